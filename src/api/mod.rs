@@ -1,0 +1,3 @@
+//! What stands between Kubernetes' objects and the engine: names, wire types, conversions.
+
+pub mod names;

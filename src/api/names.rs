@@ -1,0 +1,43 @@
+//! The names burstlet reads and writes on Kubernetes objects.
+
+/// Base of a workload, or of a namespace as its workloads' default: a number (`3`) or a percentage (`30%`).
+pub const BASE: &str = "burstlet.dev/base";
+
+/// Tier that placement chose for a pod: [`TIER_BASE`], [`TIER_BURST`] or [`TIER_BASE_SHORT`].
+pub const TIER: &str = "burstlet.dev/tier";
+
+/// Why the pod stands (or waits) where it does, for people.
+pub const REASON: &str = "burstlet.dev/reason";
+
+/// Pool of a pod that may run on virtual nodes (annotation), and of a virtual node (label).
+pub const POOL: &str = "burstlet.dev/pool";
+
+/// Scheduling gate that admission puts on governed pods and placement takes off.
+pub const GATE: &str = "burstlet.dev/placement";
+
+/// Value of [`TIER`]: one of the workload's base, on real nodes.
+pub const TIER_BASE: &str = "base";
+
+/// Value of [`TIER`]: beyond the base, on the pool's virtual nodes.
+pub const TIER_BURST: &str = "burst";
+
+/// Value of [`TIER`]: of the base, but real nodes were short for too long; real or virtual nodes may take it.
+pub const TIER_BASE_SHORT: &str = "base-short";
+
+/// Taint key of every virtual node; its value is the provider's name.
+pub const TAINT_PROVIDER: &str = "virtual-kubelet.io/provider";
+
+/// Label that says a node is virtual; its value is [`VIRTUAL_NODE_TYPE`].
+pub const NODE_TYPE: &str = "type";
+
+/// Value of [`NODE_TYPE`] on virtual nodes.
+pub const VIRTUAL_NODE_TYPE: &str = "virtual-kubelet";
+
+/// Kubernetes' own annotation that orders a ReplicaSet's scale-in: lower goes first.
+pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// Annotation of a node that tells metrics-server its path on the kubelet's port.
+pub const METRICS_PATH: &str = "metrics.k8s.io/resource-metrics-path";
+
+/// Field manager and event source of everything burstlet writes.
+pub const MANAGER: &str = "burstlet";

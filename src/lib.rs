@@ -1,0 +1,5 @@
+//! burstlet keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
+
+pub mod api;
+pub mod provider;
+pub mod serve;

@@ -1,0 +1,3 @@
+//! The burstlet command.
+
+fn main() {}

@@ -1,0 +1,38 @@
+//! What can go wrong at a provider, by what the caller does next.
+
+use std::time::Duration;
+
+/// A provider's refusal or silence. The kinds are few because callers act on them; the text is for people.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProviderError {
+    /// The place has no machines left now; another pool or zone may have.
+    #[error("no stock: {0}")]
+    NoStock(String),
+    /// The account's limit is reached; waiting alone does not help.
+    #[error("quota exceeded: {0}")]
+    QuotaExceeded(String),
+    /// Too many calls; try again, not before `retry_after` where the provider said one.
+    #[error("throttled: {message}")]
+    Throttled {
+        /// The provider's words.
+        message: String,
+        /// Earliest moment to try again, from now.
+        retry_after: Option<Duration>,
+    },
+    /// The request can never succeed as it is.
+    #[error("invalid request: {0}")]
+    Invalid(String),
+    /// Credentials are missing, wrong or too weak.
+    #[error("not authorised: {0}")]
+    Unauthorized(String),
+    /// Nothing was answered, or a server error: the call may or may not have taken effect.
+    #[error("provider unavailable: {0}")]
+    Unavailable(String),
+}
+
+impl ProviderError {
+    /// Whether the same call may succeed later without anyone changing it.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::Invalid(_) | Self::Unauthorized(_))
+    }
+}

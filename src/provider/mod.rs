@@ -1,0 +1,144 @@
+//! Who runs the instances: the trait that the kubelet drives, and its implementations.
+//!
+//! A provider keeps one *instance* for one pod. The kubelet decides when one is wanted and proves ownership; the
+//! provider makes creation idempotent by the pod's UID and reports every change, so that nothing polls through the
+//! API server.
+
+mod error;
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+pub use error::ProviderError;
+
+/// Who an instance belongs to; every provider stores it with the instance and gives it back in [`Instance`].
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Owner {
+    /// Cluster that the pod lives in; instances of other clusters are never touched.
+    pub cluster: String,
+    /// Node that the pod is bound to.
+    pub node: String,
+    /// Pod's namespace.
+    pub namespace: String,
+    /// Pod's name.
+    pub name: String,
+    /// Pod's UID: the key of idempotent creation.
+    pub uid: String,
+}
+
+/// The provider's own name for an instance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub String);
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far an instance has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InstanceState {
+    /// Accepted; its containers do not run yet.
+    Pending,
+    /// All containers run.
+    Running,
+    /// All containers ended with exit code 0 and are not restarted.
+    Succeeded,
+    /// The instance ended otherwise, or could not be started.
+    Failed {
+        /// One word in Kubernetes' style, such as `Error` or `NoStock`.
+        reason: String,
+        /// The provider's words.
+        message: String,
+        /// Exit code of the containers, where they ran.
+        exit_code: i32,
+    },
+}
+
+impl InstanceState {
+    /// Whether no container will run any more.
+    pub fn is_finished(&self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed { .. })
+    }
+}
+
+/// What a provider runs for one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Instance {
+    /// The provider's name for it.
+    pub id: InstanceId,
+    /// The pod it runs for.
+    pub owner: Owner,
+    /// How far it has come.
+    pub state: InstanceState,
+    /// Its address, once it has one.
+    pub ip: Option<IpAddr>,
+}
+
+/// A change that a provider reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceChange {
+    /// The instance is new or its state differs.
+    Changed(Instance),
+    /// The instance is no more; nothing is billed for it.
+    Gone(Owner),
+}
+
+/// What an instance has used since it started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Pod's UID.
+    pub uid: String,
+    /// CPU time used since the start; only ever grows.
+    pub cpu: Duration,
+    /// CPU used lately, in billionths of a core.
+    pub cpu_nano_cores: u64,
+    /// Memory in use, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What a pool can still take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stock {
+    /// Instances that may still be created now; `None` where the provider tells no number.
+    pub instances: Option<u64>,
+}
+
+/// A place that runs instances. Implementations are cheap to share and safe to call from many tasks.
+#[async_trait]
+pub trait Provider: Send + Sync + 'static {
+    /// Name in the taint and in labels, such as `simulated` or `alibabacloud`.
+    fn name(&self) -> &'static str;
+
+    /// Starts an instance for `pod`. A second call with the same `owner.uid` answers the first one's instance, also
+    /// after a crash or a lost answer.
+    async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError>;
+
+    /// Ends the pod's instance, giving its containers `grace` to stop by themselves. Success means that the provider
+    /// has accepted; [`InstanceChange::Gone`] says that it is done. An instance that does not exist is success.
+    async fn delete(&self, owner: &Owner, grace: Duration) -> Result<(), ProviderError>;
+
+    /// All instances of `cluster`, whatever their state.
+    async fn list(&self, cluster: &str) -> Result<Vec<Instance>, ProviderError>;
+
+    /// Sends every change of `cluster`'s instances from now on, until the receiver is dropped. An error ends the
+    /// watch; the caller lists and watches again.
+    async fn watch(&self, cluster: &str, changes: mpsc::Sender<InstanceChange>) -> Result<(), ProviderError>;
+
+    /// What `cluster`'s instances have used, running ones only.
+    async fn usage(&self, cluster: &str) -> Result<Vec<Usage>, ProviderError>;
+
+    /// What can still be taken.
+    async fn stock(&self) -> Result<Stock, ProviderError>;
+}

@@ -1,0 +1,1 @@
+//! HTTPS listeners: certificates, client certificates, limits. Admission, extender and kubelet answer through them.
