@@ -1,1 +1,3 @@
-//! The engine.
+//! The pure core of burstlet.
+
+pub mod policy;
