@@ -1,0 +1,13 @@
+//! The world as the engine sees it: ids, quantities, time, pods and nodes, without Kubernetes' own types.
+
+mod ids;
+mod node;
+mod pod;
+mod quantity;
+mod time;
+
+pub use ids::{NodeName, ObjectName, PodUid, PoolName, RevisionId, WorkloadId};
+pub use node::{Node, NodeKind};
+pub use pod::{Pod, PodRef, Stage, Tier};
+pub use quantity::{Bytes, MilliCpu, QuantityError, Resources};
+pub use time::Timestamp;
