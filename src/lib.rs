@@ -1,5 +1,8 @@
 //! burstlet keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
 
 pub mod api;
+pub mod placer;
 pub mod provider;
 pub mod serve;
+pub mod telemetry;
+pub mod watch;

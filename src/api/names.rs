@@ -12,6 +12,9 @@ pub const REASON: &str = "burstlet.dev/reason";
 /// Pool of a pod that may run on virtual nodes (annotation), and of a virtual node (label).
 pub const POOL: &str = "burstlet.dev/pool";
 
+/// When placement decided for the pod, in RFC 3339: waiting for real nodes is counted from here, also after a restart.
+pub const DECIDED_AT: &str = "burstlet.dev/decided-at";
+
 /// Scheduling gate that admission puts on governed pods and placement takes off.
 pub const GATE: &str = "burstlet.dev/placement";
 
@@ -32,6 +35,9 @@ pub const NODE_TYPE: &str = "type";
 
 /// Value of [`NODE_TYPE`] on virtual nodes.
 pub const VIRTUAL_NODE_TYPE: &str = "virtual-kubelet";
+
+/// Keys of the labels that every virtual node has, beside the operating system's.
+pub const VIRTUAL_NODE_LABELS: [&str; 4] = [NODE_TYPE, "kubernetes.io/role", "kubernetes.io/arch", POOL];
 
 /// Kubernetes' own annotation that orders a ReplicaSet's scale-in: lower goes first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";

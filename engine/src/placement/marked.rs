@@ -70,6 +70,10 @@ impl<K: Ord + Clone, V> Marked<K, V> {
     {
         self.entries.get_mut(key).map(|entry| &mut entry.value)
     }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, entry)| (key, &entry.value))
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 mod action;
 mod entry;
 mod event;
+mod faults;
 mod ledger;
 mod marked;
 mod move_back;
@@ -38,6 +39,7 @@ use crate::{
     model::{Node, NodeKind, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, Timestamp, WorkloadId},
     placement::{
         entry::{Entry, Pending},
+        faults::{namespace_fault, revision_fault, workload_fault},
         ledger::Role,
         marked::Marked,
         nodes::Nodes,
@@ -223,24 +225,17 @@ impl Placement {
         if before.as_ref() == Some(&namespace.base) || (before.is_none() && namespace.base.is_none()) {
             return;
         }
-        if let Governance::Faulty(fault) = governance(None, namespace.base.as_deref()) {
-            self.warnings.push(Action::Warn { object: Annotated::Namespace(namespace.name.clone()), fault });
-        }
+        self.warn_of(namespace_fault(&namespace.name, namespace.base.as_deref()));
         self.govern_where(|revision| *revision.name.namespace == *namespace.name);
     }
 
     fn apply_workload(&mut self, workload: Workload) {
-        let id = workload.id.clone();
-        let before = self.workloads.insert(id.clone(), workload.clone());
-        if before.is_some_and(|before| before.base == workload.base) {
-            return;
+        let (id, base, fault) = (workload.id.clone(), workload.base.clone(), workload_fault(&workload));
+        let before = self.workloads.insert(id.clone(), workload);
+        if before.is_none_or(|before| before.base != base) {
+            self.warn_of(fault);
+            self.govern_where(|revision| revision.workload.as_ref() == Some(&id));
         }
-        if let Governance::Faulty(fault) = governance(workload.base.as_deref(), None) {
-            let uid = workload.id.to_string();
-            let object = Annotated::Workload { kind: workload.kind, name: workload.name, uid };
-            self.warnings.push(Action::Warn { object, fault });
-        }
-        self.govern_where(|revision| revision.workload.as_ref() == Some(&id));
     }
 
     fn apply_revision(&mut self, revision: Revision) {
@@ -248,15 +243,9 @@ impl Placement {
         self.listed_revisions.insert(id.clone(), ());
         let state = self.revisions.entry(id.clone()).or_default();
         let is_new_text = state.facts.as_ref().is_none_or(|before| before.base != revision.base);
-        if is_new_text
-            && revision.workload.is_none()
-            && let Governance::Faulty(fault) = governance(revision.base.as_deref(), None)
-        {
-            let name = revision.name.clone();
-            let object = Annotated::Workload { kind: "ReplicaSet", name, uid: id.to_string() };
-            self.warnings.push(Action::Warn { object, fault });
-        }
+        let fault = revision_fault(&revision).filter(|_| is_new_text);
         state.facts = Some(revision);
+        self.warn_of(fault);
         self.govern(&id);
     }
 

@@ -40,6 +40,18 @@ pub enum BaseError {
     TooLarge(String),
 }
 
+impl BaseError {
+    /// The fault as one word, for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::Negative(_) => "negative",
+            Self::OverWhole(_) => "over-100-percent",
+            Self::TooLarge(_) => "too-large",
+        }
+    }
+}
+
 impl Base {
     /// A base of so many pods, whatever the workload's size.
     pub fn count(pods: u32) -> Self {

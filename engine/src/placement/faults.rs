@@ -1,0 +1,47 @@
+//! Annotations that are no base: told once, and listed while they last.
+
+use crate::{
+    placement::{
+        Placement,
+        action::{Action, Annotated},
+        event::{Revision, Workload},
+    },
+    policy::{Fault, Governance, governance},
+};
+
+impl Placement {
+    /// Every object whose annotation is left aside now.
+    pub fn faults(&self) -> Vec<(Annotated, Fault)> {
+        let namespaces = self.namespaces.iter().filter_map(|(name, base)| namespace_fault(name, base.as_deref()));
+        let workloads = self.workloads.iter().filter_map(|(_, workload)| workload_fault(workload));
+        let facts = self.revisions.values().filter_map(|state| state.facts.as_ref());
+        namespaces.chain(workloads).chain(facts.filter_map(revision_fault)).collect()
+    }
+
+    /// Tells of a fault that has just appeared.
+    pub(super) fn warn_of(&mut self, fault: Option<(Annotated, Fault)>) {
+        if let Some((object, fault)) = fault {
+            self.warnings.push(Action::Warn { object, fault });
+        }
+    }
+}
+
+pub(super) fn namespace_fault(name: &str, base: Option<&str>) -> Option<(Annotated, Fault)> {
+    match governance(None, base) {
+        Governance::Faulty(fault) => Some((Annotated::Namespace(name.to_owned()), fault)),
+        Governance::Free | Governance::Governed(..) => None,
+    }
+}
+
+pub(super) fn workload_fault(workload: &Workload) -> Option<(Annotated, Fault)> {
+    let Governance::Faulty(fault) = governance(workload.base.as_deref(), None) else { return None };
+    let (kind, name, uid) = (workload.kind, workload.name.clone(), workload.id.to_string());
+    Some((Annotated::Workload { kind, name, uid }, fault))
+}
+
+/// Of a bare ReplicaSet; one that a Deployment controls only carries a copy of the Deployment's annotation.
+pub(super) fn revision_fault(revision: &Revision) -> Option<(Annotated, Fault)> {
+    let Governance::Faulty(fault) = governance(revision.base.as_deref(), None) else { return None };
+    let (name, uid) = (revision.name.clone(), revision.id.to_string());
+    revision.workload.is_none().then_some((Annotated::Workload { kind: "ReplicaSet", name, uid }, fault))
+}

@@ -1,0 +1,287 @@
+//! Pods as burstlet watches them: slim, and turned into the engine's.
+//!
+//! Only the fields below are parsed; a full pod in memory costs about ninety times as much.
+
+use std::collections::BTreeMap;
+
+use burstlet_engine::model::{Bytes, MilliCpu, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::Object;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::api::names;
+
+/// A pod with what placement reads of it.
+pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
+
+/// Of `core/v1 PodSpec`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SlimPodSpec {
+    node_name: Option<String>,
+    scheduling_gates: Vec<Named>,
+    node_selector: BTreeMap<Box<str>, Box<str>>,
+    topology_spread_constraints: Vec<SpreadConstraint>,
+    containers: Vec<Container>,
+    init_containers: Vec<Container>,
+    overhead: BTreeMap<String, String>,
+    tolerations: Vec<Value>,
+    affinity: Option<Value>,
+}
+
+/// Of `core/v1 PodStatus`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SlimPodStatus {
+    phase: String,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SpreadConstraint {
+    topology_key: String,
+    when_unsatisfiable: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Container {
+    resources: Requirements,
+    restart_policy: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Requirements {
+    requests: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    reason: String,
+}
+
+/// What a PATCH must know of a pod beyond what the engine does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patchable {
+    /// Index of burstlet's gate among the pod's gates, if it has it.
+    pub gate: Option<usize>,
+    /// Whether the pod has annotations at all.
+    pub has_annotations: bool,
+    /// Whether the pod has a deletion cost of its own, which is respected.
+    pub has_deletion_cost: bool,
+    /// Whether the pod has tolerations.
+    pub has_tolerations: bool,
+    /// The pod's affinity, as written.
+    pub affinity: Option<Value>,
+}
+
+/// What a PATCH of this pod must know.
+pub fn patchable(pod: &SlimPod) -> Patchable {
+    let annotations = pod.metadata.annotations.as_ref();
+    Patchable {
+        gate: pod.spec.scheduling_gates.iter().position(|gate| gate.name == names::GATE),
+        has_annotations: annotations.is_some_and(|annotations| !annotations.is_empty()),
+        has_deletion_cost: annotations.is_some_and(|annotations| annotations.contains_key(names::DELETION_COST)),
+        has_tolerations: !pod.spec.tolerations.is_empty(),
+        affinity: pod.spec.affinity.clone(),
+    }
+}
+
+/// The pod as the engine sees it; `None` for an object without a UID, which no API server sends.
+pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
+    let meta = &pod.metadata;
+    let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
+    Some(Pod {
+        uid: uid(meta)?,
+        name: object_name(meta),
+        revision: controller(meta, "ReplicaSet").map(RevisionId::from),
+        created: meta.creation_timestamp.as_ref().map_or(Timestamp::default(), |time| timestamp(time.0)),
+        decided: annotation(names::DECIDED_AT).and_then(|time| time.parse().ok()).map(timestamp),
+        stage: stage(pod),
+        deleting: meta.deletion_timestamp.is_some(),
+        tier: tier(annotation(names::TIER), annotation(names::POOL)),
+        requests: requests(&pod.spec),
+        node_selector: pod.spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        virtual_obstacle: virtual_obstacle(&pod.spec).map(Into::into),
+    })
+}
+
+/// The UID of an object of the watch.
+pub fn uid(meta: &ObjectMeta) -> Option<PodUid> {
+    meta.uid.as_deref().map(PodUid::from)
+}
+
+/// The namespace and name of an object of the watch.
+pub fn object_name(meta: &ObjectMeta) -> ObjectName {
+    ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+}
+
+/// UID of the controlling owner, if it is of this kind.
+pub fn controller<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
+    let owners = meta.owner_references.iter().flatten();
+    owners.filter(|owner| owner.controller == Some(true) && owner.kind == kind).map(|owner| owner.uid.as_str()).next()
+}
+
+fn timestamp(time: jiff::Timestamp) -> Timestamp {
+    Timestamp::from_millis(u64::try_from(time.as_millisecond()).unwrap_or(0))
+}
+
+fn stage(pod: &SlimPod) -> Stage {
+    let status = pod.status.as_ref();
+    let phase = status.map_or("", |status| status.phase.as_str());
+    let conditions = || status.into_iter().flat_map(|status| &status.conditions);
+    if matches!(phase, "Succeeded" | "Failed") {
+        Stage::Finished
+    } else if let Some(node) = &pod.spec.node_name {
+        let ready = conditions().any(|condition| condition.kind == "Ready" && condition.status == "True");
+        Stage::Bound { node: node.as_str().into(), running: phase == "Running", ready }
+    } else if pod.spec.scheduling_gates.iter().any(|gate| gate.name == names::GATE) {
+        Stage::Gated
+    } else {
+        let unschedulable = |condition: &Condition| {
+            condition.kind == "PodScheduled" && condition.status == "False" && condition.reason == "Unschedulable"
+        };
+        Stage::Unbound { unschedulable: conditions().any(unschedulable) }
+    }
+}
+
+fn tier(tier: Option<&str>, pool: Option<&str>) -> Option<Tier> {
+    match (tier?, pool) {
+        (names::TIER_BASE, _) => Some(Tier::Base),
+        (names::TIER_BASE_SHORT, Some(pool)) => Some(Tier::BaseShort(pool.into())),
+        (names::TIER_BURST, Some(pool)) => Some(Tier::Burst(pool.into())),
+        _ => None,
+    }
+}
+
+/// What kube-scheduler counts for a pod: its containers and sidecars together, or the largest of its other init
+/// containers if that is more, and the overhead (`k8s.io/component-helpers/resource`).
+fn requests(spec: &SlimPodSpec) -> Resources {
+    let mut running = Resources::default();
+    for container in &spec.containers {
+        running += resources(&container.resources.requests);
+    }
+    let (mut sidecars, mut starting) = (Resources::default(), Resources::default());
+    for container in &spec.init_containers {
+        let own = resources(&container.resources.requests);
+        if container.restart_policy.as_deref() == Some("Always") {
+            sidecars += own;
+            starting = starting.max(sidecars);
+        } else {
+            starting = starting.max(sidecars + own);
+        }
+    }
+    (running + sidecars).max(starting) + resources(&spec.overhead)
+}
+
+/// A quantity that does not parse counts as zero; the API server has checked it.
+fn resources(amounts: &BTreeMap<String, String>) -> Resources {
+    Resources {
+        cpu: amounts.get("cpu").and_then(|text| text.parse().ok()).unwrap_or(MilliCpu(0)),
+        memory: amounts.get("memory").and_then(|text| text.parse().ok()).unwrap_or(Bytes(0)),
+    }
+}
+
+/// Why the scheduler would refuse every virtual node, whatever burstlet adds to the pod.
+fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
+    let selector = spec.node_selector.iter().find(|(key, value)| !virtual_nodes_match(key, value));
+    if let Some((key, value)) = selector {
+        return Some(format!("nodeSelector {key}={value} excludes virtual nodes"));
+    }
+    let hard = |spread: &&SpreadConstraint| {
+        spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
+    };
+    spec.topology_spread_constraints.iter().find(hard).map(|spread| {
+        let key = &spread.topology_key;
+        format!("the spread over {key} (DoNotSchedule) excludes virtual nodes; ScheduleAnyway would not")
+    })
+}
+
+fn virtual_nodes_match(key: &str, value: &str) -> bool {
+    match key {
+        "kubernetes.io/os" | "beta.kubernetes.io/os" => value == "linux",
+        _ => names::VIRTUAL_NODE_LABELS.contains(&key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(value: Value) -> SlimPod {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_gated_pod_reads_as_gated_and_tells_what_its_patch_needs() {
+        let pod = pod(json!({
+            "metadata": {"namespace": "d", "name": "web-1", "uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z",
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "rs1", "controller": true}]},
+            "spec": {"schedulingGates": [{"name": "other"}, {"name": "burstlet.dev/placement"}],
+                "containers": [{"name": "a", "image": "x", "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}}}]},
+            "status": {"phase": "Pending"},
+        }));
+        let engine = to_engine(&pod).unwrap();
+        assert_eq!(engine.stage, Stage::Gated);
+        assert_eq!(engine.revision, Some("rs1".into()));
+        assert_eq!(engine.requests, Resources { cpu: MilliCpu(250), memory: Bytes(1 << 30) });
+        assert_eq!(engine.created.as_millis(), 1_767_225_600_000);
+        let patchable = patchable(&pod);
+        assert_eq!((patchable.gate, patchable.has_annotations, patchable.has_tolerations), (Some(1), false, false));
+    }
+
+    #[test]
+    fn the_stage_follows_phase_node_and_conditions() {
+        let stage_of = |spec: Value, status: Value| {
+            let pod = pod(json!({"metadata": {"uid": "u"}, "spec": spec, "status": status}));
+            to_engine(&pod).unwrap().stage
+        };
+        assert_eq!(stage_of(json!({}), json!({"phase": "Pending"})), Stage::Unbound { unschedulable: false });
+        let refused = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
+        assert_eq!(stage_of(json!({}), json!({"conditions": refused})), Stage::Unbound { unschedulable: true });
+        let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
+        let bound = Stage::Bound { node: "n".into(), running: true, ready: true };
+        assert_eq!(stage_of(json!({"nodeName": "n"}), ready), bound);
+        assert_eq!(stage_of(json!({"nodeName": "n"}), json!({"phase": "Succeeded"})), Stage::Finished);
+    }
+
+    #[test]
+    fn requests_count_as_the_scheduler_counts_them() {
+        let amount = |cpu: &str| json!({"requests": {"cpu": cpu}});
+        let pod = pod(json!({"metadata": {"uid": "u"}, "spec": {
+            "containers": [{"resources": amount("100m")}, {"resources": amount("200m")}],
+            "initContainers": [
+                {"resources": amount("50m"), "restartPolicy": "Always"},
+                {"resources": amount("400m")}],
+            "overhead": {"cpu": "10m"}}}));
+        assert_eq!(requests(&pod.spec).cpu, MilliCpu(460));
+    }
+
+    #[test]
+    fn what_no_virtual_node_can_take_is_named() {
+        let obstacle =
+            |spec: Value| to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec}))).unwrap().virtual_obstacle;
+        assert_eq!(obstacle(json!({"nodeSelector": {"kubernetes.io/os": "linux", "type": "virtual-kubelet"}})), None);
+        assert_eq!(
+            obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),
+            Some("nodeSelector disktype=ssd excludes virtual nodes")
+        );
+        let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
+        assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
+    }
+}

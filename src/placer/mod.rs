@@ -1,0 +1,298 @@
+//! The placer: feeds the engine from the watches and carries its actions out, on the leading replica only.
+//!
+//! It begins with lists of its own, read after the lease was won, so that it knows every write of the leader before it.
+
+mod metrics;
+mod patch;
+mod write;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use burstlet_engine::{
+    model::{PodRef, PodUid, PoolName, Timestamp},
+    placement::{Action, Annotated, Event, Outcome, Placement, Reason},
+    policy::{Fault, Settings},
+};
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Api, Client,
+    core::ApiResource,
+    runtime::events::{Event as Notice, EventType, Recorder, Reporter},
+};
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use metrics::PlacerMetrics;
+use write::Write;
+
+use crate::{
+    api::{
+        names,
+        pod::{Patchable, SlimPod, patchable},
+    },
+    watch::{EngineWatch, Leadership, engine_events},
+};
+
+/// Writes under way at once.
+const WRITES: usize = 64;
+/// Events taken in before the next decision, at most: a decision is never far from what it is made on.
+const BATCH: usize = 256;
+/// How often the engine is asked without an event: what only time changes.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What pools' providers can still take, as last told; `None` where a provider tells no number.
+pub type Stocks = BTreeMap<PoolName, Option<u64>>;
+
+/// What the placer works with.
+#[derive(Clone)]
+pub struct Placer {
+    /// To the API server.
+    pub client: Client,
+    /// The cluster's defaults.
+    pub settings: Settings,
+    /// Whether this replica may write.
+    pub leadership: watch::Receiver<Leadership>,
+    /// Live stock.
+    pub stocks: watch::Receiver<Stocks>,
+    /// What it counts.
+    pub metrics: PlacerMetrics,
+}
+
+/// What became of one action.
+struct Settled {
+    pod: PodUid,
+    outcome: Outcome,
+}
+
+impl Placer {
+    /// Places pods until `stop`. Writes under way are given up then; what they did, the next leader's lists show.
+    pub async fn run(self, stop: CancellationToken) {
+        let (mut events, watches) = engine_events(&self.client);
+        let (settled_sender, mut settled) = mpsc::channel(WRITES);
+        let mut desk = Desk::new(self, settled_sender);
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                count = events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    desk.take_in(batch.drain(..));
+                }
+                Some(settled) = settled.recv() => desk.settle(&settled),
+                Ok(()) = desk.placer.stocks.changed() => desk.restock(),
+                _ = tick.tick() => desk.measure(),
+                Some(_) = desk.writes.join_next() => continue,
+            }
+            desk.decide();
+        }
+        drop(watches);
+    }
+}
+
+/// The placer at work.
+struct Desk {
+    placer: Placer,
+    placement: Placement,
+    /// What patches must know of gated pods.
+    gated: HashMap<PodUid, Patchable>,
+    writes: JoinSet<()>,
+    permits: Arc<Semaphore>,
+    settled: mpsc::Sender<Settled>,
+    recorder: Recorder,
+}
+
+impl Desk {
+    fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
+        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
+        let mut desk = Self {
+            placement: Placement::new(placer.settings.clone()),
+            gated: HashMap::new(),
+            writes: JoinSet::new(),
+            permits: Arc::new(Semaphore::new(WRITES)),
+            settled,
+            recorder: Recorder::new(placer.client.clone(), reporter),
+            placer,
+        };
+        desk.restock();
+        desk
+    }
+
+    fn take_in(&mut self, batch: impl Iterator<Item = EngineWatch>) {
+        let now = now();
+        for EngineWatch { event, gated } in batch {
+            match (&event, gated) {
+                (Event::Pod(pod), Some(gated)) => drop(self.gated.insert(pod.uid.clone(), gated)),
+                (Event::Pod(pod), None) => drop(self.gated.remove(&pod.uid)),
+                (Event::PodGone(uid), _) => drop(self.gated.remove(uid)),
+                _ => {}
+            }
+            self.placement.apply(event, now);
+        }
+    }
+
+    fn settle(&mut self, settled: &Settled) {
+        self.placement.settle(&settled.pod, settled.outcome, now());
+    }
+
+    fn restock(&mut self) {
+        let stocks = self.placer.stocks.borrow_and_update().clone();
+        for (pool, free) in stocks {
+            self.placement.apply(Event::Stock { pool, free }, now());
+        }
+    }
+
+    fn measure(&self) {
+        self.placer.metrics.show(&self.placement);
+    }
+
+    fn decide(&mut self) {
+        for action in self.placement.decide(now()) {
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        let of = |gated: &HashMap<PodUid, Patchable>, pod: &PodRef| gated.get(&pod.uid).cloned();
+        match action {
+            Action::Place { pod, placing, reason } => {
+                self.placer.metrics.decided(&reason);
+                match of(&self.gated, &pod) {
+                    Some(known) => {
+                        let patch = patch::place(&pod.uid, &known, &placing, &reason, jiff::Timestamp::now());
+                        self.send(pod, Write::Patch(patch), None);
+                    }
+                    None => self.placement.settle(&pod.uid, Outcome::Refused, now()),
+                }
+            }
+            Action::Explain { pod, reason } => {
+                if let Some(known) = of(&self.gated, &pod) {
+                    self.placer.metrics.decided(&reason);
+                    let patch = patch::explain(&pod.uid, &known, &reason);
+                    self.send(pod, Write::Patch(patch), Some((EventType::Normal, reason)));
+                }
+            }
+            Action::Evict { pod, reason } => {
+                self.placer.metrics.decided(&reason);
+                self.send(pod, Write::Evict, Some((EventType::Normal, reason)));
+            }
+            Action::MoveOn { pod, pool, reason } => {
+                self.placer.metrics.decided(&reason);
+                self.send_move_on(pod, pool, reason);
+            }
+            Action::Warn { object, fault } => self.warn(object, fault),
+        }
+    }
+
+    /// Carries a write out beside the loop, and settles it.
+    fn send(&mut self, pod: PodRef, write: Write, notice: Option<(EventType, Reason)>) {
+        let Placer { client, leadership, metrics, .. } = self.placer.clone();
+        let (permits, settled, recorder) = (self.permits.clone(), self.settled.clone(), self.recorder.clone());
+        self.writes.spawn(async move {
+            let Ok(_permit) = permits.acquire().await else { return };
+            if let Some(outcome) = write::write(&client, &pod, &write, &leadership).await {
+                metrics.wrote(outcome);
+                if let Some((kind, reason)) = notice
+                    && outcome == Outcome::Applied
+                {
+                    notify(&recorder, &reference(&pod), kind, reason.word(), &reason.to_string()).await;
+                }
+                let _ = settled.send(Settled { pod: pod.uid, outcome }).await;
+            }
+        });
+    }
+
+    /// Rare, and the pod is no longer gated: what the patch must know is read afresh.
+    fn send_move_on(&mut self, pod: PodRef, pool: PoolName, reason: Reason) {
+        let Placer { client, leadership, metrics, .. } = self.placer.clone();
+        let (permits, settled, recorder) = (self.permits.clone(), self.settled.clone(), self.recorder.clone());
+        self.writes.spawn(async move {
+            let Ok(_permit) = permits.acquire().await else { return };
+            let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
+            let api = Api::<SlimPod>::namespaced_with(client.clone(), &pod.name.namespace, &resource);
+            let outcome = match api.get(&pod.name.name).await {
+                Ok(found) => {
+                    let patch = patch::move_on(&pod.uid, &patchable(&found), &pool, &reason);
+                    write::write(&client, &pod, &Write::Patch(patch), &leadership).await
+                }
+                Err(error) => {
+                    tracing::debug!(%error, pod = %pod.name, "unable to read a pod that shall move on");
+                    Some(Outcome::Refused)
+                }
+            };
+            let Some(outcome) = outcome else { return };
+            metrics.wrote(outcome);
+            if outcome == Outcome::Applied {
+                let text = reason.to_string();
+                notify(&recorder, &reference(&pod), EventType::Normal, reason.word(), &text).await;
+            }
+            let _ = settled.send(Settled { pod: pod.uid, outcome }).await;
+        });
+    }
+
+    fn warn(&mut self, object: Annotated, fault: Fault) {
+        tracing::warn!(?object, %fault, "an annotation is left aside");
+        let recorder = self.recorder.clone();
+        self.writes.spawn(async move {
+            notify(&recorder, &annotated(object), EventType::Warning, "InvalidBase", &fault.to_string()).await;
+        });
+    }
+}
+
+async fn notify(recorder: &Recorder, about: &ObjectReference, kind: EventType, word: &str, text: &str) {
+    let notice = Notice {
+        type_: kind,
+        reason: word.to_owned(),
+        note: Some(text.to_owned()),
+        action: "Place".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&notice, about).await {
+        tracing::debug!(%error, "unable to publish an event");
+    }
+}
+
+fn reference(pod: &PodRef) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(pod.name.namespace.to_string()),
+        name: Some(pod.name.name.to_string()),
+        uid: Some(pod.uid.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+fn annotated(object: Annotated) -> ObjectReference {
+    match object {
+        Annotated::Namespace(name) => ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: Some(name),
+            ..ObjectReference::default()
+        },
+        Annotated::Workload { kind, name, uid } => ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some(kind.to_owned()),
+            namespace: Some(name.namespace.to_string()),
+            name: Some(name.name.to_string()),
+            uid: Some(uid),
+            ..ObjectReference::default()
+        },
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
+}

@@ -1,0 +1,9 @@
+//! What the API server shows, as slim events for the engine; and who among the replicas leads.
+
+mod follow;
+mod leader;
+mod sources;
+
+pub use follow::{Follow, Listening, Seen, follow};
+pub use leader::{Election, ElectionError, ElectionSettings, Leadership};
+pub use sources::{EngineWatch, engine_events};
