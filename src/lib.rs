@@ -3,6 +3,7 @@
 pub mod api;
 pub mod placer;
 pub mod provider;
+pub mod run;
 pub mod serve;
 pub mod telemetry;
 pub mod watch;

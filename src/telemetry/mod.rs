@@ -1,1 +1,7 @@
-//! Metrics and logs.
+//! Logs, metrics, and the plain HTTP listener that shows health and metrics.
+
+mod health;
+mod logs;
+
+pub use health::{Health, Part, TelemetryError, serve};
+pub use logs::{LogFormat, init};

@@ -1,0 +1,326 @@
+//! The configuration file of `burstlet run`.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use burstlet_engine::policy::{MoveBack, Settings};
+use serde::Deserialize;
+
+use crate::serve::ServerTls;
+
+/// What runs in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Component {
+    /// The webhook that puts gates on governed pods.
+    Admission,
+    /// The scheduler extender.
+    Extender,
+    /// What decides for gated pods; on the leading replica.
+    Placer,
+    /// The virtual nodes; on the leading replica.
+    Kubelet,
+}
+
+/// All of them.
+pub const ALL_COMPONENTS: [Component; 4] =
+    [Component::Admission, Component::Extender, Component::Placer, Component::Kubelet];
+
+/// The file, in YAML. Durations are in humantime's form (`90s`, `10m`); unknown fields are refused.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// Name of this cluster at the providers: instances carry it, and those of other clusters are never touched.
+    pub cluster_id: String,
+    /// Namespace that burstlet lives in; the leader's Lease stands there.
+    #[serde(default = "default_namespace")]
+    pub namespace: String,
+    /// A kube-scheduler that asks the extender and takes only governed pods. Without it, the cluster's own takes them.
+    pub scheduler_name: Option<String>,
+    /// Election among the replicas.
+    #[serde(default)]
+    pub election: Election,
+    /// When to decide otherwise than at once.
+    #[serde(default)]
+    pub placement: Placement,
+    /// Where health and metrics are shown, over plain HTTP.
+    pub telemetry: Option<Listen>,
+    /// The webhook's listener.
+    pub admission: Option<Listener>,
+    /// The extender's listener.
+    pub extender: Option<Listener>,
+    /// The kubelets' listener.
+    pub kubelet: Option<KubeletListener>,
+    /// Places to burst to, in the order in which they are tried.
+    #[serde(default)]
+    pub pools: Vec<Pool>,
+}
+
+/// An address.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+}
+
+/// An HTTPS listener.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// Its certificate, and whose client certificates it takes.
+    pub tls: ServerTls,
+}
+
+/// The kubelets' listener: one for all virtual nodes of the process.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KubeletListener {
+    /// Address and port to listen on.
+    pub listen: SocketAddr,
+    /// The virtual nodes' address (`InternalIP`), where the API server and metrics-server reach the listener.
+    pub address: IpAddr,
+    /// Its certificate, and whose client certificates it takes.
+    pub tls: ServerTls,
+}
+
+/// Election among the replicas.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Election {
+    /// How long a leader's lease lasts without renewal.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How often it is renewed.
+    #[serde(with = "humantime_serde")]
+    pub renew: Duration,
+}
+
+impl Default for Election {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(8), renew: Duration::from_secs(2) }
+    }
+}
+
+/// When to decide otherwise than at once.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Placement {
+    /// Base pods that fit nowhere.
+    pub move_on: MoveOn,
+    /// Pods that return from virtual nodes.
+    pub move_back: Return,
+}
+
+/// Base pods that fit nowhere.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct MoveOn {
+    /// How long real nodes, and a node autoscaler, get before the pool may take the pod.
+    #[serde(with = "humantime_serde")]
+    pub after: Duration,
+}
+
+impl Default for MoveOn {
+    fn default() -> Self {
+        Self { after: Duration::from_secs(90) }
+    }
+}
+
+/// Pods that return from virtual nodes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Return {
+    /// How long the base must have had room on real nodes.
+    #[serde(with = "humantime_serde")]
+    pub after: Duration,
+    /// Least time between two returns of one revision.
+    #[serde(with = "humantime_serde")]
+    pub cool_down: Duration,
+}
+
+impl Default for Return {
+    fn default() -> Self {
+        Self { after: Duration::from_secs(20), cool_down: Duration::from_secs(20) }
+    }
+}
+
+/// A place to burst to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// How many virtual nodes stand for it.
+    #[serde(default = "one")]
+    pub nodes: u32,
+    /// How many pods each of them takes.
+    #[serde(default = "default_pods_per_node")]
+    pub pods_per_node: u32,
+    /// CPU that each of them shows, as a Kubernetes quantity.
+    #[serde(default = "default_cpu")]
+    pub cpu: String,
+    /// Memory that each of them shows, as a Kubernetes quantity.
+    #[serde(default = "default_memory")]
+    pub memory: String,
+    /// Who runs its instances.
+    pub provider: Provider,
+}
+
+/// Who runs a pool's instances.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Provider {
+    /// A cloud in memory, for trials.
+    #[serde(rename_all = "camelCase")]
+    Simulated {
+        /// Its HTTP address, such as `http://127.0.0.1:8080`.
+        endpoint: String,
+    },
+}
+
+fn default_namespace() -> String {
+    "burstlet-system".to_owned()
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn default_pods_per_node() -> u32 {
+    3000
+}
+
+fn default_cpu() -> String {
+    "12000".to_owned()
+}
+
+fn default_memory() -> String {
+    "48Ti".to_owned()
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("unable to read the configuration {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file is no configuration; the reason has line and column.
+    #[error("the configuration {path} is not understood: {reason}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// Two pools have one name.
+    #[error("pools: {0:?} is named twice; a pool's name is its own")]
+    PoolTwice(String),
+    /// A pool's name cannot stand in a node's name.
+    #[error(
+        "pools: {0:?} is no pool name; use up to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+    )]
+    PoolName(String),
+    /// A component has no listener.
+    #[error(
+        "{component} runs here, but the configuration has no section {component}; add it, or leave the component out with --components"
+    )]
+    NoSection {
+        /// The component's section.
+        component: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let config: Self = serde_saphyr::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let mut seen = BTreeSet::new();
+        for pool in &self.pools {
+            if !is_pool_name(&pool.name) {
+                return Err(ConfigError::PoolName(pool.name.clone()));
+            }
+            if !seen.insert(&pool.name) {
+                return Err(ConfigError::PoolTwice(pool.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the engine takes from it.
+    pub fn settings(&self) -> Settings {
+        let MoveOn { after } = self.placement.move_on;
+        let Return { after: back_after, cool_down } = self.placement.move_back;
+        Settings {
+            pools: self.pools.iter().map(|pool| pool.name.as_str().into()).collect(),
+            move_on_after: after,
+            move_back: MoveBack { after: back_after, cool_down },
+        }
+    }
+}
+
+fn is_pool_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 40 && name.chars().all(is_inner) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let config: Config = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn the_least_configuration_gets_the_documented_defaults() {
+        let config = parse("clusterId: lab").unwrap();
+        assert_eq!(config.settings().move_on_after, Duration::from_secs(90));
+        assert_eq!(config.namespace, "burstlet-system");
+        assert!(config.pools.is_empty());
+    }
+
+    #[test]
+    fn durations_are_in_humantimes_form() {
+        let config = parse("clusterId: lab\nplacement: {moveOn: {after: 2m 30s}}").unwrap();
+        assert_eq!(config.settings().move_on_after, Duration::from_secs(150));
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_line_and_column() {
+        let fault = parse("clusterId: lab\nplacement:\n  moveOn: {afterwards: 90s}\n").unwrap_err();
+        assert!(fault.contains("afterwards") && fault.contains("line 3"), "{fault}");
+    }
+
+    #[test]
+    fn a_pool_named_twice_or_badly_is_refused() {
+        let pools = |names: [&str; 2]| {
+            let pool = |name: &str| format!("- {{name: {name}, provider: {{simulated: {{endpoint: 'http://x'}}}}}}\n");
+            parse(&format!("clusterId: lab\npools:\n{}{}", pool(names[0]), pool(names[1])))
+        };
+        assert!(pools(["a", "b"]).is_ok());
+        assert!(pools(["a", "a"]).unwrap_err().contains("named twice"));
+        assert!(pools(["a", "-b"]).unwrap_err().contains("no pool name"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Everything burstlet runs, in one process.
+
+pub mod config;
