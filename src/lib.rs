@@ -1,7 +1,9 @@
 //! burstlet keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
 
+pub mod admission;
 pub mod api;
 pub mod placer;
+pub mod extender;
 pub mod provider;
 pub mod run;
 pub mod serve;

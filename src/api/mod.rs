@@ -1,5 +1,6 @@
 //! What stands between Kubernetes' objects and the engine: names, wire types, conversions.
 
+pub mod extender;
 pub mod names;
 pub mod node;
 pub mod owner;
