@@ -1,3 +1,4 @@
 //! The pure core of burstlet.
 
 pub mod policy;
+pub mod traffic;
