@@ -56,7 +56,7 @@ pub enum RowFault {
     Offset(f64),
     /// The rate is out of its range.
     #[error("requests_per_second: {0}")]
-    Rate(#[from] RateError),
+    Rate(RateError),
     /// The first row is not at 0.
     #[error("the first row is at {first:?}; it must be at 0 seconds")]
     LateStart {
@@ -103,7 +103,8 @@ fn row(text: &str) -> Result<(Duration, Rate), RowFault> {
     let seconds = number("seconds", seconds)?;
     let offset = Duration::try_from_secs_f64(seconds).ok().filter(|offset| *offset <= LONGEST);
     let offset = offset.ok_or(RowFault::Offset(seconds))?;
-    Ok((offset, Rate::new(number("requests_per_second", rate)?)?))
+    let rate = Rate::new(number("requests_per_second", rate)?).map_err(RowFault::Rate)?;
+    Ok((offset, rate))
 }
 
 fn number(column: &'static str, text: &str) -> Result<f64, RowFault> {
