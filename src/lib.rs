@@ -2,8 +2,10 @@
 
 pub mod admission;
 pub mod api;
-pub mod placer;
 pub mod extender;
+#[cfg(feature = "lab")]
+pub mod lab;
+pub mod placer;
 pub mod provider;
 pub mod run;
 pub mod serve;

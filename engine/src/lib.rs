@@ -16,3 +16,4 @@
 pub mod model;
 pub mod placement;
 pub mod policy;
+pub mod traffic;
