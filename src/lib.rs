@@ -2,7 +2,10 @@
 
 pub mod admission;
 pub mod api;
+pub mod cli;
+
 pub mod extender;
+pub mod kubelet;
 #[cfg(feature = "lab")]
 pub mod lab;
 pub mod placer;

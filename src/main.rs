@@ -1,3 +1,7 @@
-//! The burstlet command.
+//! The `burstlet` command: parse, dispatch, and print what went wrong.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    burstlet::cli::main()
+}

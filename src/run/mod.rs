@@ -1,3 +1,267 @@
-//! Everything burstlet runs, in one process.
+//! `burstlet run`: every component in one process, side by side with other replicas.
+//!
+//! ```text
+//!   every replica                          the leading replica
+//!   ─────────────                          ───────────────────
+//!   admission   gates governed pods        placer    decides for gated pods
+//!   extender    guards tiers, binds        kubelet   keeps virtual nodes and their pods
+//!   telemetry   health, metrics
+//!   election    ───────── lease ─────────> begins and ends with it
+//! ```
 
 pub mod config;
+mod lead;
+mod stock;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use axum::Router;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client, ResourceExt};
+use prometheus::Registry;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admission::{self, Admission, AdmissionMetrics},
+    api::node,
+    extender::{self, Extender, ExtenderMetrics, VirtualNodes},
+    kubelet::KubeletMetrics,
+    placer::{PlacerMetrics, Stocks},
+    provider::{Provider, ProviderError, simulated},
+    serve::{self, ServeError},
+    telemetry::{self, Health, Part, TelemetryError},
+    watch::{Election, ElectionError, ElectionSettings, Follow, Leadership, Listening, Seen, follow},
+};
+use config::{Component, Config, ConfigError, Listener};
+use lead::{Deciding, Keeping, Lead, need};
+
+/// Why a process cannot run, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A listener.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Health and metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The election.
+    #[error(transparent)]
+    Election(#[from] ElectionError),
+    /// A pool's provider.
+    #[error("unable to reach the provider of pool {pool}: {source}")]
+    Provider {
+        /// The pool.
+        pool: String,
+        /// The provider's words.
+        source: ProviderError,
+    },
+    /// A metric is registered twice.
+    #[error("unable to register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// What one process runs.
+pub struct Run {
+    /// To the API server.
+    pub client: Client,
+    /// The configuration.
+    pub config: Config,
+    /// The components that run here.
+    pub components: BTreeSet<Component>,
+    /// This replica's name in the election; no two share one.
+    pub identity: String,
+    /// Who runs each pool's instances, by the pool's name.
+    pub providers: BTreeMap<String, Arc<dyn Provider>>,
+}
+
+/// The providers that a configuration names.
+pub fn providers(config: &Config) -> Result<BTreeMap<String, Arc<dyn Provider>>, RunError> {
+    let provider = |pool: &config::Pool| {
+        let config::Provider::Simulated { endpoint } = &pool.provider;
+        let remote = simulated::Remote::new(endpoint)
+            .map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
+        Ok((pool.name.clone(), Arc::new(remote) as Arc<dyn Provider>))
+    };
+    config.pools.iter().map(provider).collect()
+}
+
+type Tasks = JoinSet<Result<(), RunError>>;
+
+/// What all components share.
+struct Common {
+    registry: Registry,
+    health: Health,
+    nodes: Arc<VirtualNodes>,
+    stop: CancellationToken,
+}
+
+impl Run {
+    /// Runs until `stop`. Fails at once where a port, a file or the configuration does not serve.
+    pub async fn until(self, stop: CancellationToken) -> Result<(), RunError> {
+        let common = Common {
+            registry: Registry::new(),
+            health: Health::default(),
+            nodes: Arc::new(VirtualNodes::default()),
+            stop: stop.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        let begun = self.begin(&common, &mut tasks).await;
+        let mut outcome = begun;
+        while outcome.is_ok() && !stop.is_cancelled() {
+            outcome = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = tasks.join_next() => ended.unwrap_or(Ok(())),
+            };
+        }
+        stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            outcome = outcome.and(ended.unwrap_or(Ok(())));
+        }
+        outcome
+    }
+
+    async fn begin(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
+        if let Some(telemetry) = &self.config.telemetry {
+            let (health, registry) = (common.health.clone(), common.registry.clone());
+            let shown = telemetry::serve(telemetry.listen, health, registry, common.stop.clone());
+            tasks.spawn(async { Ok(shown.await?) });
+        }
+        let (sender, stocks) = watch::channel(Stocks::new());
+        for (pool, provider) in &self.providers {
+            let polled = stock::poll(pool.clone(), provider.clone(), common.nodes.clone(), sender.clone());
+            tasks.spawn(until_stopped(common.stop.clone(), polled));
+        }
+        if self.components.contains(&Component::Admission) {
+            self.begin_admission(common, tasks).await?;
+        }
+        if self.components.contains(&Component::Extender) {
+            self.begin_extender(common, tasks).await?;
+        }
+        self.begin_election(common, stocks, tasks)
+    }
+
+    async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
+        let metrics = AdmissionMetrics::register(&common.registry)?;
+        let admission = Admission::new(self.client.clone(), self.config.scheduler_name.clone(), metrics);
+        let router = admission::router(Arc::new(admission));
+        listen(need(self.config.admission.as_ref(), "admission")?, router, &common.stop, tasks).await?;
+        common.health.ready(Part::Admission);
+        Ok(())
+    }
+
+    async fn begin_extender(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
+        let metrics = ExtenderMetrics::register(&common.registry)?;
+        let extender = Extender::new(common.nodes.clone(), self.client.clone(), metrics);
+        let router = extender::router(Arc::new(extender));
+        common.health.expect(Part::Extender);
+        let watched = watch_nodes(self.client.clone(), common.nodes.clone(), common.health.clone());
+        tasks.spawn(until_stopped(common.stop.clone(), watched));
+        listen(need(self.config.extender.as_ref(), "extender")?, router, &common.stop, tasks).await
+    }
+
+    fn begin_election(
+        &self,
+        common: &Common,
+        stocks: watch::Receiver<Stocks>,
+        tasks: &mut Tasks,
+    ) -> Result<(), RunError> {
+        let placer = match self.components.contains(&Component::Placer) {
+            false => None,
+            true => Some(Deciding {
+                settings: self.config.settings(),
+                stocks,
+                metrics: PlacerMetrics::register(&common.registry)?,
+            }),
+        };
+        let kubelet = match self.components.contains(&Component::Kubelet) {
+            false => None,
+            true => Some(Keeping {
+                cluster: self.config.cluster_id.clone(),
+                listener: need(self.config.kubelet.as_ref(), "kubelet")?.clone(),
+                pools: self.config.pools.clone(),
+                providers: self.providers.clone(),
+                metrics: KubeletMetrics::register(&common.registry)?,
+            }),
+        };
+        if placer.is_none() && kubelet.is_none() {
+            return Ok(());
+        }
+        let settings = ElectionSettings {
+            namespace: self.config.namespace.clone(),
+            lease: "burstlet".to_owned(),
+            identity: self.identity.clone(),
+            duration: self.config.election.lease,
+            renew: self.config.election.renew,
+        };
+        let (sender, leadership) = watch::channel(Leadership::Standby);
+        let election = Election::new(self.client.clone(), settings)?;
+        let stop = common.stop.clone();
+        tasks.spawn(async move {
+            election.run(sender, stop).await;
+            Ok(())
+        });
+        let lead = Lead { client: self.client.clone(), leadership, placer, kubelet };
+        tasks.spawn(lead.run(common.stop.clone()));
+        Ok(())
+    }
+}
+
+async fn listen(
+    listener: &Listener,
+    router: Router,
+    stop: &CancellationToken,
+    tasks: &mut Tasks,
+) -> Result<(), RunError> {
+    let socket = serve::bind(listener.listen).await?;
+    let served = serve::serve(socket, listener.tls.clone(), router, stop.clone());
+    tasks.spawn(async { Ok(served.await?) });
+    Ok(())
+}
+
+async fn until_stopped(stop: CancellationToken, work: impl Future<Output = ()>) -> Result<(), RunError> {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+    Ok(())
+}
+
+/// Keeps the extender's view of the virtual nodes.
+async fn watch_nodes(client: Client, nodes: Arc<VirtualNodes>, health: Health) {
+    let mut listed = BTreeSet::new();
+    let mut known = BTreeSet::new();
+    follow(Api::<Node>::all(client), Follow::default(), move |seen| {
+        match seen {
+            Seen::Begin => listed.clear(),
+            Seen::Set(node) => {
+                if let Some(pool) = node::pool(&node) {
+                    let name = node.name_any();
+                    nodes.upsert(&name, pool.as_str(), node::is_ready(&node));
+                    listed.insert(name.clone());
+                    known.insert(name);
+                }
+            }
+            Seen::Gone(node) => {
+                let name = node.name_any();
+                nodes.remove(&name);
+                known.remove(&name);
+            }
+            Seen::Finish => {
+                for gone in known.difference(&listed) {
+                    nodes.remove(gone);
+                }
+                known.clone_from(&listed);
+                health.ready(Part::Extender);
+            }
+        }
+        std::future::ready(Listening::Yes)
+    })
+    .await;
+}

@@ -1,0 +1,103 @@
+//! The command line: one file a subcommand.
+
+#[cfg(feature = "lab")]
+mod demo;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
+#[derive(Debug, Parser)]
+#[command(name = "burstlet", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run burstlet's components against a cluster
+    Run(run::RunArgs),
+    /// See a burst on a real control plane of your own, under recorded traffic
+    #[cfg(feature = "lab")]
+    Demo(demo::DemoArgs),
+}
+
+/// Which cluster, as kubectl has it.
+#[derive(Debug, Clone, Default, Args)]
+struct ClusterArgs {
+    /// Kubeconfig file; else $KUBECONFIG, ~/.kube/config, or the pod's service account
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+impl ClusterArgs {
+    async fn client(&self) -> anyhow::Result<Client> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
+        let config = match &self.kubeconfig {
+            Some(path) => {
+                let kubeconfig = Kubeconfig::read_from(path)
+                    .with_context(|| format!("unable to read the kubeconfig {}", path.display()))?;
+                Config::from_custom_kubeconfig(kubeconfig, &options).await?
+            }
+            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
+            None => Config::infer().await.context("no cluster found; name one with --kubeconfig or --context")?,
+        };
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// Parses the arguments, runs the command, and prints an error as one line.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("burstlet: unable to start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Run(args) => run::run(args, stop_on_signal()?).await,
+            #[cfg(feature = "lab")]
+            Command::Demo(args) => demo::demo(args, stop_on_signal()?).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("burstlet: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A token that the first Ctrl-C or SIGTERM cancels.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let stop = CancellationToken::new();
+    let mut interrupted = signal(SignalKind::interrupt()).context("unable to listen for signals")?;
+    let mut terminated = signal(SignalKind::terminate()).context("unable to listen for signals")?;
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupted.recv() => {}
+            _ = terminated.recv() => {}
+        }
+        token.cancel();
+    });
+    Ok(stop)
+}

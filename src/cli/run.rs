@@ -1,0 +1,48 @@
+//! `burstlet run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::ClusterArgs,
+    run::{
+        Run,
+        config::{ALL_COMPONENTS, Component, Config},
+        providers,
+    },
+    telemetry::{self, LogFormat},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Components to run here
+    #[arg(long, value_delimiter = ',', value_name = "LIST", default_values_t = ALL_COMPONENTS, value_enum)]
+    components: Vec<Component>,
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(super) async fn run(args: RunArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    telemetry::init(args.log_format);
+    let config = Config::read(&args.config)?;
+    let providers = providers(&config)?;
+    let client = args.cluster.client().await?;
+    let components = args.components.into_iter().collect();
+    Run { client, config, components, identity: identity(), providers }.until(stop).await?;
+    Ok(())
+}
+
+/// A name that no other replica has, nor this one after a restart: the host's, and a part made anew each time.
+fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "burstlet".to_owned());
+    let now = jiff::Timestamp::now().as_nanosecond();
+    format!("{host}-{}-{now:x}", std::process::id())
+}
