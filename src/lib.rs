@@ -1,5 +1,6 @@
 //! burstlet keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
 
 pub mod api;
+pub mod kubelet;
 pub mod provider;
 pub mod serve;
