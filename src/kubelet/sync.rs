@@ -23,6 +23,9 @@ pub(crate) type Sequence = u64;
 /// Time that a provider has, beyond the grace, to end an instance before it is asked again.
 const DELETION_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Lists in a row that must lack an instance before it counts as lost.
+const PROOF: u8 = 2;
+
 /// A pod's phase, as far as the kubelet tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -114,17 +117,22 @@ pub(crate) enum Action {
 pub(crate) enum Outcome {
     Created(Instance),
     CreateFailed(ProviderError),
-    /// The pod was found to be gone when it was to be read; nothing was created.
-    CreateSkipped,
-    InstanceDeleted { grace: Duration },
-    StatusWritten { report: Report, version: u64 },
+    InstanceDeleted {
+        grace: Duration,
+    },
+    StatusWritten {
+        report: Report,
+        version: u64,
+    },
     PodDeleted,
     /// The pod's object with this UID exists.
-    PodFound(Option<PodView>),
+    PodFound(PodView),
     /// The API server has no pod with this UID.
     PodMissing,
     /// The call failed and is worth repeating; `after` where the other side named a time.
-    Failed { after: Option<Duration> },
+    Failed {
+        after: Option<Duration>,
+    },
 }
 
 /// What is known of the whole, not of one pod.
@@ -151,6 +159,10 @@ pub(crate) struct Pair {
     written: u64,
     /// Why the provider refuses to create, in one word.
     refusal: &'static str,
+    /// The refusal has not been told yet, and telling does not wait for the next try.
+    refusal_is_news: bool,
+    /// Lists in a row that lacked the instance.
+    missed: u8,
     failures: u8,
     not_before: Moment,
 }
@@ -166,6 +178,8 @@ impl Default for Pair {
             pod_deleted: false,
             written: 0,
             refusal: "",
+            refusal_is_news: false,
+            missed: 0,
             failures: 0,
             not_before: Duration::ZERO,
         }
@@ -180,8 +194,7 @@ impl Pair {
             PodFact::Live(known) if view.version < known.version => {}
             PodFact::Live(known) => {
                 // The kubelet's own write is newer than this view, which shows everything but that write.
-                let report =
-                    if view.version < self.written { known.report.clone() } else { view.report.clone() };
+                let report = if view.version < self.written { known.report.clone() } else { view.report.clone() };
                 *known = PodView { report, ..view };
             }
             PodFact::Unknown => self.pod = PodFact::Live(view),
@@ -203,7 +216,8 @@ impl Pair {
 
     /// Takes in what the provider says of the instance, at `at`.
     pub(crate) fn see_instance(&mut self, at: Sequence, instance: &Instance) {
-        self.touched = at;
+        self.touched = self.touched.max(at);
+        self.missed = 0;
         let rank = |state: &InstanceState| match state {
             InstanceState::Pending => 0,
             InstanceState::Running => 1,
@@ -229,22 +243,35 @@ impl Pair {
         self.not_before = Duration::ZERO;
     }
 
-    /// A list of instances that began at `began` has no instance for this pod.
+    /// A list of instances that began at `began` has no instance for this pod. An instance that nobody asked to end
+    /// must be missing twice: a provider that forgets everything for a moment must not cost every pod.
     pub(crate) fn miss_instance(&mut self, began: Sequence) {
-        let known_later = self.touched >= began || self.in_flight;
+        if self.touched >= began || self.in_flight {
+            return;
+        }
+        self.missed = self.missed.saturating_add(1);
         match self.instance {
-            _ if known_later => {}
-            InstanceFact::Present { .. } => self.lose_instance(began),
+            InstanceFact::Present { .. } | InstanceFact::Maybe if self.ending.is_some() => self.lose_instance(began),
+            InstanceFact::Present { .. } if self.missed >= PROOF => self.lose_instance(began),
             // What might have been created has not been.
-            InstanceFact::Maybe if self.ending.is_some() => self.lose_instance(began),
             InstanceFact::Maybe => self.instance = InstanceFact::Absent,
-            InstanceFact::Absent | InstanceFact::Gone => {}
+            InstanceFact::Present { .. } | InstanceFact::Absent | InstanceFact::Gone => {}
         }
     }
 
-    /// When the instance was last heard of or asked for.
-    pub(crate) fn touched(&self) -> Sequence {
-        self.touched
+    /// Another list soon would settle whether the instance is lost.
+    pub(crate) fn is_suspect(&self) -> bool {
+        let PodFact::Live(view) = &self.pod else { return false };
+        match self.instance {
+            InstanceFact::Present { .. } => self.missed > 0,
+            InstanceFact::Absent => view.report.phase == Phase::Running && self.missed < PROOF,
+            InstanceFact::Maybe | InstanceFact::Gone => false,
+        }
+    }
+
+    /// Whether the provider refuses for a reason that nobody has been told yet.
+    pub(crate) fn refusal_is_news(&self) -> bool {
+        self.refusal_is_news
     }
 
     /// Nothing is left to do or to know.
@@ -262,10 +289,10 @@ impl Pair {
     /// The call to make at `now`, if any. Does not look at [`Pair::not_before`].
     pub(crate) fn wanted(&self, world: World) -> Option<Action> {
         match &self.pod {
-            PodFact::Unknown => self.wanted_unknown(world),
+            PodFact::Unknown => world.pods_listed.then_some(Action::VerifyPod),
             PodFact::Gone => match self.instance {
                 InstanceFact::Present { .. } | InstanceFact::Maybe => {
-                    Some(Action::DeleteInstance { grace: self.ending.unwrap_or(Duration::ZERO) })
+                    Some(Action::DeleteInstance { grace: Duration::ZERO })
                 }
                 InstanceFact::Absent | InstanceFact::Gone => None,
             },
@@ -284,18 +311,16 @@ impl Pair {
         let action = self.wanted(world)?;
         // A shorter grace than the one in force does not wait for the longer one to pass.
         let hastened = matches!(action, Action::DeleteInstance { grace } if self.ending.is_some_and(|e| grace < e));
-        (hastened || now >= self.not_before).then_some(action)
-    }
-
-    fn wanted_unknown(&self, world: World) -> Option<Action> {
-        let stands = matches!(self.instance, InstanceFact::Present { .. } | InstanceFact::Maybe);
-        (world.pods_listed && (stands || self.written > 0 || self.instance == InstanceFact::Gone))
-            .then_some(Action::VerifyPod)
-            .or((world.pods_listed).then_some(Action::VerifyPod))
+        let news = self.refusal_is_news && matches!(action, Action::WriteStatus(_));
+        (hastened || news || now >= self.not_before).then_some(action)
     }
 
     fn wanted_deleting(&self, view: &PodView, grace: Duration, world: World) -> Option<Action> {
         match &self.instance {
+            InstanceFact::Present { state, ip } if view.has_finalizers && state.is_finished() => {
+                let ended = report_of(view, state, *ip).filter(|_| !view.report.phase.is_final());
+                Some(ended.map_or(Action::DeleteInstance { grace }, Action::WriteStatus))
+            }
             InstanceFact::Present { .. } | InstanceFact::Maybe => Some(Action::DeleteInstance { grace }),
             InstanceFact::Absent if !world.instances_listed && !view.held => None,
             InstanceFact::Absent | InstanceFact::Gone => {
@@ -318,6 +343,9 @@ impl Pair {
             InstanceFact::Absent | InstanceFact::Maybe => {
                 if view.report.phase == Phase::Running {
                     // It ran, so it had its instance.
+                    if self.missed < PROOF {
+                        return None;
+                    }
                     Report { phase: Phase::Failed, ..Report::PENDING }
                 } else if !self.refusal.is_empty() && view.report.waits_for != self.refusal {
                     Report { waits_for: self.refusal, ..Report::PENDING }
@@ -334,8 +362,10 @@ impl Pair {
     /// Notes that a call was made at `at`.
     pub(crate) fn begin(&mut self, at: Sequence, action: &Action) {
         self.in_flight = true;
-        if matches!(action, Action::Create | Action::DeleteInstance { .. }) {
-            self.touched = at;
+        match action {
+            Action::Create | Action::DeleteInstance { .. } => self.touched = at,
+            Action::WriteStatus(_) => self.refusal_is_news = false,
+            Action::DeletePod | Action::VerifyPod => {}
         }
     }
 
@@ -356,11 +386,8 @@ impl Pair {
                 self.touched = at;
                 self.ending = Some(grace);
                 self.failures = 0;
-                self.not_before = if self.instance == InstanceFact::Gone {
-                    Duration::ZERO
-                } else {
-                    now + grace + DELETION_PATIENCE
-                };
+                self.not_before =
+                    if self.instance == InstanceFact::Gone { Duration::ZERO } else { now + grace + DELETION_PATIENCE };
                 return;
             }
             Outcome::StatusWritten { report, version } => {
@@ -377,19 +404,18 @@ impl Pair {
                 None
             }
             Outcome::PodFound(view) => {
-                if let Some(view) = view {
-                    self.see_pod(view);
-                }
+                self.see_pod(view);
                 None
             }
             Outcome::PodMissing => {
                 self.lose_pod();
                 None
             }
-            Outcome::CreateSkipped => Some(None),
             Outcome::Failed { after } => Some(after),
         };
         match retry {
+            // Between refusals, a written status is no success.
+            None if !self.refusal.is_empty() => {}
             None => {
                 self.failures = 0;
                 self.not_before = Duration::ZERO;
@@ -403,7 +429,12 @@ impl Pair {
 
     /// Takes in a refusal to create; answers the least time to wait.
     fn refuse(&mut self, error: &ProviderError) -> Option<Duration> {
-        self.refusal = error.kind();
+        // One lost or throttled call is nothing to tell people about.
+        let passing = matches!(error, ProviderError::Unavailable(_) | ProviderError::Throttled { .. });
+        if !passing || self.failures > 0 {
+            self.refusal_is_news |= self.refusal != error.kind();
+            self.refusal = error.kind();
+        }
         match error {
             ProviderError::Unavailable(_) => {
                 if self.instance == InstanceFact::Absent {
