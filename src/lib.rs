@@ -3,7 +3,6 @@
 pub mod admission;
 pub mod api;
 pub mod cli;
-
 pub mod extender;
 pub mod kubelet;
 #[cfg(feature = "lab")]

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A provider's refusal or silence. The kinds are few because callers act on them; the text is for people.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "camelCase")]
 pub enum ProviderError {
     /// The place has no machines left now; another pool or zone may have.
     #[error("no stock: {0}")]
@@ -31,6 +34,18 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
+    /// The kind in one word, as metrics, events and waiting containers show it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NoStock(_) => "NoStock",
+            Self::QuotaExceeded(_) => "QuotaExceeded",
+            Self::Throttled { .. } => "Throttled",
+            Self::Invalid(_) => "Invalid",
+            Self::Unauthorized(_) => "Unauthorized",
+            Self::Unavailable(_) => "Unavailable",
+        }
+    }
+
     /// Whether the same call may succeed later without anyone changing it.
     pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Invalid(_) | Self::Unauthorized(_))

@@ -5,6 +5,7 @@
 //! API server.
 
 mod error;
+pub mod simulated;
 
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -85,8 +86,11 @@ pub struct Instance {
 }
 
 /// A change that a provider reports.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum InstanceChange {
+    /// First of every watch: each change after this moment will be sent, so a list taken from now on misses nothing.
+    Watching,
     /// The instance is new or its state differs.
     Changed(Instance),
     /// The instance is no more; nothing is billed for it.
@@ -126,14 +130,15 @@ pub trait Provider: Send + Sync + 'static {
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError>;
 
     /// Ends the pod's instance, giving its containers `grace` to stop by themselves. Success means that the provider
-    /// has accepted; [`InstanceChange::Gone`] says that it is done. An instance that does not exist is success.
+    /// has accepted; [`InstanceChange::Gone`] says that it is done. An instance that does not exist is success, and
+    /// [`InstanceChange::Gone`] is sent for it too, or the next [`Provider::list`] without it says so.
     async fn delete(&self, owner: &Owner, grace: Duration) -> Result<(), ProviderError>;
 
     /// All instances of `cluster`, whatever their state.
     async fn list(&self, cluster: &str) -> Result<Vec<Instance>, ProviderError>;
 
-    /// Sends every change of `cluster`'s instances from now on, until the receiver is dropped. An error ends the
-    /// watch; the caller lists and watches again.
+    /// Sends [`InstanceChange::Watching`], then every change of `cluster`'s instances, until the receiver is dropped.
+    /// An error ends the watch; the caller watches and lists again.
     async fn watch(&self, cluster: &str, changes: mpsc::Sender<InstanceChange>) -> Result<(), ProviderError>;
 
     /// What `cluster`'s instances have used, running ones only.

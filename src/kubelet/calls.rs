@@ -1,0 +1,193 @@
+//! The calls that the kubelet makes for one pod: to the provider and to the API server.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::http::{HeaderValue, Request as HttpRequest, header};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, Patch, PatchParams, Preconditions, Request},
+};
+use serde::Deserialize;
+
+use super::{
+    index::{Finished, Job},
+    metrics::KubeletMetrics,
+    status::{StatusInput, StatusPatch},
+    sync::{Action, Outcome, Report},
+};
+use crate::{
+    api::names,
+    provider::{Provider, ProviderError},
+};
+
+/// Longest wait for the API server.
+const API_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for the provider; creating may be slow, and a call given up may still take effect.
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Answers without the object: the kubelet reads no more of it than its version.
+const METADATA_ONLY: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
+
+/// What every call needs.
+pub(crate) struct Calls {
+    pub(crate) client: Client,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) host: IpAddr,
+    pub(crate) metrics: KubeletMetrics,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    metadata: AnswerMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerMeta {
+    resource_version: Option<String>,
+}
+
+impl Calls {
+    /// Makes the call and says how it ended.
+    pub(crate) async fn run(&self, mut job: Job) -> Finished {
+        match job.action.clone() {
+            Action::Create => self.create(&mut job).await,
+            Action::DeleteInstance { grace } => Finished::Call(self.delete_instance(&job, grace).await),
+            Action::WriteStatus(report) => Finished::Call(self.write_status(&job, report).await),
+            Action::DeletePod => Finished::Call(self.delete_pod(&job).await),
+            Action::VerifyPod => match self.read_pod(&job).await {
+                Ok(Some(pod)) => Finished::Pod(Box::new(pod)),
+                Ok(None) => Finished::Call(Outcome::PodMissing),
+                Err(error) => api_failed(&job, &error),
+            },
+        }
+    }
+
+    async fn create(&self, job: &mut Job) -> Finished {
+        let pod = match job.pod.take() {
+            Some(pod) => pod,
+            None => match self.read_pod(job).await {
+                Ok(Some(pod)) if pod.metadata.deletion_timestamp.is_some() => return Finished::Pod(Box::new(pod)),
+                Ok(Some(pod)) => Box::new(pod),
+                Ok(None) => return Finished::Call(Outcome::PodMissing),
+                Err(error) => return api_failed(job, &error),
+            },
+        };
+        let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.create(&job.owner, &pod)).await;
+        Finished::Call(match call.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(instance) => {
+                self.metrics.created();
+                Outcome::Created(instance)
+            }
+            Err(error) => {
+                self.metrics.provider_error(error.kind());
+                Outcome::CreateFailed(error)
+            }
+        })
+    }
+
+    async fn delete_instance(&self, job: &Job, grace: Duration) -> Outcome {
+        let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.delete(&job.owner, grace)).await;
+        match call.unwrap_or_else(|_| Err(no_answer())) {
+            Ok(()) => Outcome::InstanceDeleted { grace },
+            Err(error) => {
+                self.metrics.provider_error(error.kind());
+                tracing::warn!(pod = %job.owner.name, namespace = %job.owner.namespace, %error, "instance not deleted");
+                let after = if let ProviderError::Throttled { retry_after, .. } = error { retry_after } else { None };
+                Outcome::Failed { after }
+            }
+        }
+    }
+
+    async fn write_status(&self, job: &Job, report: Report) -> Outcome {
+        let input = StatusInput {
+            uid: &job.uid,
+            shape: &job.shape,
+            report: &report,
+            instance: &job.instance,
+            times: job.times,
+            now: Timestamp::now().as_second(),
+            host: self.host,
+            provider: self.provider.name(),
+        };
+        let patch = Patch::Strategic(StatusPatch::new(&input));
+        let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };
+        let request = pods(job).patch_subresource("status", &job.owner.name, &params, &patch);
+        match self.send(request).await {
+            Ok(text) => {
+                self.metrics.status_written();
+                let answer = serde_json::from_str::<Answer>(&text).ok();
+                let version = answer.and_then(|a| a.metadata.resource_version).and_then(|v| v.parse().ok());
+                Outcome::StatusWritten { report, version: version.unwrap_or(0) }
+            }
+            // The pod is gone, or its name is another pod's: the watch will tell.
+            Err(error) if is_code(&error, 404) || is_code(&error, 409) => Outcome::Failed { after: None },
+            Err(error) => {
+                warn("status", job, &error);
+                Outcome::Failed { after: None }
+            }
+        }
+    }
+
+    async fn delete_pod(&self, job: &Job) -> Outcome {
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions { uid: Some(job.uid.to_string()), ..Preconditions::default() }),
+            ..DeleteParams::default()
+        };
+        match self.send(pods(job).delete(&job.owner.name, &params)).await {
+            Ok(_) => Outcome::PodDeleted,
+            // Already gone, and maybe succeeded by another of its name.
+            Err(error) if is_code(&error, 404) || is_code(&error, 409) => Outcome::PodDeleted,
+            Err(error) => {
+                warn("delete", job, &error);
+                Outcome::Failed { after: None }
+            }
+        }
+    }
+
+    /// The pod with the job's UID, read from etcd rather than from a cache.
+    async fn read_pod(&self, job: &Job) -> Result<Option<Pod>, kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &job.owner.namespace);
+        let call = tokio::time::timeout(API_TIMEOUT, api.get_opt(&job.owner.name)).await;
+        let pod = call.unwrap_or_else(|_| Err(timed_out()))?;
+        Ok(pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&*job.uid)))
+    }
+
+    async fn send(
+        &self,
+        request: Result<HttpRequest<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, kube::Error> {
+        let mut request = request.map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(header::ACCEPT, METADATA_ONLY);
+        tokio::time::timeout(API_TIMEOUT, self.client.request_text(request)).await.unwrap_or_else(|_| Err(timed_out()))
+    }
+}
+
+fn api_failed(job: &Job, error: &kube::Error) -> Finished {
+    warn("read", job, error);
+    Finished::Call(Outcome::Failed { after: None })
+}
+
+fn pods(job: &Job) -> Request {
+    Request::new(Pod::url_path(&(), Some(&job.owner.namespace)))
+}
+
+fn is_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+fn timed_out() -> kube::Error {
+    kube::Error::Service(format!("no answer within {API_TIMEOUT:?}").into())
+}
+
+fn no_answer() -> ProviderError {
+    ProviderError::Unavailable(format!("no answer within {PROVIDER_TIMEOUT:?}"))
+}
+
+fn warn(what: &str, job: &Job, error: &kube::Error) {
+    tracing::warn!(pod = %job.owner.name, namespace = %job.owner.namespace, %error, "pod: {what} failed, will be tried again");
+}

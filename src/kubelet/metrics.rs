@@ -1,0 +1,52 @@
+//! Counters of one kubelet.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+/// What a kubelet counts. Clones count together; several kubelets of a process may share one.
+#[derive(Debug, Clone)]
+pub struct KubeletMetrics {
+    instances: IntCounter,
+    provider_errors: IntCounterVec,
+    status_writes: IntCounter,
+}
+
+impl KubeletMetrics {
+    /// Counters named `burstlet_kubelet_…`, registered with `registry`.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            instances: IntCounter::new(
+                "burstlet_kubelet_instances_created_total",
+                "Instances that the provider was asked for and granted.",
+            )?,
+            provider_errors: IntCounterVec::new(
+                Opts::new("burstlet_kubelet_provider_errors_total", "Refusals and silences of the provider, by kind."),
+                &["kind"],
+            )?,
+            status_writes: IntCounter::new(
+                "burstlet_kubelet_status_writes_total",
+                "Pod statuses written to the API server.",
+            )?,
+        };
+        registry.register(Box::new(metrics.instances.clone()))?;
+        registry.register(Box::new(metrics.provider_errors.clone()))?;
+        registry.register(Box::new(metrics.status_writes.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Statuses written so far.
+    pub fn status_writes(&self) -> u64 {
+        self.status_writes.get()
+    }
+
+    pub(crate) fn created(&self) {
+        self.instances.inc();
+    }
+
+    pub(crate) fn provider_error(&self, kind: &str) {
+        self.provider_errors.with_label_values(&[kind]).inc();
+    }
+
+    pub(crate) fn status_written(&self) {
+        self.status_writes.inc();
+    }
+}

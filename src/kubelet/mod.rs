@@ -1,0 +1,65 @@
+//! The virtual kubelet: Node objects that burstlet keeps alive, whose pods run as a provider's instances.
+//!
+//! ```text
+//! pod watch ─┐                                  ┌─> provider: create, delete
+//!            ├─> Index (slim, synchronous) ─ Job┤
+//! provider ──┘      └ Pair a pod (pure)         └─> API server: one status, one delete
+//! ```
+//! [`Kubelet::run`] drives one pool's nodes, or the lab's fake real ones; [`server::router`] answers the kubelet API
+//! for all kubelets of a process on one listener.
+
+mod calls;
+mod events;
+mod index;
+mod lease;
+mod metrics;
+mod node;
+mod nodes;
+mod pods;
+mod run;
+pub mod server;
+mod status;
+mod sync;
+mod usage;
+
+use std::net::IpAddr;
+
+pub use index::Counts;
+pub use metrics::KubeletMetrics;
+pub use node::{Capacity, NodeTemplate};
+pub use run::Kubelet;
+pub use usage::KubeletHandle;
+
+/// What a kubelet keeps, and how.
+#[derive(Debug, Clone)]
+pub struct KubeletConfig {
+    /// Name of the cluster: instances of others are never touched, so no two clusters of one account may share it.
+    pub cluster: String,
+    /// The nodes to keep.
+    pub nodes: Vec<NodeTemplate>,
+    /// Address at which the API server and metrics-server reach the kubelet API; also the pods' host address.
+    pub address: IpAddr,
+    /// Port of the kubelet API.
+    pub port: u16,
+    /// Pods that a `DaemonSet` controls get no instance: right for virtual nodes, which need no agents.
+    pub holds_daemonset_pods: bool,
+    /// Most calls to the provider at a time.
+    pub provider_calls: usize,
+    /// Most writes to the API server at a time.
+    pub api_calls: usize,
+}
+
+impl KubeletConfig {
+    /// Virtual nodes with the limits that suit one provider account.
+    pub fn new(cluster: &str, nodes: Vec<NodeTemplate>, address: IpAddr, port: u16) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            nodes,
+            address,
+            port,
+            holds_daemonset_pods: true,
+            provider_calls: 64,
+            api_calls: 32,
+        }
+    }
+}

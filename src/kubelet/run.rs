@@ -1,0 +1,228 @@
+//! Drives one kubelet: events in, calls out.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, watcher},
+};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    KubeletConfig, KubeletHandle, KubeletMetrics,
+    calls::Calls,
+    events::Events,
+    index::{Finished, Index, Limits, Now, Uid},
+    lease, nodes,
+    sync::{Backoff, Sequence},
+};
+use crate::provider::{Instance, InstanceChange, Provider, ProviderError};
+
+/// Time between two lists of instances: the longest that an orphan stays unseen.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Wait before the list that settles a doubt, and before a failed one is repeated.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Longest wait for a provider's list.
+const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Changes of instances that wait to be applied.
+const BACKLOG: usize = 1024;
+
+/// Keeps virtual nodes and their pods.
+pub struct Kubelet {
+    client: Client,
+    config: Arc<KubeletConfig>,
+    provider: Arc<dyn Provider>,
+    metrics: KubeletMetrics,
+    index: Arc<Mutex<Index>>,
+    handle: KubeletHandle,
+}
+
+type Listed = (Sequence, Result<Vec<Instance>, ProviderError>);
+
+impl Kubelet {
+    /// A kubelet for the nodes of `config`; [`Kubelet::run`] makes it work.
+    pub fn new(client: Client, config: KubeletConfig, provider: Arc<dyn Provider>, metrics: KubeletMetrics) -> Self {
+        let backoff = Backoff { first: Duration::from_millis(500), most: Duration::from_mins(2) };
+        let limits = Limits { provider: config.provider_calls.max(1), api: config.api_calls.max(1) };
+        let names = config.nodes.iter().map(|n| n.name.as_str().into());
+        let index = Index::new(&config.cluster, names, config.holds_daemonset_pods, backoff, limits);
+        let index = Arc::new(Mutex::new(index));
+        let handle = KubeletHandle::new(&config.cluster, &config.nodes, Arc::clone(&provider), Arc::clone(&index));
+        Self { client, config: Arc::new(config), provider, metrics, index, handle }
+    }
+
+    /// What the kubelet API needs of this kubelet.
+    pub fn handle(&self) -> KubeletHandle {
+        self.handle.clone()
+    }
+
+    /// Works until `stop`. Instances, pods and nodes stay as they are; the next run adopts them.
+    pub async fn run(&self, stop: CancellationToken) {
+        let (lapsed, lapses) = mpsc::channel(256);
+        let (changes, mut changed) = mpsc::channel(BACKLOG);
+        let mut background = JoinSet::new();
+        let (client, config) = (&self.client, &self.config);
+        background.spawn(nodes::keep(client.clone(), Arc::clone(config), lapses, stop.clone()));
+        background.spawn(lease::renew(client.clone(), Arc::clone(config), lapsed, stop.clone()));
+        background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), changes));
+
+        let calls = Arc::new(Calls {
+            client: client.clone(),
+            provider: Arc::clone(&self.provider),
+            host: config.address,
+            metrics: self.metrics.clone(),
+        });
+        let events = Events::new(client.clone());
+        let started = Instant::now();
+        let now = || Now { since: started.elapsed(), unix: Timestamp::now().as_second() };
+        let mut pods = pod_events(client, config).boxed();
+        let mut jobs: JoinSet<(Uid, Finished)> = JoinSet::new();
+        let mut lists: JoinSet<Listed> = JoinSet::new();
+        let mut list_at = Instant::now();
+        loop {
+            let wake = self.start_jobs(&calls, &mut jobs, started);
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(event) = pods.next() => self.index().apply(event, now()),
+                Some(change) = changed.recv() => {
+                    if change == InstanceChange::Watching {
+                        list_at = Instant::now();
+                    }
+                    self.index().apply_change(change, now());
+                }
+                Some(done) = jobs.join_next() => {
+                    if let Ok((uid, finished)) = done
+                        && let Some((owner, error)) = self.index().finish(&uid, finished, now())
+                    {
+                        tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %error, "instance refused");
+                        events.refused(&owner, &error);
+                    }
+                }
+                () = tokio::time::sleep_until(list_at), if lists.is_empty() => {
+                    list_at = Instant::now() + SWEEP;
+                    let began = self.index().begin_list();
+                    lists.spawn(list(Arc::clone(&self.provider), config.cluster.clone(), began));
+                }
+                Some(Ok(listed)) = lists.join_next() => {
+                    if self.take_list(listed, now()) {
+                        list_at = list_at.min(Instant::now() + SOON);
+                    }
+                }
+                () = sleep_until(wake.map(|at| started + at)) => {}
+            }
+        }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts every call there is a place for; answers when to look again.
+    fn start_jobs(
+        &self,
+        calls: &Arc<Calls>,
+        jobs: &mut JoinSet<(Uid, Finished)>,
+        started: Instant,
+    ) -> Option<Duration> {
+        let mut index = self.index();
+        while let Some(job) = index.next_job(started.elapsed()) {
+            let calls = Arc::clone(calls);
+            jobs.spawn(async move {
+                let uid = Arc::clone(&job.uid);
+                (uid, calls.run(job).await)
+            });
+        }
+        index.wake_at()
+    }
+
+    /// Answers whether another list is wanted soon.
+    fn take_list(&self, (began, result): Listed, now: Now) -> bool {
+        match result {
+            Ok(instances) => self.index().end_list(began, &instances, now),
+            Err(error) => {
+                self.metrics.provider_error(error.kind());
+                tracing::warn!(%error, "instances not listed, will be tried again");
+                true
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn list(provider: Arc<dyn Provider>, cluster: String, began: Sequence) -> Listed {
+    let call = tokio::time::timeout(LIST_TIMEOUT, provider.list(&cluster)).await;
+    let timed_out = || Err(ProviderError::Unavailable(format!("no list within {LIST_TIMEOUT:?}")));
+    (began, call.unwrap_or_else(|_| timed_out()))
+}
+
+/// Watches the provider for ever; every new watch begins with [`InstanceChange::Watching`].
+async fn watch_instances(provider: Arc<dyn Provider>, cluster: String, changes: mpsc::Sender<InstanceChange>) {
+    let mut pause = SOON;
+    while !changes.is_closed() {
+        let began = Instant::now();
+        if let Err(error) = provider.watch(&cluster, changes.clone()).await {
+            tracing::warn!(%error, "watch of instances ended, will be taken up again");
+        }
+        pause = if began.elapsed() > SWEEP { SOON } else { (pause * 2).min(SWEEP) };
+        tokio::time::sleep(pause / 2).await;
+    }
+}
+
+/// All events of pods bound to the kubelet's nodes, for ever: streamed lists where the API server knows them.
+fn pod_events(client: &Client, config: &KubeletConfig) -> impl Stream<Item = watcher::Event<Pod>> + Send + use<> {
+    let api: Api<Pod> = Api::all(client.clone());
+    let fields = match config.nodes.as_slice() {
+        // The API server has an index for one node.
+        [node] => format!("spec.nodeName={}", node.name),
+        _ => "spec.nodeName!=".to_owned(),
+    };
+    let plain = watcher::Config::default().fields(&fields);
+    let streamed = plain.clone().streaming_lists();
+    let events = move |config| watcher(api.clone(), config).default_backoff().boxed();
+    let first = events(streamed);
+    stream::unfold((first, Some((events, plain))), |(mut source, mut fallback)| async move {
+        loop {
+            match source.next().await? {
+                Ok(event) => {
+                    return Some((slim(event), (source, fallback)));
+                }
+                Err(error) => {
+                    if is_unsupported(&error)
+                        && let Some((events, plain)) = fallback.take()
+                    {
+                        tracing::info!("the API server streams no lists; pods are listed in pages");
+                        source = events(plain);
+                    } else {
+                        tracing::warn!(%error, "watch of pods failed, will be tried again");
+                    }
+                }
+            }
+        }
+    })
+}
+
+fn is_unsupported(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 400 || status.code == 422)
+}
+
+fn slim(event: watcher::Event<Pod>) -> watcher::Event<Pod> {
+    event.modify(|pod| pod.metadata.managed_fields = None)
+}
