@@ -1,0 +1,22 @@
+//! The demo: recorded traffic drives a real HPA, and the overflow runs on virtual nodes.
+//!
+//! This module is the pure part: it reads a [`Scenario`], tells what [CPU](cpu_per_pod) each pod uses under the traffic,
+//! folds what is seen of the pods into a [`Tally`], and shows that as objects ([`Record`]) or as a [`LiveTable`].
+//!
+//! ```text
+//! Scenario ── traffic.rate_at(t) ─> cpu_per_pod ─> metrics endpoints ─> HPA ─> pods
+//!                                                                             │ PodSight::of
+//!                    LiveTable, JSON <── Sample, Summary <── Tally::observe <─┘
+//! ```
+
+mod load;
+mod manifests;
+mod pool;
+mod resources;
+mod scenario;
+
+pub use load::cpu_per_pod;
+pub use manifests::{ManifestError, Workload};
+pub use pool::{Currency, Pool, PoolName, PoolNameError, Price, StartUp, UnitPrice};
+pub use resources::{Cpu, Memory, QuantityError};
+pub use scenario::{RealNodes, Scenario, ScenarioError};

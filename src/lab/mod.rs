@@ -1,0 +1,3 @@
+//! What only trials need: the demo and its scenarios.
+
+pub mod demo;
