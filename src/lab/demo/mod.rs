@@ -13,10 +13,16 @@ mod load;
 mod manifests;
 mod pool;
 mod resources;
+mod sample;
 mod scenario;
+mod sight;
+mod tally;
 
 pub use load::cpu_per_pod;
 pub use manifests::{ManifestError, Workload};
 pub use pool::{Currency, Pool, PoolName, PoolNameError, Price, StartUp, UnitPrice};
 pub use resources::{Cpu, Memory, QuantityError};
+pub use sample::{Record, Sample, Summary};
 pub use scenario::{RealNodes, Scenario, ScenarioError};
+pub use sight::{Place, PodSight, PodState, PodUid, Revision};
+pub use tally::Tally;
