@@ -11,18 +11,22 @@
 
 mod load;
 mod manifests;
+mod paint;
 mod pool;
 mod resources;
 mod sample;
 mod scenario;
 mod sight;
+mod table;
 mod tally;
 
 pub use load::cpu_per_pod;
 pub use manifests::{ManifestError, Workload};
+pub use paint::Paint;
 pub use pool::{Currency, Pool, PoolName, PoolNameError, Price, StartUp, UnitPrice};
 pub use resources::{Cpu, Memory, QuantityError};
 pub use sample::{Record, Sample, Summary};
 pub use scenario::{RealNodes, Scenario, ScenarioError};
 pub use sight::{Place, PodSight, PodState, PodUid, Revision};
+pub use table::{LiveTable, summary_table};
 pub use tally::Tally;
