@@ -1,1 +1,152 @@
-//! tmp
+//! The webhooks: a gate on governed pods, warnings about bases that do nothing.
+//!
+//! [`router`] answers `POST /mutate-pods` and `POST /warn` with an `AdmissionReview`, and `GET /healthz`. Nothing is
+//! ever denied, and what cannot be told leaves a pod as it is: burstlet must not stand between a cluster and its pods.
+//! No call has a side effect, so a dry run is answered like any other.
+
+mod configuration;
+#[cfg(test)]
+mod fake_api;
+mod gate;
+mod governance;
+mod metrics;
+mod warn;
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use json_patch::Patch;
+use kube::{
+    Client, Resource,
+    core::{
+        DynamicObject,
+        admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation, SerializePatchError},
+    },
+};
+use serde::de::DeserializeOwned;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tracing::warn;
+
+use crate::serve::{BodyError, read_body_limited};
+use gate::AdmittedPod;
+use governance::{Governance, Governed};
+use metrics::Outcome;
+
+pub use configuration::{Endpoint, webhook_configurations};
+pub use metrics::AdmissionMetrics;
+
+const MUTATE_PATH: &str = "/mutate-pods";
+const WARN_PATH: &str = "/warn";
+/// Largest body in bytes: an update carries the object twice, each at etcd's limit of 1.5 MiB, and JSON is up to
+/// twice the size of what etcd stores.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+/// Calls answered at a time, so that bodies in memory are bounded.
+const MAX_CALLS: usize = 64;
+
+/// What the handlers share.
+pub struct Admission {
+    governance: Governance,
+    scheduler: Option<String>,
+    metrics: AdmissionMetrics,
+}
+
+impl Admission {
+    /// Webhooks that ask `client` who governs a pod. `scheduler` is the name of the scheduler for governed pods, where
+    /// there is one of their own.
+    pub fn new(client: Client, scheduler: Option<String>, metrics: AdmissionMetrics) -> Self {
+        Self { governance: Governance::new(client), scheduler, metrics }
+    }
+
+    /// What to change on a pod that is about to be created, and why.
+    async fn judge(&self, request: &AdmissionRequest<AdmittedPod>) -> (Outcome, Option<Patch>) {
+        let (Operation::Create, Some(pod), Some(namespace)) = (&request.operation, &request.object, &request.namespace)
+        else {
+            return (Outcome::Skipped, None);
+        };
+        let Ok(replica_set) = gate::owner(pod) else {
+            return (Outcome::Skipped, None);
+        };
+        match self.governance.of(namespace, replica_set).await {
+            Governed::No => (Outcome::NotGoverned, None),
+            Governed::Unknown => (Outcome::Unknown, None),
+            Governed::By(_) => match gate::gate(pod, self.scheduler.as_deref()) {
+                None => (Outcome::AlreadyGated, None),
+                patch => (Outcome::Gated, patch),
+            },
+        }
+    }
+}
+
+/// The webhooks' paths.
+pub fn router(admission: Arc<Admission>) -> Router {
+    Router::new()
+        .route(MUTATE_PATH, post(mutate_pods))
+        .route(WARN_PATH, post(warn_about))
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_CALLS))
+        .route("/healthz", get(async || "ok"))
+        .with_state(admission)
+}
+
+async fn mutate_pods(State(admission): State<Arc<Admission>>, body: Body) -> Result<Response, ReviewError> {
+    let request = read_request::<AdmittedPod>(body).await.inspect_err(|fault| {
+        admission.metrics.count(Outcome::BadRequest);
+        warn!(%fault, "admission request refused");
+    })?;
+    let _timer = admission.metrics.seconds().start_timer();
+    let (outcome, patch) = admission.judge(&request).await;
+    admission.metrics.count(outcome);
+    let mut response = AdmissionResponse::from(&request);
+    if let Some(patch) = patch {
+        response = response.with_patch(patch)?;
+    }
+    Ok(Json(response.into_review()).into_response())
+}
+
+async fn warn_about(State(admission): State<Arc<Admission>>, body: Body) -> Result<Response, ReviewError> {
+    let request = read_request::<DynamicObject>(body).await?;
+    let mut response = AdmissionResponse::from(&request);
+    let warnings = request.object.as_ref().map(|object| warn::warnings(&request.kind.kind, object)).unwrap_or_default();
+    admission.metrics.warned(warnings.len());
+    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    Ok(Json(response.into_review()).into_response())
+}
+
+async fn read_request<T: Resource + DeserializeOwned>(body: Body) -> Result<AdmissionRequest<T>, ReviewError> {
+    let body = read_body_limited(body, MAX_BODY).await?;
+    let review: AdmissionReview<T> = serde_json::from_slice(&body).map_err(ReviewError::Malformed)?;
+    review.try_into().map_err(|_| ReviewError::NoRequest)
+}
+
+/// Why a review gets no answer.
+#[derive(Debug, thiserror::Error)]
+enum ReviewError {
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("the body is no AdmissionReview: {0}")]
+    Malformed(#[source] serde_json::Error),
+    #[error("the AdmissionReview holds no request")]
+    NoRequest,
+    #[error("unable to answer: {0}")]
+    Patch(#[from] SerializePatchError),
+}
+
+impl IntoResponse for ReviewError {
+    fn into_response(self) -> Response {
+        let text = self.to_string();
+        match self {
+            Self::Body(fault) => fault.into_response(),
+            Self::Malformed(_) | Self::NoRequest => (StatusCode::BAD_REQUEST, text).into_response(),
+            Self::Patch(_) => (StatusCode::INTERNAL_SERVER_ERROR, text).into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ pub const TIER_BURST: &str = "burst";
 /// Value of [`TIER`]: of the base, but real nodes were short for too long; real or virtual nodes may take it.
 pub const TIER_BASE_SHORT: &str = "base-short";
 
+/// Set to `true` on a pod (in its workload's template), keeps burstlet's hands off it.
+pub const IGNORE: &str = "burstlet.dev/ignore";
+
 /// Taint key of every virtual node; its value is the provider's name.
 pub const TAINT_PROVIDER: &str = "virtual-kubelet.io/provider";
 

@@ -44,43 +44,50 @@ pub struct NodesArgs<'a> {
 }
 
 /// Node names as they stand in JSON: `"a","b"`. All are plain: no byte that JSON escapes, nothing but ASCII.
+///
+/// Kept as bytes: names are compared and copied, thousands a call, and never read as text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NodeNames<'a> {
-    text: Cow<'a, str>,
+    text: Cow<'a, [u8]>,
     /// Index of every name's closing quote.
     closes: Vec<usize>,
 }
 
 impl<'a> NodeNames<'a> {
     /// Splits names written without white space; `None` where anything is unusual.
-    fn split(text: Cow<'a, str>) -> Option<Self> {
-        let is_plain = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b'\\';
-        // Not `all`: without an early exit the loop runs many bytes at a time.
-        if !text.as_bytes().iter().fold(true, |so_far, byte| so_far & is_plain(byte)) {
+    fn split(text: Cow<'a, [u8]>) -> Option<Self> {
+        let bytes = text.as_ref();
+        if bytes.is_empty() {
+            return Some(Self { text, closes: Vec::new() });
+        }
+        let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) & (*byte != b'\\');
+        // Not `all`: without an early exit the loop takes many bytes at a time.
+        if !bytes.iter().fold(true, |so_far, byte| so_far & is_plain(byte)) {
             return None;
         }
-        let mut closes = Vec::with_capacity(text.len() / 16);
-        let mut quotes = memchr::memchr_iter(b'"', text.as_bytes());
-        let mut next = 0;
-        while let Some(open) = quotes.next() {
-            let close = quotes.next()?;
-            if open != next || (open > 0 && text.as_bytes()[open - 1] != b',') {
+        let mut closes = Vec::with_capacity(bytes.len() / 16);
+        let mut open = 0;
+        for comma in memchr::memchr_iter(b',', bytes).chain([bytes.len()]) {
+            let close = comma.checked_sub(1).filter(|close| *close > open)?;
+            if bytes[open] != b'"' || bytes[close] != b'"' {
                 return None;
             }
             closes.push(close);
-            next = close + 2;
+            open = comma + 1;
+            if comma < bytes.len() && open == bytes.len() {
+                return None;
+            }
         }
-        let end = closes.last().map_or(0, |close| close + 1);
-        (text.len() == end).then_some(Self { text, closes })
+        // Every name has its two quotes, so none has another within.
+        let quotes = memchr::memchr_iter(b'"', bytes).count();
+        (quotes == 2 * closes.len()).then_some(Self { text, closes })
     }
 
     fn of(names: &[Text<'_>]) -> Result<NodeNames<'static>, ArgsError> {
-        // A quote within a name would read as two names.
-        if names.iter().any(|name| name.0.contains('"')) {
-            return Err(no_node_name());
-        }
         let quoted: Vec<_> = names.iter().map(|name| format!("\"{}\"", name.0)).collect();
-        NodeNames::split(Cow::Owned(quoted.join(","))).ok_or_else(no_node_name)
+        let split = NodeNames::split(Cow::Owned(quoted.join(",").into_bytes()));
+        // A name with quotes and commas of its own would read as two.
+        split.filter(|split| split.len() == names.len()).ok_or_else(no_node_name)
     }
 
     /// How many there are.
@@ -93,19 +100,24 @@ impl<'a> NodeNames<'a> {
         self.closes.is_empty()
     }
 
-    /// Each name with its place in [`Self::quoted`].
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        (0..self.len()).map(|index| self.get(index))
+    /// Each name.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.quoted_each().map(|quoted| &quoted[1..quoted.len() - 1])
     }
 
-    /// The name at a place.
-    pub fn get(&self, index: usize) -> &str {
-        &self.text[self.open(index) + 1..self.closes[index]]
+    /// Each name in its quotes.
+    pub fn quoted_each(&self) -> impl Iterator<Item = &[u8]> {
+        let mut open = 0;
+        self.closes.iter().map(move |&close| {
+            let quoted = &self.text[open..=close];
+            open = close + 2;
+            quoted
+        })
     }
 
     /// Names `from..to` with their quotes and the commas between them: a part of a JSON array.
-    pub fn quoted(&self, from: usize, to: usize) -> &str {
-        if from == to { "" } else { &self.text[self.open(from)..=self.closes[to - 1]] }
+    pub fn quoted(&self, from: usize, to: usize) -> &[u8] {
+        if from == to { b"" } else { &self.text[self.open(from)..=self.closes[to - 1]] }
     }
 
     /// Size of the JSON text.
@@ -141,10 +153,9 @@ impl<'a> NodesArgs<'a> {
         if !rest.ends_with(LEAD) {
             return None;
         }
-        let text = std::str::from_utf8(&names_end[names_start..]).ok()?;
         let rest = [rest, b"]}"].concat();
         let args: ExtenderArgs<'_> = serde_json::from_slice(&rest).ok()?;
-        Some(Self { pod: args.pod, names: NodeNames::split(Cow::Borrowed(text))? })
+        Some(Self { pod: args.pod, names: NodeNames::split(Cow::Borrowed(&names_end[names_start..]))? })
     }
 }
 
@@ -232,10 +243,14 @@ mod tests {
 
     const POD: &str = r#"{"metadata":{"uid":"u"},"spec":{"x":["\"NodeNames\":[\"b\"]}"]}}"#;
 
+    fn text(name: &[u8]) -> String {
+        String::from_utf8(name.to_vec()).unwrap()
+    }
+
     fn names_of(body: &str) -> Result<Vec<String>, String> {
         let args = NodesArgs::parse(body.as_bytes()).map_err(|fault| fault.to_string())?;
         assert_eq!(args.pod.metadata.uid, "u");
-        Ok(args.names.iter().map(str::to_owned).collect())
+        Ok(args.names.iter().map(text).collect())
     }
 
     #[test]
@@ -253,9 +268,30 @@ mod tests {
 
     #[test]
     fn parts_of_the_names_are_parts_of_a_json_array() {
-        let names = NodeNames::split(Cow::Borrowed(r#""a","bc","d""#)).unwrap();
-        assert_eq!([names.quoted(0, 3), names.quoted(1, 2), names.quoted(2, 2)], [r#""a","bc","d""#, r#""bc""#, ""]);
-        assert_eq!((names.get(1), names.len()), ("bc", 3));
+        let names = NodeNames::split(Cow::Borrowed(br#""a","bc","d""#)).unwrap();
+        let parts = [names.quoted(0, 3), names.quoted(1, 2), names.quoted(2, 2)];
+        assert_eq!(parts.map(text), [r#""a","bc","d""#, r#""bc""#, ""]);
+        assert_eq!(names.quoted_each().map(text).collect::<Vec<_>>(), [r#""a""#, r#""bc""#, r#""d""#]);
+    }
+
+    #[test]
+    fn what_is_not_plain_names_is_not_split() {
+        for odd in [
+            ",",
+            "\"",
+            "\"a",
+            "\"a\",",
+            ",\"a\"",
+            "\"a\", \"b\"",
+            "\"a\"\"b\"",
+            "\"a\\\"\"",
+            "\"a\n\"",
+            "a",
+            "\"ä\"",
+            "\",\"",
+        ] {
+            assert_eq!(NodeNames::split(Cow::Borrowed(odd.as_bytes())), None, "{odd}");
+        }
     }
 
     #[test]
@@ -275,6 +311,10 @@ mod tests {
             (r#"{"Pod":{"metadata":{"uid":"u"}},"NodeNames":["a",1]}"#, "NodeNames: invalid type: integer `1`"),
             (
                 r#"{"Pod":{"metadata":{"uid":"u"}},"NodeNames":["a\"b"]}"#,
+                "NodeNames: holds a text that is no node's name",
+            ),
+            (
+                r#"{"Pod":{"metadata":{"uid":"u"}},"NodeNames":["a\",\"b"]}"#,
                 "NodeNames: holds a text that is no node's name",
             ),
             (r#"{"Pod":{"metadata":{"uid":"u"}},"NodeNames":["ä"]}"#, "NodeNames: holds a text that is no node's name"),
@@ -316,7 +356,7 @@ mod tests {
                 let long_way = long_way.unwrap();
                 prop_assert_eq!(args.pod, long_way.pod);
                 let names: Vec<_> = long_way.node_names.unwrap().into_iter().map(|name| name.0.into_owned()).collect();
-                prop_assert_eq!(args.names.iter().collect::<Vec<_>>(), names);
+                prop_assert_eq!(args.names.iter().map(text).collect::<Vec<_>>(), names);
             } else {
                 // Gives up or fails, but never panics.
                 let _ = NodesArgs::parse(&body);

@@ -23,7 +23,7 @@ pub fn filter(args: &NodesArgs<'_>, standing: &Standing, nodes: &VirtualNodesVie
     let mut copy = |from: usize, to: usize| {
         if from < to {
             answer.extend_from_slice(separator);
-            answer.extend_from_slice(names.quoted(from, to).as_bytes());
+            answer.extend_from_slice(names.quoted(from, to));
             separator = b",";
         }
     };
@@ -36,17 +36,30 @@ pub fn filter(args: &NodesArgs<'_>, standing: &Standing, nodes: &VirtualNodesVie
     }
     copy(passed_from, names.len());
     answer.push(b']');
-    let mut lead: &[u8] = br#","FailedAndUnresolvableNodes":{"#;
-    for (index, refusal) in &refused {
-        answer.extend_from_slice(lead);
-        answer.extend_from_slice(names.quoted(*index, index + 1).as_bytes());
-        answer.extend_from_slice(b":\"");
-        answer.extend_from_slice(refusal.reason().as_bytes());
-        answer.push(b'"');
-        lead = b",";
+    let Some(((last, refusal), others)) = refused.split_last() else {
+        answer.push(b'}');
+        return answer;
+    };
+    answer.reserve(names.text_len() + refused.len() * LONGEST_REASON);
+    answer.extend_from_slice(br#","FailedAndUnresolvableNodes":{"#);
+    for (index, refusal) in others {
+        answer.extend_from_slice(names.quoted(*index, index + 1));
+        write_reason(&mut answer, *refusal);
+        answer.push(b',');
     }
-    answer.extend_from_slice(if refused.is_empty() { b"}" } else { b"}}" });
+    answer.extend_from_slice(names.quoted(*last, last + 1));
+    write_reason(&mut answer, *refusal);
+    answer.extend_from_slice(b"}}");
     answer
+}
+
+/// Room for a reason in JSON. A longer one is written too, only slower.
+const LONGEST_REASON: usize = 96;
+
+fn write_reason(answer: &mut Vec<u8>, refusal: Refusal) {
+    answer.extend_from_slice(b":\"");
+    answer.extend_from_slice(refusal.reason().as_bytes());
+    answer.push(b'"');
 }
 
 #[cfg(test)]

@@ -18,8 +18,31 @@ pub struct VirtualNodes(RwLock<Arc<VirtualNodesView>>);
 #[derive(Debug, Clone, Default)]
 pub struct VirtualNodesView {
     // Looked up by name only, so its order reaches no answer; one look-up a name and call makes the hash matter.
-    nodes: HashMap<Box<str>, VirtualNode, RandomState>,
+    nodes: HashMap<Box<[u8]>, VirtualNode, RandomState>,
+    first_bytes: FirstBytes,
     stock: BTreeMap<Box<str>, u64>,
+}
+
+/// The first bytes of virtual nodes' names. Names of virtual and real nodes most often begin differently, and then
+/// this spares the hash.
+#[derive(Debug, Clone, Default)]
+struct FirstBytes([u64; 4]);
+
+impl FirstBytes {
+    fn place(name: &[u8]) -> (usize, u64) {
+        let first = name.first().copied().unwrap_or_default();
+        (usize::from(first >> 6), 1 << (first & 63))
+    }
+
+    fn insert(&mut self, name: &[u8]) {
+        let (word, bit) = Self::place(name);
+        self.0[word] |= bit;
+    }
+
+    fn may_hold(&self, name: &[u8]) -> bool {
+        let (word, bit) = Self::place(name);
+        self.0[word] & bit != 0
+    }
 }
 
 /// What the extender knows of one virtual node.
@@ -43,7 +66,8 @@ impl VirtualNodes {
         // A node's status comes every few seconds and seldom says anything new.
         if self.view().get(name) != Some(&node) {
             self.change(|view| {
-                view.nodes.insert(name.into(), node);
+                view.first_bytes.insert(name.as_bytes());
+                view.nodes.insert(name.as_bytes().into(), node);
             });
         }
     }
@@ -51,7 +75,9 @@ impl VirtualNodes {
     /// Forgets a node that is gone.
     pub fn remove(&self, name: &str) {
         self.change(|view| {
-            view.nodes.remove(name);
+            view.nodes.remove(name.as_bytes());
+            view.first_bytes = FirstBytes::default();
+            view.nodes.keys().for_each(|name| view.first_bytes.insert(name));
         });
     }
 
@@ -73,8 +99,9 @@ impl VirtualNodes {
 
 impl VirtualNodesView {
     /// The virtual node of that name; `None` where the name is a real node's.
-    pub fn get(&self, name: &str) -> Option<&VirtualNode> {
-        self.nodes.get(name)
+    pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&VirtualNode> {
+        let name = name.as_ref();
+        if self.first_bytes.may_hold(name) { self.nodes.get(name) } else { None }
     }
 
     /// Whether the pool is known to take no more now.
@@ -97,8 +124,10 @@ mod tests {
         assert!(!before.get("v-1").unwrap().is_ready);
         assert_eq!(before.get("v-2"), None);
         assert!(nodes.view().get("v-1").unwrap().is_ready);
+        assert_eq!([nodes.view().get("v-3"), nodes.view().get("a"), nodes.view().get("")], [None, None, None]);
         nodes.remove("v-2");
         assert_eq!(nodes.view().get("v-2"), None);
+        assert!(nodes.view().get("v-1").is_some());
     }
 
     #[test]

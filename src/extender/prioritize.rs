@@ -19,7 +19,7 @@ pub fn prioritize(args: &NodesArgs<'_>, standing: &Standing, nodes: &VirtualNode
         Preference::None => b"[]".to_vec(),
         Preference::RealNodes => write(&args.names, |name| if nodes.get(name).is_some() { 0 } else { MAX_SCORE }),
         Preference::SpreadOverPool => {
-            let uid = fnv1a(FNV_OFFSET, &args.pod.metadata.uid);
+            let uid = fnv1a(FNV_OFFSET, args.pod.metadata.uid.as_bytes());
             write(&args.names, |name| match nodes.get(name) {
                 Some(VirtualNode { is_ready: true, .. }) => 1 + spread(fnv1a(uid, name)),
                 _ => 0,
@@ -28,38 +28,43 @@ pub fn prioritize(args: &NodesArgs<'_>, standing: &Standing, nodes: &VirtualNode
     }
 }
 
-fn write(names: &NodeNames<'_>, score: impl Fn(&str) -> u8) -> Vec<u8> {
-    const SCORES: [&[u8]; MAX_SCORE as usize + 1] = [
-        b",\"Score\":0}",
-        b",\"Score\":1}",
-        b",\"Score\":2}",
-        b",\"Score\":3}",
-        b",\"Score\":4}",
-        b",\"Score\":5}",
-        b",\"Score\":6}",
-        b",\"Score\":7}",
-        b",\"Score\":8}",
-        b",\"Score\":9}",
-        b",\"Score\":10}",
+fn write(names: &NodeNames<'_>, score: impl Fn(&[u8]) -> u8) -> Vec<u8> {
+    /// What stands between a name and the next, so that a line is two copies.
+    const BETWEEN: [&[u8]; MAX_SCORE as usize + 1] = [
+        br#","Score":0},{"Host":"#,
+        br#","Score":1},{"Host":"#,
+        br#","Score":2},{"Host":"#,
+        br#","Score":3},{"Host":"#,
+        br#","Score":4},{"Host":"#,
+        br#","Score":5},{"Host":"#,
+        br#","Score":6},{"Host":"#,
+        br#","Score":7},{"Host":"#,
+        br#","Score":8},{"Host":"#,
+        br#","Score":9},{"Host":"#,
+        br#","Score":10},{"Host":"#,
     ];
-    const LONGEST_LINE: usize = ",{\"Host\":,\"Score\":10}".len();
-    let mut answer = Vec::with_capacity(names.text_len() + names.len() * LONGEST_LINE + 2);
-    let mut lead: &[u8] = b"[{\"Host\":";
-    for (index, name) in names.iter().enumerate() {
-        answer.extend_from_slice(lead);
-        answer.extend_from_slice(names.quoted(index, index + 1).as_bytes());
-        answer.extend_from_slice(SCORES[usize::from(score(name).min(MAX_SCORE))]);
-        lead = b",{\"Host\":";
+    const LEAD: &[u8] = br#"{"Host":"#;
+    if names.is_empty() {
+        return b"[]".to_vec();
     }
-    answer.extend_from_slice(if names.is_empty() { b"[]" } else { b"]" });
+    let mut answer = Vec::with_capacity(names.text_len() + names.len() * BETWEEN[10].len() + LEAD.len() + 1);
+    answer.push(b'[');
+    answer.extend_from_slice(LEAD);
+    for quoted in names.quoted_each() {
+        answer.extend_from_slice(quoted);
+        answer.extend_from_slice(BETWEEN[usize::from(score(&quoted[1..quoted.len() - 1]).min(MAX_SCORE))]);
+    }
+    // After the last name there is no next.
+    answer.truncate(answer.len() - LEAD.len() - 1);
+    answer.push(b']');
     answer
 }
 
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a continued from `hash`: the same in every process and version, which the standard library's hasher is not.
-fn fnv1a(hash: u64, text: &str) -> u64 {
-    text.bytes().fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+fn fnv1a(hash: u64, text: &[u8]) -> u64 {
+    text.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// One of ten, by a hash's upper bits, which FNV mixes best.

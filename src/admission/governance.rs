@@ -1,0 +1,261 @@
+//! Who governs a pod: the base on its workload, or else on its namespace.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use burstlet_engine::policy::Base;
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{Deployment, ReplicaSet},
+        core::v1::Namespace,
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
+};
+use kube::{Api, Client, Resource};
+use tokio::{sync::OnceCell, time::timeout};
+use tracing::warn;
+
+use super::gate::{controller, is_apps};
+use crate::api::names;
+
+/// How long an answer is used again: a hundred pods of one ReplicaSet in a second cost one look-up.
+const FRESH: Duration = Duration::from_secs(1);
+/// Answers kept at most.
+const MAX_ANSWERS: usize = 4_096;
+/// Longest look-up: below the webhook's own timeout, so that the answer still reaches the API server.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// Whether a pod is governed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Governed {
+    /// By this base.
+    By(Base),
+    /// By none.
+    No,
+    /// Nobody knows, for the API server did not say; the pod is left alone.
+    Unknown,
+}
+
+/// Judges by the annotations as written. A base on the workload that is none leaves the workload without one: the
+/// namespace's would be a surprise to who tried to write another.
+fn judge(workload: Option<&str>, namespace: Option<&str>) -> Governed {
+    workload.or(namespace).and_then(|text| text.parse().ok()).map_or(Governed::No, Governed::By)
+}
+
+fn base(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.annotations.as_ref()?.get(names::BASE).map(String::as_str)
+}
+
+/// Looks up who governs, from the API server itself: a fresh ReplicaSet may be missing from any cache.
+pub(super) struct Governance {
+    client: Client,
+    fresh: Duration,
+    /// By the ReplicaSet's UID. Calls for the same ReplicaSet wait for one look-up.
+    answers: Mutex<HashMap<String, Answer>>,
+    failures: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Answer {
+    asked: Instant,
+    governed: Arc<OnceCell<Governed>>,
+}
+
+impl Governance {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, fresh: FRESH, answers: Mutex::default(), failures: AtomicU64::new(0) }
+    }
+
+    /// Whether the pods of a ReplicaSet are governed now, or were within the last second.
+    pub(super) async fn of(&self, namespace: &str, replica_set: &OwnerReference) -> Governed {
+        let cell = self.answer(&replica_set.uid);
+        let look_up = async {
+            match timeout(LOOK_UP, self.look_up(namespace, replica_set)).await {
+                Ok(Ok(governed)) => governed,
+                Ok(Err(fault)) => self.unknown(namespace, replica_set, &fault.to_string()),
+                Err(_) => self.unknown(namespace, replica_set, &format!("no answer within {LOOK_UP:?}")),
+            }
+        };
+        *cell.get_or_init(|| look_up).await
+    }
+
+    fn answer(&self, uid: &str) -> Arc<OnceCell<Governed>> {
+        let now = Instant::now();
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = answers.get(uid).filter(|answer| now.duration_since(answer.asked) < self.fresh) {
+            return answer.governed.clone();
+        }
+        if answers.len() >= MAX_ANSWERS {
+            answers.retain(|_, answer| now.duration_since(answer.asked) < self.fresh);
+        }
+        if answers.len() >= MAX_ANSWERS {
+            answers.clear();
+        }
+        let answer = Answer { asked: now, governed: Arc::default() };
+        answers.insert(uid.to_owned(), answer.clone());
+        answer.governed
+    }
+
+    /// Fails open: a pod that nobody gates is a plain pod on real nodes. Logged at powers of two, for an API server
+    /// that is down would fill the log.
+    fn unknown(&self, namespace: &str, replica_set: &OwnerReference, fault: &str) -> Governed {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if failures.is_power_of_two() {
+            let name = &replica_set.name;
+            warn!(namespace, replica_set = %name, fault, failures, "unable to tell who governs a pod; it is let through");
+        }
+        Governed::Unknown
+    }
+
+    async fn look_up(&self, namespace: &str, replica_set: &OwnerReference) -> Result<Governed, kube::Error> {
+        let owner = match self.metadata::<ReplicaSet>(namespace, &replica_set.name).await? {
+            Some(found) if found.uid.as_deref() == Some(&replica_set.uid) => found,
+            // Gone, or another of its name: its pods are on their way out.
+            _ => return Ok(Governed::No),
+        };
+        let workload = match controller(owner.owner_references.iter().flatten()) {
+            None => owner,
+            Some(deployment) if is_apps(deployment, "Deployment") => {
+                self.metadata::<Deployment>(namespace, &deployment.name).await?.unwrap_or_default()
+            }
+            // A controller of another kind scales this ReplicaSet by its own rules.
+            Some(_) => return Ok(Governed::No),
+        };
+        if let Some(text) = base(&workload) {
+            return Ok(judge(Some(text), None));
+        }
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = namespaces.get_metadata_opt(namespace).await?;
+        Ok(judge(None, namespace.as_ref().and_then(|found| base(&found.metadata))))
+    }
+
+    async fn metadata<K>(&self, namespace: &str, name: &str) -> Result<Option<ObjectMeta>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+    {
+        let objects: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        Ok(objects.get_metadata_opt(name).await?.map(|found| found.metadata))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::fake_api::FakeApi, *};
+
+    const REPLICA_SET: &str = "/apis/apps/v1/namespaces/shop/replicasets/web-1";
+    const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
+    const NAMESPACE: &str = "/api/v1/namespaces/shop";
+
+    fn object(uid: &str, base: Option<&str>, controller: Option<&str>) -> Value {
+        let owners: Vec<_> = controller
+            .map(|kind| json!({"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "d", "controller": true}))
+            .into_iter()
+            .collect();
+        let annotations = base.map(|base| json!({"burstlet.dev/base": base})).unwrap_or_default();
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+               "metadata": {"name": "web", "uid": uid, "annotations": annotations, "ownerReferences": owners}})
+    }
+
+    fn owner() -> OwnerReference {
+        OwnerReference {
+            api_version: "apps/v1".into(),
+            kind: "ReplicaSet".into(),
+            name: "web-1".into(),
+            uid: "rs".into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        }
+    }
+
+    async fn governed(objects: &[(&'static str, Value)]) -> Governed {
+        Governance::new(FakeApi::new(objects).client()).of("shop", &owner()).await
+    }
+
+    #[test]
+    fn the_workloads_own_annotation_counts_even_where_it_is_no_base() {
+        assert_eq!(judge(Some("30%"), Some("3")), Governed::By("30%".parse().unwrap()));
+        assert_eq!(judge(None, Some("3")), Governed::By(Base::count(3)));
+        assert_eq!(judge(Some("three"), Some("3")), Governed::No);
+        assert_eq!(judge(None, Some("three")), Governed::No);
+        assert_eq!(judge(None, None), Governed::No);
+    }
+
+    #[tokio::test]
+    async fn a_deployments_annotation_governs_not_the_copy_on_its_replica_set() {
+        let replica_set = object("rs", Some("9"), Some("Deployment"));
+        let found = governed(&[(REPLICA_SET, replica_set.clone()), (DEPLOYMENT, object("d", Some("3"), None))]).await;
+        assert_eq!(found, Governed::By(Base::count(3)));
+        let plain =
+            [(REPLICA_SET, replica_set), (DEPLOYMENT, object("d", None, None)), (NAMESPACE, object("n", None, None))];
+        assert_eq!(governed(&plain).await, Governed::No);
+    }
+
+    #[tokio::test]
+    async fn a_bare_replica_set_or_else_the_namespace_governs() {
+        let namespace = (NAMESPACE, object("n", Some("2"), None));
+        let found = governed(&[(REPLICA_SET, object("rs", Some("5"), None)), namespace.clone()]).await;
+        assert_eq!(found, Governed::By(Base::count(5)));
+        let found = governed(&[(REPLICA_SET, object("rs", None, None)), namespace.clone()]).await;
+        assert_eq!(found, Governed::By(Base::count(2)));
+        let found = governed(&[
+            (REPLICA_SET, object("rs", None, Some("Deployment"))),
+            (DEPLOYMENT, object("d", None, None)),
+            namespace,
+        ])
+        .await;
+        assert_eq!(found, Governed::By(Base::count(2)));
+    }
+
+    #[tokio::test]
+    async fn a_replica_set_of_another_controller_or_another_uid_governs_nothing() {
+        let namespace = (NAMESPACE, object("n", Some("2"), None));
+        for replica_set in [object("rs", Some("5"), Some("Rollout")), object("other", Some("5"), None)] {
+            assert_eq!(governed(&[(REPLICA_SET, replica_set), namespace.clone()]).await, Governed::No);
+        }
+        assert_eq!(governed(&[namespace]).await, Governed::No);
+    }
+
+    #[tokio::test]
+    async fn a_hundred_pods_at_once_cost_one_look_up_and_a_stale_answer_another() {
+        let api = FakeApi::new(&[(REPLICA_SET, object("rs", Some("5"), None))]);
+        let mut governance = Governance::new(api.client());
+        let owner = owner();
+        let all = futures::future::join_all((0..100).map(|_| governance.of("shop", &owner))).await;
+        assert!(all.iter().all(|found| *found == Governed::By(Base::count(5))));
+        assert_eq!(api.asked().len(), 1);
+        governance.fresh = Duration::ZERO;
+        governance.of("shop", &owner).await;
+        assert_eq!(api.asked().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_fails_leaves_the_pod_alone_and_is_not_stormed() {
+        let api = FakeApi::failing();
+        let governance = Governance::new(api.client());
+        for _ in 0..10 {
+            assert_eq!(governance.of("shop", &owner()).await, Governed::Unknown);
+        }
+        assert_eq!(api.asked().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded() {
+        let governance = Governance::new(FakeApi::new(&[]).client());
+        for index in 0..=MAX_ANSWERS {
+            governance.answer(&index.to_string());
+        }
+        assert!(governance.answers.lock().unwrap().len() <= MAX_ANSWERS);
+    }
+}
