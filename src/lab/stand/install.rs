@@ -1,0 +1,56 @@
+//! What burstlet needs in a cluster: its namespace, its role, and the webhooks.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{
+    api::{core::v1::Namespace, rbac::v1::{ClusterRole, ClusterRoleBinding}},
+};
+use kube::{Api, Client, Resource, api::PostParams};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::{
+    admission::{Endpoint, webhook_configurations},
+    lab::{cluster::Cluster, service::Service, stand::StandError},
+};
+
+/// The user that burstlet is to the API server.
+pub(super) const USER: &str = "burstlet";
+/// burstlet's own namespace.
+pub(super) const NAMESPACE: &str = "burstlet-system";
+
+/// The role that a user of burstlet binds, too.
+const ROLE: &str = include_str!("../../../docs/install/role.yaml");
+
+pub(super) async fn install(cluster: &Cluster, admission: &Service) -> Result<(), StandError> {
+    let client = cluster.client();
+    create::<Namespace>(&client, json!({"metadata": {"name": NAMESPACE}})).await?;
+    let role = serde_saphyr::from_str::<serde_json::Value>(ROLE).unwrap_or_default();
+    create::<ClusterRole>(&client, role).await?;
+    let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER});
+    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "burstlet"});
+    let binding = json!({"metadata": {"name": "burstlet"}, "roleRef": role_ref, "subjects": [subject]});
+    create::<ClusterRoleBinding>(&client, binding).await?;
+    let endpoint = Endpoint::Url(format!("https://{}", admission.address()));
+    let (gate, warn) = webhook_configurations(&endpoint, cluster.ca_pem().as_bytes(), NAMESPACE);
+    created(&client, &gate).await?;
+    created(&client, &warn).await
+}
+
+async fn create<K>(client: &Client, object: serde_json::Value) -> Result<(), StandError>
+where
+    K: Resource<Scope = kube::core::ClusterResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let what = K::kind(&()).into_owned();
+    let object: K = serde_json::from_value(object)
+        .map_err(|error| StandError::Install { what, source: kube::Error::SerdeError(error) })?;
+    created(client, &object).await
+}
+
+async fn created<K>(client: &Client, object: &K) -> Result<(), StandError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+{
+    let made = Api::<K>::all(client.clone()).create(&PostParams::default(), object).await;
+    made.map(drop).map_err(|source| StandError::Install { what: K::kind(&()).into_owned(), source })
+}

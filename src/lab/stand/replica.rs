@@ -1,0 +1,233 @@
+//! burstlet on the stand: in this process, or as processes that can be killed.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use kube::{
+    Client, Config as ClientConfig,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    lab::stand::{SCHEDULER, Scheduler, Stand, StandError, install},
+    run::{
+        Run, RunError,
+        config::{ALL_COMPONENTS, Config},
+        providers,
+    },
+};
+
+/// How long a replica gets to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The ports of one replica, all on 127.0.0.1.
+#[derive(Debug, Clone, Copy)]
+pub struct ReplicaPorts {
+    /// Webhook.
+    pub admission: SocketAddr,
+    /// Extender.
+    pub extender: SocketAddr,
+    /// Kubelet API.
+    pub kubelet: SocketAddr,
+    /// Health and metrics.
+    pub telemetry: SocketAddr,
+}
+
+/// A replica that runs. Dropping it kills it.
+pub struct Replica {
+    ports: ReplicaPorts,
+    running: Running,
+}
+
+enum Running {
+    Here { stop: CancellationToken, task: JoinHandle<Result<(), RunError>> },
+    Process(Child),
+}
+
+impl Stand {
+    /// Runs burstlet in this process.
+    pub async fn run_here(&self) -> Result<Replica, StandError> {
+        let ports = ReplicaPorts::free()?;
+        let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
+        let run = Run {
+            client: self.burstlets_client().await?,
+            providers: providers(&config)?,
+            components: ALL_COMPONENTS.into_iter().collect(),
+            identity: format!("here-{}", ports.telemetry.port()),
+            config,
+        };
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(run.until(stop.clone()));
+        let mut replica = Replica { ports, running: Running::Here { stop, task } };
+        self.point_services(&[&ports]);
+        replica.ready().await?;
+        Ok(replica)
+    }
+
+    /// Runs burstlet as a process of its own, from this binary, its log in `log`.
+    pub async fn run_process(&self, binary: &Path, log: &Path) -> Result<Replica, StandError> {
+        let ports = ReplicaPorts::free()?;
+        let config = self.write_config(&ports)?;
+        let log = std::fs::File::options().create(true).append(true).open(log);
+        let log = log.map_err(StandError::system("open a replica's log"))?;
+        let child = Command::new(binary)
+            .args(["run", "--config"])
+            .arg(config)
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(StandError::system(format!("run {}", binary.display())))?;
+        let mut replica = Replica { ports, running: Running::Process(child) };
+        replica.ready().await?;
+        Ok(replica)
+    }
+
+    /// Sends webhook and extender calls to these replicas, as Services would.
+    pub fn point_services(&self, replicas: &[&ReplicaPorts]) {
+        self.admission.set_backends(replicas.iter().map(|ports| ports.admission));
+        self.extender.set_backends(replicas.iter().map(|ports| ports.extender));
+    }
+
+    async fn burstlets_client(&self) -> Result<Client, StandError> {
+        let install = |source: kube::Error| StandError::Install { what: "burstlet's client".to_owned(), source };
+        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)
+            .map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
+        let config = ClientConfig::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default());
+        let config = config.await.map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
+        Client::try_from(config).map_err(install)
+    }
+
+    fn write_config(&self, ports: &ReplicaPorts) -> Result<PathBuf, StandError> {
+        let path = self.cluster.folder().join(format!("burstlet-{}.yaml", ports.telemetry.port()));
+        std::fs::write(&path, self.config(ports)).map_err(StandError::system("write burstlet's configuration"))?;
+        Ok(path)
+    }
+
+    fn config(&self, ports: &ReplicaPorts) -> String {
+        let (certificate, key) = (self.certificate.certificate.display(), self.certificate.key.display());
+        let tls = |client_auth: &str| {
+            let ca = self.cluster.ca().display();
+            format!("{{certificate: '{certificate}', key: '{key}', clientCa: '{ca}', clientAuth: {client_auth}}}")
+        };
+        let scheduler = match self.options.scheduler {
+            Scheduler::ClustersOwn => String::new(),
+            Scheduler::Dedicated => format!("schedulerName: {SCHEDULER}\n"),
+        };
+        let (after, back) = (self.options.move_on_after, self.options.move_back_after);
+        let (after, back) = (humantime::format_duration(after), humantime::format_duration(back));
+        let pools: String = self.options.pools.iter().map(|pool| self.pool_config(pool)).collect();
+        format!(
+            "clusterId: lab\nnamespace: {namespace}\n{scheduler}\
+             placement: {{moveOn: {{after: {after}}}, moveBack: {{after: {back}, coolDown: {back}}}}}\n\
+             telemetry: {{listen: '{telemetry}'}}\n\
+             admission: {{listen: '{admission}', tls: {optional}}}\n\
+             extender: {{listen: '{extender}', tls: {required}}}\n\
+             kubelet: {{listen: '{kubelet}', address: 127.0.0.1, tls: {optional}}}\n\
+             pools:\n{pools}",
+            namespace = install::NAMESPACE,
+            telemetry = ports.telemetry,
+            admission = ports.admission,
+            extender = ports.extender,
+            kubelet = ports.kubelet,
+            optional = tls("optional"),
+            required = tls("required"),
+        )
+    }
+
+    fn pool_config(&self, pool: &super::SimulatedPool) -> String {
+        let endpoint = self.clouds.get(&pool.name).map(super::HostedCloud::endpoint).unwrap_or_default();
+        format!(
+            "- {{name: {}, nodes: {}, podsPerNode: {}, provider: {{simulated: {{endpoint: '{endpoint}'}}}}}}\n",
+            pool.name, pool.nodes, pool.pods_per_node
+        )
+    }
+}
+
+impl ReplicaPorts {
+    fn free() -> Result<Self, StandError> {
+        // All four are held until all are found, so that they differ.
+        let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StandError::system("find a free port"));
+        let held = [hold()?, hold()?, hold()?, hold()?];
+        let address = |index: usize| held[index].local_addr().map_err(StandError::system("find a free port"));
+        Ok(Self { admission: address(0)?, extender: address(1)?, kubelet: address(2)?, telemetry: address(3)? })
+    }
+}
+
+impl Replica {
+    /// Its ports.
+    pub fn ports(&self) -> &ReplicaPorts {
+        &self.ports
+    }
+
+    /// Its process id, where it is a process.
+    pub fn process_id(&self) -> Option<u32> {
+        match &self.running {
+            Running::Here { .. } => None,
+            Running::Process(child) => Some(child.id()),
+        }
+    }
+
+    /// Ends it as `kill -9` does (a process), or as losing the machine would (here).
+    pub fn kill(&mut self) {
+        match &mut self.running {
+            Running::Here { task, .. } => task.abort(),
+            Running::Process(child) => {
+                // A child that has ended by itself needs no killing.
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(mut self) -> Result<(), StandError> {
+        match &mut self.running {
+            Running::Here { stop, task } => {
+                stop.cancel();
+                Ok(task.await.unwrap_or(Ok(()))?)
+            }
+            Running::Process(_) => {
+                self.kill();
+                Ok(())
+            }
+        }
+    }
+
+    /// The replica's `/metrics`.
+    pub async fn metrics(&self) -> Result<String, reqwest::Error> {
+        reqwest::get(format!("http://{}/metrics", self.ports.telemetry)).await?.text().await
+    }
+
+    async fn ready(&mut self) -> Result<(), StandError> {
+        let begin = Instant::now();
+        while begin.elapsed() < READY_WITHIN {
+            let answer = reqwest::get(format!("http://{}/readyz", self.ports.telemetry)).await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            if let Running::Here { task, .. } = &mut self.running
+                && task.is_finished()
+            {
+                task.await.unwrap_or(Ok(()))?;
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Err(StandError::Late { what: "a replica that is ready".to_owned(), within: READY_WITHIN })
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
