@@ -1,5 +1,7 @@
 //! burstlet keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
 
 pub mod api;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod provider;
 pub mod serve;
