@@ -1,6 +1,8 @@
 //! burstlet keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
 
+pub mod admission;
 pub mod api;
+pub mod extender;
 pub mod kubelet;
 pub mod provider;
 pub mod serve;
