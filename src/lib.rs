@@ -4,5 +4,7 @@ pub mod admission;
 pub mod api;
 pub mod extender;
 pub mod kubelet;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod provider;
 pub mod serve;

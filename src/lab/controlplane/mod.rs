@@ -1,0 +1,77 @@
+//! The control plane's binary: etcd, Kubernetes, metrics-server and kubectl in one file, found or built.
+//!
+//! `$BURSTLET_CONTROLPLANE` names a ready binary. Without it, the Go module in `controlplane/` is built once into
+//! `target/controlplane/<digest of its sources>/`, however many test processes ask at the same time.
+
+mod build;
+mod error;
+mod progress;
+mod source;
+mod toolchain;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub use error::ControlPlaneError;
+use source::Source;
+pub use toolchain::GoVersion;
+
+/// Names a ready binary; nothing is built then.
+pub const BINARY_VARIABLE: &str = "BURSTLET_CONTROLPLANE";
+
+/// A binary that runs every component of a Kubernetes control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlPlane {
+    binary: PathBuf,
+}
+
+impl ControlPlane {
+    /// The binary's path.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// A command that runs `component` (`etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`,
+    /// `metrics-server`, `kubectl` or `version`).
+    pub fn command(&self, component: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg(component);
+        command
+    }
+}
+
+/// Finds the binary, or builds it: minutes the first time, nothing after. Blocks; progress goes to standard error.
+pub fn ensure() -> Result<ControlPlane, ControlPlaneError> {
+    match std::env::var_os(BINARY_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => named(&path),
+        None => built(),
+    }
+}
+
+fn named(path: &OsStr) -> Result<ControlPlane, ControlPlaneError> {
+    let binary = PathBuf::from(path);
+    if binary.is_file() { Ok(ControlPlane { binary }) } else { Err(ControlPlaneError::NamedMissing { path: binary }) }
+}
+
+fn built() -> Result<ControlPlane, ControlPlaneError> {
+    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"))?;
+    let folder = super::target_folder().join("controlplane").join(source.digest());
+    let binary = folder.join("controlplane");
+    if !binary.is_file() {
+        build::build(&source, &folder, &binary)?;
+    }
+    Ok(ControlPlane { binary })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_binary_must_exist() {
+        let error = named(OsStr::new("/nowhere/controlplane")).unwrap_err();
+        assert!(error.to_string().contains("BURSTLET_CONTROLPLANE"), "{error}");
+        assert!(error.to_string().contains("/nowhere/controlplane"), "{error}");
+    }
+}
