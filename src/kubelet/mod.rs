@@ -16,6 +16,8 @@ mod metrics;
 mod node;
 mod nodes;
 mod pods;
+#[cfg(test)]
+mod properties;
 mod run;
 pub mod server;
 mod status;

@@ -15,7 +15,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 use tokio::time::Instant;
 
-use crate::serve::Peer;
+use crate::serve::{ClientIdentity, Peer};
 
 /// How long a token's answer holds.
 const AUTHENTICATED: Duration = Duration::from_mins(2);
@@ -41,6 +41,24 @@ pub(super) enum Verdict {
     Denied(String),
     /// The API server did not answer.
     Undecided(kube::Error),
+}
+
+/// What a request shows of its sender.
+#[derive(Debug)]
+pub(super) enum Caller {
+    Certificate(ClientIdentity),
+    Token(String),
+    Nobody,
+}
+
+impl Caller {
+    /// A verified certificate goes before a token, as in the kubelet.
+    pub(super) fn of(request: &Request) -> Self {
+        match request.extensions().get::<Peer>() {
+            Some(Peer(Some(client))) => Self::Certificate(client.clone()),
+            _ => bearer(request).map_or(Self::Nobody, |token| Self::Token(token.to_owned())),
+        }
+    }
 }
 
 /// A user as the API server knows them.
@@ -96,15 +114,14 @@ impl Auth {
         Self { client, keys: (RandomState::new(), RandomState::new()), users: Cache::new(), permissions: Cache::new() }
     }
 
-    /// Whether the sender of `request` may get one of `subresources` of `node`.
-    pub(super) async fn check(&self, request: &Request, node: &str, subresources: &[&str]) -> Verdict {
-        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.0.as_ref());
-        let user = match (peer, bearer(request)) {
-            (Some(client), _) => {
-                Ok(Some(User { name: client.name.clone(), groups: client.groups.clone(), ..User::default() }))
+    /// Whether `caller` may get one of `subresources` of `node`.
+    pub(super) async fn check(&self, caller: Caller, node: &str, subresources: &[&str]) -> Verdict {
+        let user = match caller {
+            Caller::Certificate(client) => {
+                Ok(Some(User { name: client.name, groups: client.groups, ..User::default() }))
             }
-            (None, Some(token)) => self.authenticate(token).await,
-            (None, None) => Ok(None),
+            Caller::Token(token) => self.authenticate(&token).await,
+            Caller::Nobody => Ok(None),
         };
         let user = match user {
             Ok(Some(user)) => user,
@@ -126,7 +143,7 @@ impl Auth {
         if let Some(known) = self.users.get(&key, Instant::now()) {
             return Ok(known);
         }
-        let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
+        let spec = TokenReviewSpec { token: token.to_owned(), ..TokenReviewSpec::default() };
         let review = TokenReview { spec, ..TokenReview::default() };
         let status = self.create(&review).await?.status.unwrap_or_default();
         let user = status.user.filter(|_| status.authenticated == Some(true)).map(|info| User {

@@ -23,7 +23,7 @@ use kube::{
     api::{ListParams, ObjectList},
 };
 
-use self::auth::{Auth, Verdict};
+use self::auth::{Auth, Caller, Verdict};
 use super::{
     KubeletHandle,
     usage::{NodeUsage, Snapshot},
@@ -65,7 +65,7 @@ pub fn router(kubelets: Vec<KubeletHandle>, client: Client) -> Router {
 
 /// Lets through who is known and allowed.
 async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
+    let path = request.uri().path().to_owned();
     let (node, rest) = match path.strip_prefix("/nodes/").and_then(|p| p.split_once('/')) {
         Some((node, rest)) => (node, rest),
         // The only node, or all of them: then the name is empty, which only a grant for every node covers.
@@ -78,7 +78,7 @@ async fn guard(State(server): State<Arc<Server>>, request: Request, next: Next) 
         "healthz" => &["healthz", "proxy"],
         _ => &["proxy"],
     };
-    match server.auth.check(&request, node, subresources).await {
+    match server.auth.check(Caller::of(&request), node, subresources).await {
         Verdict::Allowed => next.run(request).await,
         Verdict::Unknown => (StatusCode::UNAUTHORIZED, "Unauthorized\n").into_response(),
         Verdict::Denied(who) => {
