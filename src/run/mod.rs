@@ -22,7 +22,10 @@ use axum::Router;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, ResourceExt};
 use prometheus::Registry;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -160,10 +163,22 @@ impl Run {
         let metrics = ExtenderMetrics::register(&common.registry)?;
         let extender = Extender::new(common.nodes.clone(), self.client.clone(), metrics);
         let router = extender::router(Arc::new(extender));
+        let listener = need(self.config.extender.as_ref(), "extender")?;
+        // Calls queue at the port until the nodes are listed: before that, a virtual node would pass as real.
+        let socket = serve::bind(listener.listen).await?;
         common.health.expect(Part::Extender);
-        let watched = watch_nodes(self.client.clone(), common.nodes.clone(), common.health.clone());
+        let (listed_sender, listed) = oneshot::channel();
+        let watched = watch_nodes(self.client.clone(), common.nodes.clone(), listed_sender);
         tasks.spawn(until_stopped(common.stop.clone(), watched));
-        listen(need(self.config.extender.as_ref(), "extender")?, router, &common.stop, tasks).await
+        let (tls, stop, health) = (listener.tls.clone(), common.stop.clone(), common.health.clone());
+        tasks.spawn(async move {
+            if listed.await.is_ok() {
+                health.ready(Part::Extender);
+                serve::serve(socket, tls, router, stop).await?;
+            }
+            Ok(())
+        });
+        Ok(())
     }
 
     fn begin_election(
@@ -234,7 +249,8 @@ async fn until_stopped(stop: CancellationToken, work: impl Future<Output = ()>) 
 }
 
 /// Keeps the extender's view of the virtual nodes.
-async fn watch_nodes(client: Client, nodes: Arc<VirtualNodes>, health: Health) {
+async fn watch_nodes(client: Client, nodes: Arc<VirtualNodes>, is_listed: oneshot::Sender<()>) {
+    let mut is_listed = Some(is_listed);
     let mut listed = BTreeSet::new();
     let mut known = BTreeSet::new();
     follow(Api::<Node>::all(client), Follow::default(), move |seen| {
@@ -258,7 +274,7 @@ async fn watch_nodes(client: Client, nodes: Arc<VirtualNodes>, health: Health) {
                     nodes.remove(gone);
                 }
                 known.clone_from(&listed);
-                health.ready(Part::Extender);
+                is_listed.take().map(|sender| sender.send(()));
             }
         }
         std::future::ready(Listening::Yes)

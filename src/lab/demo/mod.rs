@@ -1,6 +1,6 @@
 //! The demo: recorded traffic drives a real HPA, and the overflow runs on virtual nodes.
 //!
-//! This module is the pure part: it reads a [`Scenario`], tells what [CPU](cpu_per_pod) each pod uses under the traffic,
+//! [`Play`] plays one on a local cluster. The rest is pure: it reads a [`Scenario`], tells what [CPU](cpu_per_pod) each pod uses under the traffic,
 //! folds what is seen of the pods into a [`Tally`], and shows that as objects ([`Record`]) or as a [`LiveTable`].
 //!
 //! ```text
@@ -12,6 +12,7 @@
 mod load;
 mod manifests;
 mod paint;
+mod play;
 mod pool;
 mod resources;
 mod sample;
@@ -23,6 +24,7 @@ mod tally;
 pub use load::cpu_per_pod;
 pub use manifests::{ManifestError, Workload};
 pub use paint::Paint;
+pub use play::Play;
 pub use pool::{Currency, Pool, PoolName, PoolNameError, Price, StartUp, UnitPrice};
 pub use resources::{Cpu, Memory, QuantityError};
 pub use sample::{Record, Sample, Summary};

@@ -30,7 +30,11 @@ pub(super) struct HostedCloud {
 }
 
 impl HostedCloud {
-    pub(super) async fn start(pool: &SimulatedPool, index: usize, stop: &CancellationToken) -> Result<Self, StandError> {
+    pub(super) async fn start(
+        pool: &SimulatedPool,
+        index: usize,
+        stop: &CancellationToken,
+    ) -> Result<Self, StandError> {
         // A network of its own for each: no two instances share an address.
         let network = pool.settings.network.wrapping_add(u8::try_from(index).unwrap_or(u8::MAX));
         let cloud = Arc::new(Cloud::new(Settings { network, ..pool.settings.clone() }));

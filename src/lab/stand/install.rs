@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::{
-    api::{core::v1::Namespace, rbac::v1::{ClusterRole, ClusterRoleBinding}},
+use k8s_openapi::api::{
+    core::v1::Namespace,
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
 };
 use kube::{Api, Client, Resource, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
@@ -39,7 +40,11 @@ pub(super) async fn install(cluster: &Cluster, admission: &Service) -> Result<()
 
 async fn create<K>(client: &Client, object: serde_json::Value) -> Result<(), StandError>
 where
-    K: Resource<Scope = kube::core::ClusterResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
+    K: Resource<Scope = kube::core::ClusterResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned,
 {
     let what = K::kind(&()).into_owned();
     let object: K = serde_json::from_value(object)

@@ -26,7 +26,9 @@ use real_nodes::RealNodesRunning;
 
 use crate::{
     lab::{
-        cluster::{CertificateFiles, CertificateRequest, Cluster, ClusterError, ClusterOptions, DedicatedScheduler, Extender},
+        cluster::{
+            CertificateFiles, CertificateRequest, Cluster, ClusterError, ClusterOptions, DedicatedScheduler, Extender,
+        },
         service::Service,
     },
     provider::{ProviderError, simulated::Cloud},

@@ -116,7 +116,8 @@ async fn appeared(client: Client, count: u32) -> Result<(), StandError> {
     loop {
         let install = |source| StandError::Install { what: "the real nodes".to_owned(), source };
         let nodes = api.list(&ListParams::default()).await.map_err(install)?;
-        let is_open = |node: &&Node| node.spec.as_ref().is_none_or(|spec| spec.taints.iter().flatten().next().is_none());
+        let is_open =
+            |node: &&Node| node.spec.as_ref().is_none_or(|spec| spec.taints.iter().flatten().next().is_none());
         let real = nodes.iter().filter(|node| node.name_any().starts_with("real-")).filter(is_open).count();
         if real >= count as usize {
             return Ok(());

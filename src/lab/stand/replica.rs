@@ -99,9 +99,10 @@ impl Stand {
 
     async fn burstlets_client(&self) -> Result<Client, StandError> {
         let install = |source: kube::Error| StandError::Install { what: "burstlet's client".to_owned(), source };
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)
-            .map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
-        let config = ClientConfig::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default());
+        let kubeconfig =
+            Kubeconfig::read_from(&self.kubeconfig).map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
+        let options = KubeConfigOptions::default();
+        let config = ClientConfig::from_custom_kubeconfig(kubeconfig, &options);
         let config = config.await.map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
         Client::try_from(config).map_err(install)
     }
@@ -156,8 +157,8 @@ impl ReplicaPorts {
     fn free() -> Result<Self, StandError> {
         // All four are held until all are found, so that they differ.
         let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StandError::system("find a free port"));
-        let held = [hold()?, hold()?, hold()?, hold()?];
-        let address = |index: usize| held[index].local_addr().map_err(StandError::system("find a free port"));
+        let listeners = [hold()?, hold()?, hold()?, hold()?];
+        let address = |index: usize| listeners[index].local_addr().map_err(StandError::system("find a free port"));
         Ok(Self { admission: address(0)?, extender: address(1)?, kubelet: address(2)?, telemetry: address(3)? })
     }
 }

@@ -1,0 +1,301 @@
+//! Plays a scenario on a stand: applies its workload, drives its traffic, tells what is seen.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use burstlet_engine::traffic::Rate;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, PostParams, PropagationPolicy},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use super::{Place, PodSight, PodState, PoolName, Record, Scenario, Tally, cpu_per_pod};
+use crate::{
+    lab::{
+        cluster::ClusterOptions,
+        stand::{self, Replica, Scheduler, SimulatedPool, Stand, StandError, StandOptions},
+    },
+    provider::simulated::{CpuTarget, Settings, StartUp},
+    watch::{Follow, Listening, Seen, follow},
+};
+
+/// How often a sample is taken, and the traffic's cost is laid on the pods.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often the HPA looks: faster than Kubernetes' 15 s, so that a trial is short.
+const HPA_SYNC: Duration = Duration::from_secs(5);
+/// How long the base gets to be Ready, and seen by metrics-server, before the traffic begins.
+const WARM_WITHIN: Duration = Duration::from_mins(2);
+/// How long instances get to be gone once their workload is deleted.
+const GONE_WITHIN: Duration = Duration::from_mins(1);
+/// The demo's own namespace.
+const NAMESPACE: &str = "demo";
+
+/// A scenario being played.
+pub struct Play {
+    scenario: Scenario,
+    stand: Stand,
+    replica: Replica,
+    client: Client,
+}
+
+/// The picture of the workload that the watches keep, and the tally that folds it.
+struct Picture {
+    tally: Tally,
+    pods: BTreeMap<String, PodSight>,
+    wanted: u32,
+    /// When the traffic began; before that nothing is tallied.
+    begin: Option<Instant>,
+}
+
+impl Picture {
+    fn elapsed(&self) -> Duration {
+        self.begin.map(|begin| begin.elapsed()).unwrap_or_default()
+    }
+
+    fn changed(&mut self) {
+        if self.begin.is_some() {
+            let now = self.elapsed();
+            self.tally.observe(now, self.wanted, self.pods.values().cloned());
+        }
+    }
+
+    fn ready(&self) -> u32 {
+        let ready = self.pods.values().filter(|pod| pod.state == PodState::Ready);
+        u32::try_from(ready.count()).unwrap_or(u32::MAX)
+    }
+}
+
+type Shared = Arc<Mutex<Picture>>;
+
+fn locked(picture: &Shared) -> MutexGuard<'_, Picture> {
+    // A panic elsewhere leaves the picture whole: the next event mends it.
+    picture.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Play {
+    /// Sets up the stand for a scenario, with burstlet in this process.
+    pub async fn set_up(scenario: Scenario) -> Result<Self, StandError> {
+        let stand = Stand::start(options(&scenario)).await?;
+        let replica = stand.run_here().await?;
+        let client = stand.cluster().client();
+        Ok(Self { scenario, stand, replica, client })
+    }
+
+    /// Plays it through, or until `stop`; `tell` hears each sample and at last the summary.
+    pub async fn run(self, mut tell: impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {
+        let picture = Arc::new(Mutex::new(Picture {
+            tally: Tally::new(self.scenario.workload.base, &self.scenario.pools),
+            pods: BTreeMap::new(),
+            wanted: 0,
+            begin: None,
+        }));
+        let watches = [self.watch_pods(&picture), self.watch_deployment(&picture)];
+        self.apply().await?;
+        self.warm_up(&picture, stop).await?;
+        self.drive(&picture, &mut tell, stop).await;
+        self.clear_away().await?;
+        let left = self.instances_left().await;
+        let summary = locked(&picture).tally.summary(left);
+        drop(watches);
+        tell(Record::Summary { summary });
+        self.replica.stop().await?;
+        self.stand.stop().await
+    }
+
+    async fn apply(&self) -> Result<(), StandError> {
+        let installed = |what: &str| {
+            let what = what.to_owned();
+            |source| StandError::Install { what, source }
+        };
+        let namespace = Namespace {
+            metadata: kube::api::ObjectMeta { name: Some(NAMESPACE.to_owned()), ..kube::api::ObjectMeta::default() },
+            ..Namespace::default()
+        };
+        let post = PostParams::default();
+        Api::all(self.client.clone()).create(&post, &namespace).await.map_err(installed("the demo's namespace"))?;
+        let workload = &self.scenario.workload;
+        self.deployments().create(&post, &workload.deployment).await.map_err(installed("the Deployment"))?;
+        let hpas = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), NAMESPACE);
+        hpas.create(&post, &workload.hpa).await.map(drop).map_err(installed("the HPA"))
+    }
+
+    /// Waits until the least replicas are Ready and metrics-server tells of them, so that the traffic's first second
+    /// meets a workload at rest.
+    async fn warm_up(&self, picture: &Shared, stop: &CancellationToken) -> Result<(), StandError> {
+        let least = self.scenario.workload.hpa.spec.min_replicas.unwrap_or(1);
+        let least = u32::try_from(least).unwrap_or(1);
+        let begin = Instant::now();
+        while !stop.is_cancelled() {
+            self.lay_load(picture, Duration::ZERO);
+            if locked(picture).ready() >= least && self.pods_with_metrics().await >= least as usize {
+                return Ok(());
+            }
+            if begin.elapsed() > WARM_WITHIN {
+                let what = format!("{least} ready pods that metrics-server tells of");
+                return Err(StandError::Late { what, within: WARM_WITHIN });
+            }
+            sleep(Duration::from_millis(250)).await;
+        }
+        Ok(())
+    }
+
+    async fn drive(&self, picture: &Shared, tell: &mut impl FnMut(Record), stop: &CancellationToken) {
+        {
+            let mut picture = locked(picture);
+            picture.begin = Some(Instant::now());
+            picture.changed();
+        }
+        let end = self.scenario.traffic.duration() + self.scenario.settle;
+        let mut tick = interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let now = locked(picture).elapsed();
+            let rate = self.lay_load(picture, now);
+            let sample = locked(picture).tally.sample(now, rate);
+            tell(Record::Sample(sample));
+            if now >= end {
+                return;
+            }
+        }
+    }
+
+    /// Lays the cost of the traffic at `now` on the ready pods, wherever they run.
+    fn lay_load(&self, picture: &Shared, now: Duration) -> Rate {
+        let Scenario { traffic, workload, request_cpu, .. } = &self.scenario;
+        let rate = traffic.rate_at(now);
+        let cpu = cpu_per_pod(rate, locked(picture).ready(), *request_cpu, workload.cpu_limit);
+        let clouds = self.stand.clouds().map(|(_, cloud)| cloud).chain([self.stand.real_cloud()]);
+        for cloud in clouds {
+            cloud.set_cpu(&CpuTarget::All, cpu.millis());
+        }
+        rate
+    }
+
+    /// Deletes the workload and waits until its pods are gone.
+    async fn clear_away(&self) -> Result<(), StandError> {
+        let removed = |source| StandError::Install { what: "the end of the demo".to_owned(), source };
+        let hpas = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), NAMESPACE);
+        hpas.delete(&self.scenario.workload.hpa.name_any(), &DeleteParams::default()).await.map_err(removed)?;
+        let background =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        self.deployments().delete(&self.workload_name(), &background).await.map(drop).map_err(removed)
+    }
+
+    /// How many instances the pools' clouds still run, once they have had time to end.
+    async fn instances_left(&self) -> u32 {
+        let begin = Instant::now();
+        loop {
+            let alive = self.stand.clouds().flat_map(|(_, cloud)| cloud.audit().into_values().map(|audit| audit.alive));
+            let alive: u64 = alive.sum();
+            if alive == 0 || begin.elapsed() > GONE_WITHIN {
+                return u32::try_from(alive).unwrap_or(u32::MAX);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn deployments(&self) -> Api<Deployment> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+
+    fn workload_name(&self) -> String {
+        self.scenario.workload.deployment.name_any()
+    }
+
+    async fn pods_with_metrics(&self) -> usize {
+        let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods");
+        let Ok(request) = http::Request::get(path).body(Vec::new()) else { return 0 };
+        let list = self.client.request::<serde_json::Value>(request).await.unwrap_or_default();
+        list["items"].as_array().map_or(0, Vec::len)
+    }
+
+    fn watch_pods(&self, picture: &Shared) -> AbortOnDropHandle<()> {
+        let (picture, pools) = (picture.clone(), self.scenario.pools.iter().map(|pool| pool.name.clone()).collect());
+        let api = Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
+        AbortOnDropHandle::new(tokio::spawn(follow(api, Follow::default(), move |seen| {
+            let mut picture = locked(&picture);
+            match seen {
+                Seen::Begin => picture.pods.clear(),
+                Seen::Set(pod) => {
+                    let sight = PodSight::of(&pod, |node| place(node, &pools));
+                    picture.pods.insert(pod.uid().unwrap_or_default(), sight);
+                    picture.changed();
+                }
+                Seen::Gone(pod) => {
+                    picture.pods.remove(&pod.uid().unwrap_or_default());
+                    picture.changed();
+                }
+                Seen::Finish => picture.changed(),
+            }
+            std::future::ready(Listening::Yes)
+        })))
+    }
+
+    fn watch_deployment(&self, picture: &Shared) -> AbortOnDropHandle<()> {
+        let (picture, name) = (picture.clone(), self.workload_name());
+        AbortOnDropHandle::new(tokio::spawn(follow(self.deployments(), Follow::default(), move |seen| {
+            if let Seen::Set(deployment) = seen
+                && deployment.name_any() == name
+            {
+                let wanted = deployment.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+                let mut picture = locked(&picture);
+                picture.wanted = u32::try_from(wanted).unwrap_or(0);
+                picture.changed();
+            }
+            std::future::ready(Listening::Yes)
+        })))
+    }
+}
+
+/// What a node is, by the names that burstlet gives its virtual nodes.
+fn place(node: &str, pools: &Vec<PoolName>) -> Place {
+    let pool_of = |node: &str| Some(node.strip_prefix("burstlet-")?.rsplit_once('-')?.0.to_owned());
+    let pool = pool_of(node).and_then(|name| pools.iter().find(|pool| pool.as_str() == name));
+    pool.map_or(Place::Real, |pool| Place::Pool(pool.clone()))
+}
+
+fn options(scenario: &Scenario) -> StandOptions {
+    let nodes = &scenario.real_nodes;
+    let start_up = |range: super::StartUp| StartUp { min: range.min, max: range.max };
+    StandOptions {
+        cluster: ClusterOptions { hpa_sync: HPA_SYNC, ..ClusterOptions::default() },
+        real_nodes: stand::RealNodes {
+            count: nodes.count.get(),
+            cpu: format!("{}m", nodes.cpu.millis()),
+            memory: nodes.memory.bytes().to_string(),
+            pods: nodes.pods.get(),
+            settings: Settings { start_up: start_up(nodes.start_up), network: 100, ..Settings::default() },
+        },
+        pools: scenario
+            .pools
+            .iter()
+            .map(|pool| SimulatedPool {
+                name: pool.name.to_string(),
+                nodes: pool.nodes.get(),
+                pods_per_node: pool.pods_per_node.get(),
+                settings: Settings {
+                    start_up: start_up(pool.start_up),
+                    stock: pool.stock.map(u64::from),
+                    ..Settings::default()
+                },
+            })
+            .collect(),
+        scheduler: Scheduler::Dedicated,
+        move_on_after: Duration::from_secs(30),
+        move_back_after: Duration::from_secs(10),
+    }
+}
