@@ -99,6 +99,7 @@ impl VirtualNodes {
 
 impl VirtualNodesView {
     /// The virtual node of that name; `None` where the name is a real node's.
+    #[inline]
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&VirtualNode> {
         let name = name.as_ref();
         if self.first_bytes.may_hold(name) { self.nodes.get(name) } else { None }

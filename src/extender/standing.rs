@@ -67,6 +67,7 @@ impl Standing {
     }
 
     /// Whether the pod may go to a node: to the virtual node given, or else to a real one.
+    #[inline]
     pub fn check(&self, node: Option<&VirtualNode>, nodes: &VirtualNodesView) -> Result<(), Refusal> {
         match (self.tier, node) {
             (Tier::Ungoverned, _) | (Tier::Base | Tier::BaseShort | Tier::Unknown, None) => Ok(()),
