@@ -16,7 +16,8 @@ enum Tier {
     Base,
     Burst,
     BaseShort,
-    /// No tier: burstlet does not govern the pod. Virtual nodes come to the extender only through their taint, so someone placed the pod by hand.
+    /// No tier: burstlet does not govern the pod. A virtual node among its candidates has let it past its taint, so
+    /// someone wants it there.
     Ungoverned,
     /// A tier this version does not know, of a newer one or by hand.
     Unknown,
