@@ -9,8 +9,9 @@ use foldhash::fast::RandomState;
 
 /// Index of virtual nodes and of what their pools can still take. A node that is not in it is real.
 ///
-/// Whoever follows the nodes applies every change here at once; handlers take a [`VirtualNodesView`] a call, so that one answer
-/// comes from one state. Changes copy the index where a view is held; there are a few hundred virtual nodes at most.
+/// Whoever follows the nodes applies every change here at once; handlers take a [`VirtualNodesView`] a call, so that
+/// one answer comes from one state. Changes copy the index where a view is held; there are a few hundred virtual nodes
+/// at most.
 #[derive(Debug, Default)]
 pub struct VirtualNodes(RwLock<Arc<VirtualNodesView>>);
 
@@ -99,6 +100,7 @@ impl VirtualNodes {
 
 impl VirtualNodesView {
     /// The virtual node of that name; `None` where the name is a real node's.
+    #[inline]
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&VirtualNode> {
         let name = name.as_ref();
         if self.first_bytes.may_hold(name) { self.nodes.get(name) } else { None }

@@ -16,7 +16,8 @@ enum Tier {
     Base,
     Burst,
     BaseShort,
-    /// No tier: burstlet does not govern the pod. Virtual nodes come to the extender only through their taint, so someone placed the pod by hand.
+    /// No tier: burstlet does not govern the pod. A virtual node among its candidates has let it past its taint, so
+    /// someone wants it there.
     Ungoverned,
     /// A tier this version does not know, of a newer one or by hand.
     Unknown,
@@ -67,6 +68,7 @@ impl Standing {
     }
 
     /// Whether the pod may go to a node: to the virtual node given, or else to a real one.
+    #[inline]
     pub fn check(&self, node: Option<&VirtualNode>, nodes: &VirtualNodesView) -> Result<(), Refusal> {
         match (self.tier, node) {
             (Tier::Ungoverned, _) | (Tier::Base | Tier::BaseShort | Tier::Unknown, None) => Ok(()),

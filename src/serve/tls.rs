@@ -149,7 +149,7 @@ impl ServerTls {
             (ClientAuth::None, None, _) => return Ok(None),
             (ClientAuth::None, Some(_), _) => {
                 return Err(ServeError::ClientAuth(
-                    "clientCa is set but clientAuth is none, so it would check nobody; set clientAuth to required or optional",
+                    "clientCa is set but clientAuth is none, so it checks nobody; set clientAuth to required or optional",
                 ));
             }
             (_, Some(path), Some(pem)) => (path, pem),
