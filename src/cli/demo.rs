@@ -41,7 +41,7 @@ pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Res
             stop.cancel();
         }
     };
-    play.run(tell, &stop).await?;
+    Box::pin(play.run(tell, &stop)).await?;
     match failed {
         Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("unable to print"),
         _ => Ok(()),

@@ -70,9 +70,9 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => run::run(args, stop_on_signal()?).await,
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             #[cfg(feature = "lab")]
-            Command::Demo(args) => demo::demo(args, stop_on_signal()?).await,
+            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
         }
     });
     match outcome {

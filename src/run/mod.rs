@@ -187,24 +187,21 @@ impl Run {
         stocks: watch::Receiver<Stocks>,
         tasks: &mut Tasks,
     ) -> Result<(), RunError> {
-        let placer = match self.components.contains(&Component::Placer) {
-            false => None,
-            true => Some(Deciding {
-                settings: self.config.settings(),
-                stocks,
-                metrics: PlacerMetrics::register(&common.registry)?,
-            }),
-        };
-        let kubelet = match self.components.contains(&Component::Kubelet) {
-            false => None,
-            true => Some(Keeping {
+        let mut placer = None;
+        if self.components.contains(&Component::Placer) {
+            let metrics = PlacerMetrics::register(&common.registry)?;
+            placer = Some(Deciding { settings: self.config.settings(), stocks, metrics });
+        }
+        let mut kubelet = None;
+        if self.components.contains(&Component::Kubelet) {
+            kubelet = Some(Keeping {
                 cluster: self.config.cluster_id.clone(),
                 listener: need(self.config.kubelet.as_ref(), "kubelet")?.clone(),
                 pools: self.config.pools.clone(),
                 providers: self.providers.clone(),
                 metrics: KubeletMetrics::register(&common.registry)?,
-            }),
-        };
+            });
+        }
         if placer.is_none() && kubelet.is_none() {
             return Ok(());
         }

@@ -224,7 +224,8 @@ impl Play {
     }
 
     fn watch_pods(&self, picture: &Shared) -> AbortOnDropHandle<()> {
-        let (picture, pools) = (picture.clone(), self.scenario.pools.iter().map(|pool| pool.name.clone()).collect());
+        let pools: Vec<_> = self.scenario.pools.iter().map(|pool| pool.name.clone()).collect();
+        let picture = picture.clone();
         let api = Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
         AbortOnDropHandle::new(tokio::spawn(follow(api, Follow::default(), move |seen| {
             let mut picture = locked(&picture);
@@ -262,7 +263,7 @@ impl Play {
 }
 
 /// What a node is, by the names that burstlet gives its virtual nodes.
-fn place(node: &str, pools: &Vec<PoolName>) -> Place {
+fn place(node: &str, pools: &[PoolName]) -> Place {
     let pool_of = |node: &str| Some(node.strip_prefix("burstlet-")?.rsplit_once('-')?.0.to_owned());
     let pool = pool_of(node).and_then(|name| pools.iter().find(|pool| pool.as_str() == name));
     pool.map_or(Place::Real, |pool| Place::Pool(pool.clone()))
