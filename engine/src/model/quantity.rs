@@ -37,6 +37,13 @@ impl Resources {
         }
     }
 
+    /// How many times `each` fits into these; `u64::MAX` where it asks for nothing.
+    pub fn holds(self, each: Self) -> u64 {
+        let cpu = self.cpu.0.checked_div(each.cpu.0);
+        let memory = self.memory.0.checked_div(each.memory.0);
+        cpu.unwrap_or(u64::MAX).min(memory.unwrap_or(u64::MAX))
+    }
+
     /// The larger of each, as Kubernetes takes init containers against containers.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
@@ -148,6 +155,14 @@ mod tests {
         {
             assert_eq!(text.parse::<Bytes>(), Ok(Bytes(bytes)), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_scarcer_bounds_how_many_fit() {
+        let room = Resources { cpu: MilliCpu(1_000), memory: Bytes(500) };
+        assert_eq!(room.holds(Resources { cpu: MilliCpu(300), memory: Bytes(100) }), 3);
+        assert_eq!(room.holds(Resources { cpu: MilliCpu(0), memory: Bytes(100) }), 5);
+        assert_eq!(room.holds(Resources::default()), u64::MAX);
     }
 
     #[test]

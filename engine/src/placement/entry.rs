@@ -45,7 +45,7 @@ impl Entry {
     /// Takes in what the watch shows now; `before` is what was known of the pod.
     pub(super) fn new(pod: Pod, before: Option<Self>, nodes: &Nodes, now: Timestamp) -> Self {
         let is_unschedulable = pod.stage == Stage::Unbound { unschedulable: true };
-        let standing = Standing { role: Role::Out, occupancy: None };
+        let standing = Standing { role: Role::Out, occupancy: None, is_home: false };
         let mut entry = match before {
             Some(before) => Self { pod, ..before },
             None => Self {
@@ -85,18 +85,13 @@ impl Entry {
     /// When a base pod that fits nowhere has had its time on real nodes; `None` for every other pod.
     pub(super) fn move_on_at(&self, after: Duration) -> Option<Timestamp> {
         let is_plain = !matches!(self.pod.tier, Some(Tier::BaseShort(_) | Tier::Burst(_)));
-        if self.standing.role != Role::Base || self.pending.is_some() || !is_plain {
+        if self.standing.role != Role::Base || self.pending.is_some() || !is_plain || self.pod.revision.is_none() {
             return None;
         }
         let since = self.unschedulable_since?;
         // The decision's time is on the pod and outlives a restart; a plain pod has only what was seen here.
         let since = self.pod.decided.map_or(since, |decided| decided.min(since));
         Some(since.after(after).max(self.hold_until))
-    }
-
-    /// Whether the pod is of the base and on a real node.
-    pub(super) fn is_home(&self) -> bool {
-        self.standing.role == Role::Base && self.standing.occupancy.is_none() && self.pod.node().is_some()
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Role {
 pub(super) struct Standing {
     pub(super) role: Role,
     pub(super) occupancy: Option<Occupancy>,
+    /// Of the base, and on a node that is known to be real.
+    pub(super) is_home: bool,
 }
 
 impl Standing {
@@ -52,8 +54,13 @@ impl Standing {
             None if node_pool.is_some() => Role::Burst,
             Some(Tier::Base | Tier::BaseShort(_)) | None => Role::Base,
         };
-        let occupancy = pool.map(|pool| Occupancy { pool: pool.clone(), starting: pod.is_live() && !running });
-        Self { role, occupancy }
+        let occupancy = pool.map(|pool| Occupancy {
+            pool: pool.clone(),
+            node: pod.node().cloned(),
+            starting: pod.is_live() && !running,
+        });
+        let is_home = role == Role::Base && pod.node().is_some_and(|node| nodes.is_real(node));
+        Self { role, occupancy, is_home }
     }
 
     /// Of the base, but on a virtual node.

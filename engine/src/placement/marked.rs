@@ -17,6 +17,10 @@ struct Entry<V> {
     seen_in: u64,
 }
 
+/// In which list an object was seen last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark(u64);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Unlisted,
@@ -57,6 +61,24 @@ impl<K: Ord + Clone, V> Marked<K, V> {
         self.entries.remove(key).map(|entry| entry.value)
     }
 
+    /// Takes a value out, to put it back changed.
+    pub(super) fn take<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<(V, Mark)>
+    where
+        K: Borrow<Q>,
+    {
+        self.entries.remove(key).map(|entry| (entry.value, Mark(entry.seen_in)))
+    }
+
+    /// Puts a value back. The list under way has not named it by that: `mark` is what it was taken with.
+    pub(super) fn put_back(&mut self, key: K, value: V, mark: Mark) {
+        self.entries.insert(key, Entry { value, seen_in: mark.0 });
+    }
+
+    /// The mark of what the watch shows now.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.list)
+    }
+
     pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -94,5 +116,19 @@ mod tests {
         marked.insert("kept", 3);
         assert_eq!(marked.finish(), ["gone"]);
         assert_eq!(marked.get("kept"), Some(&3));
+    }
+
+    #[test]
+    fn what_is_put_back_during_a_list_is_not_named_by_it() {
+        let mut marked = Marked::new();
+        marked.begin();
+        marked.insert("gone", 1);
+        marked.finish();
+
+        marked.begin();
+        let (value, mark) = marked.take("gone").unwrap();
+        marked.put_back("gone", value + 1, mark);
+        assert_eq!(marked.get("gone"), Some(&2));
+        assert_eq!(marked.finish(), ["gone"]);
     }
 }

@@ -41,7 +41,7 @@ use crate::{
         entry::{Entry, Pending},
         faults::{namespace_fault, revision_fault, workload_fault},
         ledger::Role,
-        marked::Marked,
+        marked::{Mark, Marked},
         nodes::Nodes,
         pools::Pools,
         revision::RevisionState,
@@ -75,6 +75,8 @@ pub struct Placement {
     strangers: BTreeSet<PodUid>,
     /// Base pods that fit nowhere, by when they may move on.
     unschedulable: BTreeSet<(Timestamp, PodUid)>,
+    /// Revisions with pods that might return from virtual nodes, or with one on its way.
+    away: BTreeSet<RevisionId>,
     warnings: Vec<Action>,
     pool_has_changed: bool,
     last_tick: Timestamp,
@@ -111,6 +113,7 @@ impl Placement {
             waiting: BTreeSet::new(),
             strangers: BTreeSet::new(),
             unschedulable: BTreeSet::new(),
+            away: BTreeSet::new(),
             warnings: Vec::new(),
             pool_has_changed: false,
             last_tick: Timestamp::default(),
@@ -123,7 +126,10 @@ impl Placement {
             Event::Begin(kind) => self.begin(kind),
             Event::Finish(kind) => self.finish(kind, now),
             Event::Namespace(namespace) => self.apply_namespace(&namespace),
-            Event::NamespaceGone(name) => drop(self.namespaces.remove(&name)),
+            Event::NamespaceGone(name) => {
+                self.namespaces.remove(&name);
+                self.govern_where(|revision| *revision.name.namespace == *name);
+            }
             Event::Workload(workload) => self.apply_workload(workload),
             Event::WorkloadGone(id) => {
                 self.workloads.remove(&id);
@@ -166,12 +172,13 @@ impl Placement {
         self.release_strangers(now, &mut actions);
         for id in std::mem::take(&mut self.dirty) {
             self.place_waiting(&id, is_tick, now, &mut actions);
+            self.note_pods_away(&id);
         }
         // What was just placed makes its revision dirty again, though nothing is left to decide for it.
         self.dirty.clear();
-        self.move_on(now, &mut actions);
         if is_tick {
             self.last_tick = now;
+            self.move_on(now, &mut actions);
             self.move_back(now, &mut actions);
         }
         actions
@@ -179,6 +186,13 @@ impl Placement {
 
     /// Says what became of an action for this pod.
     pub fn settle(&mut self, uid: &PodUid, outcome: Outcome, now: Timestamp) {
+        if outcome == Outcome::Refused
+            && let Some(entry) = self.pods.get(uid)
+            && entry.pending == Some(Pending::Evicted)
+            && let Some(state) = entry.pod.revision.as_ref().and_then(|id| self.revisions.get_mut(id))
+        {
+            state.returns.called_off();
+        }
         self.change_pod(uid, |entry| entry.settle(outcome, now));
     }
 
@@ -309,30 +323,25 @@ impl Placement {
     }
 
     fn apply_pod(&mut self, pod: Pod, now: Timestamp) {
-        let before = self.take_pod(&pod.uid);
-        let was_home = before.as_ref().is_none_or(Entry::is_home);
+        let before = self.take_pod(&pod.uid).map(|(entry, _)| entry);
+        let was_home = before.as_ref().is_none_or(|before| before.standing.is_home);
         let entry = Entry::new(pod, before, &self.nodes, now);
-        let came_home = !was_home && entry.is_home();
-        if let Some(state) = entry.pod.revision.as_ref().and_then(|id| self.revisions.get_mut(id))
-            && came_home
-        {
-            state.returns.succeeded();
-        }
-        self.put_pod(entry);
+        self.put_pod(entry, was_home, self.pods.mark());
     }
 
     /// Changes what is known of a pod, and works out anew where it stands.
     fn change_pod(&mut self, uid: &PodUid, change: impl FnOnce(&mut Entry)) {
-        if let Some(mut entry) = self.take_pod(uid) {
+        if let Some((mut entry, mark)) = self.take_pod(uid) {
+            let was_home = entry.standing.is_home;
             change(&mut entry);
             entry.stand(&self.nodes);
-            self.put_pod(entry);
+            self.put_pod(entry, was_home, mark);
         }
     }
 
     /// Takes a pod out of everything that counts it.
-    fn take_pod(&mut self, uid: &PodUid) -> Option<Entry> {
-        let entry = self.pods.remove(uid)?;
+    fn take_pod(&mut self, uid: &PodUid) -> Option<(Entry, Mark)> {
+        let (entry, mark) = self.pods.take(uid)?;
         self.nodes.vacate(&entry.pod);
         self.strangers.remove(uid);
         if let Some(at) = entry.move_on_at(self.settings.move_on_after) {
@@ -349,11 +358,11 @@ impl Placement {
             }
             self.drop_if_empty(id);
         }
-        Some(entry)
+        Some((entry, mark))
     }
 
     /// Counts a pod wherever it stands.
-    fn put_pod(&mut self, entry: Entry) {
+    fn put_pod(&mut self, entry: Entry, was_home: bool, mark: Mark) {
         let uid = entry.pod.uid.clone();
         self.nodes.occupy(&entry.pod);
         if let Some(at) = entry.move_on_at(self.settings.move_on_after) {
@@ -364,13 +373,17 @@ impl Placement {
         }
         match &entry.pod.revision {
             Some(id) if entry.standing.role != Role::Out => {
-                self.revisions.entry(id.clone()).or_default().ledger.enter(&entry.pod, &entry.standing);
+                let state = self.revisions.entry(id.clone()).or_default();
+                state.ledger.enter(&entry.pod, &entry.standing);
+                if entry.standing.is_home && !was_home {
+                    state.returns.succeeded();
+                }
                 self.dirty.insert(id.clone());
             }
             None if entry.standing.role == Role::Waiting => drop(self.strangers.insert(uid.clone())),
             Some(_) | None => {}
         }
-        self.pods.insert(uid, entry);
+        self.pods.put_back(uid, entry, mark);
     }
 
     fn drop_if_empty(&mut self, id: &RevisionId) {
@@ -378,6 +391,7 @@ impl Placement {
             self.revisions.remove(id);
             self.dirty.remove(id);
             self.waiting.remove(id);
+            self.away.remove(id);
         }
     }
 

@@ -12,22 +12,36 @@ use crate::{
 };
 
 impl Placement {
+    /// Notes whether the revision's pods might return, so that a tick looks at no other.
+    pub(super) fn note_pods_away(&mut self, id: &RevisionId) {
+        let Some(state) = self.revisions.get_mut(id) else { return };
+        if state.has_pods_away() || state.returns.is_open() {
+            self.away.insert(id.clone());
+        } else {
+            state.returns.room_since = None;
+            self.away.remove(id);
+        }
+    }
+
     /// Sends at most one pod home: two at once could count on the same room.
     pub(super) fn move_back(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         let settings = self.settings.move_back;
-        let ids: Vec<_> = self.revisions.keys().cloned().collect();
+        let under_way = self.returns_under_way(now);
         let mut chosen = None;
-        for id in ids {
-            let candidate = self.candidate(&id);
+        for id in std::mem::take(&mut self.away) {
+            let candidate = self.candidate(&id, under_way);
             let Some(state) = self.revisions.get_mut(&id) else { continue };
             if candidate.is_none() {
                 state.returns.room_since = None;
-                continue;
+            } else {
+                state.returns.room_since.get_or_insert(now);
+                if chosen.is_none() && state.returns.is_due(settings, now) {
+                    state.returns.began(now);
+                    chosen = candidate;
+                }
             }
-            state.returns.room_since.get_or_insert(now);
-            if chosen.is_none() && state.returns.is_due(settings.after, now) {
-                state.returns.began(settings.cool_down, now);
-                chosen = candidate;
+            if state.has_pods_away() || state.returns.is_under_way(now) {
+                self.away.insert(id);
             }
         }
         if let Some(uid) = chosen
@@ -38,13 +52,19 @@ impl Placement {
         }
     }
 
-    /// The revision's pod that may go home, if its base has room and a real node could take the successor.
-    fn candidate(&self, id: &RevisionId) -> Option<PodUid> {
+    fn returns_under_way(&self, now: Timestamp) -> usize {
+        let states = self.away.iter().filter_map(|id| self.revisions.get(id));
+        states.filter(|state| state.returns.is_under_way(now)).count()
+    }
+
+    /// The revision's pod that may go home, if its base has room and a real node could take the successor beside
+    /// those that are `under_way`.
+    fn candidate(&self, id: &RevisionId, under_way: usize) -> Option<PodUid> {
         let state = self.revisions.get(id)?;
-        let has_hole = state.hole() > 0;
-        if state.base().is_none() || !state.ledger.waiting.is_empty() || !has_hole && state.ledger.strayed.is_empty() {
+        if !state.has_pods_away() || !state.ledger.waiting.is_empty() {
             return None;
         }
+        let has_hole = state.hole() > 0;
         // A base pod that is still looking for a node, or a return under way, would take the same room.
         let base = state.ledger.base.iter().filter_map(|uid| self.pods.get(uid));
         if base.clone().any(|entry| entry.pod.node().is_none()) {
@@ -56,7 +76,7 @@ impl Placement {
             return None;
         }
         let first = away.filter(|entry| entry.pod.node().is_some()).min_by_key(|entry| going_home(entry))?;
-        self.nodes.real_node_fits(&first.pod).then(|| first.pod.uid.clone())
+        self.nodes.have_room(&first.pod, under_way + 1).then(|| first.pod.uid.clone())
     }
 }
 

@@ -71,22 +71,25 @@ impl Nodes {
         }
     }
 
-    /// Whether some open real node has room for a pod like this one and the labels that it selects.
+    /// Whether the node is known, and a machine.
+    pub(super) fn is_real(&self, name: &NodeName) -> bool {
+        let node = self.by_name.get(name).and_then(|occupied| occupied.node.as_ref());
+        node.is_some_and(|node| node.kind == NodeKind::Real)
+    }
+
+    /// Whether open real nodes have room for so many pods like this one and the labels that it selects.
     ///
     /// Affinity, spread and volumes are not looked at: where they decide otherwise, the returned pod moves on again
     /// and its revision's next return waits longer.
-    pub(super) fn real_node_fits(&self, pod: &Pod) -> bool {
-        self.by_name.values().any(|occupied| {
-            let Some(node) = &occupied.node else { return false };
-            node.kind == NodeKind::Real
-                && node.open
-                && (occupied.pods.len() as u64) < node.max_pods
-                && pod.requests.fits(node.allocatable.less(occupied.used))
-                && pod
-                    .node_selector
-                    .iter()
-                    .all(|(key, value)| node.labels.get(&**key).is_some_and(|label| **label == **value))
-        })
+    pub(super) fn have_room(&self, pod: &Pod, pods: usize) -> bool {
+        let mut lacking = pods as u64;
+        for occupied in self.by_name.values() {
+            lacking = lacking.saturating_sub(occupied.room(pod));
+            if lacking == 0 {
+                return true;
+            }
+        }
+        false
     }
 
     /// The virtual nodes of a pool.
@@ -95,5 +98,79 @@ impl Nodes {
             .values()
             .filter_map(|occupied| occupied.node.as_ref())
             .filter(move |node| matches!(&node.kind, NodeKind::Virtual(of) if of == pool))
+    }
+}
+
+impl Occupied {
+    /// How many pods like this one find room here.
+    fn room(&self, pod: &Pod) -> u64 {
+        let selects = |node: &Node| {
+            let mut selected = pod.node_selector.iter();
+            selected.all(|(key, value)| node.labels.get(&**key).is_some_and(|label| **label == **value))
+        };
+        match &self.node {
+            Some(node) if node.kind == NodeKind::Real && node.open && selects(node) => {
+                let pods = node.max_pods.saturating_sub(self.pods.len() as u64);
+                pods.min(node.allocatable.less(self.used).holds(pod.requests))
+            }
+            Some(_) | None => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bytes, MilliCpu, ObjectName, Stage};
+
+    fn node(name: &str, max_pods: u64) -> Node {
+        let allocatable = Resources { cpu: MilliCpu(1_000), memory: Bytes(1_000) };
+        Node { name: name.into(), kind: NodeKind::Real, open: true, allocatable, max_pods, labels: BTreeMap::new() }
+    }
+
+    fn pod(name: &str, milli: u64, node: &str) -> Pod {
+        Pod {
+            uid: name.into(),
+            name: ObjectName::new("shop", name),
+            revision: None,
+            created: crate::model::Timestamp::default(),
+            decided: None,
+            stage: Stage::Bound { node: node.into(), running: true, ready: true },
+            deleting: false,
+            tier: None,
+            requests: Resources { cpu: MilliCpu(milli), memory: Bytes(1) },
+            node_selector: Vec::new(),
+            virtual_obstacle: None,
+        }
+    }
+
+    #[test]
+    fn room_is_counted_over_nodes_and_never_split_over_them() {
+        let mut nodes = Nodes::default();
+        nodes.insert(node("a", 9));
+        nodes.insert(node("b", 1));
+        let like = pod("like", 400, "elsewhere");
+        assert!(nodes.have_room(&like, 3), "two on a, one on b");
+        assert!(!nodes.have_room(&like, 4));
+        nodes.occupy(&pod("p", 700, "a"));
+        assert!(nodes.have_room(&like, 1) && !nodes.have_room(&like, 2), "300 are left of a");
+    }
+
+    #[test]
+    fn a_node_and_its_pods_may_be_told_and_forgotten_in_any_order() {
+        let mut nodes = Nodes::default();
+        let first = pod("first", 900, "a");
+        nodes.occupy(&first);
+        nodes.occupy(&first);
+        nodes.insert(node("a", 9));
+        assert!(!nodes.have_room(&pod("like", 200, "elsewhere"), 1), "it counts though it came first, and once");
+        nodes.vacate(&first);
+        nodes.vacate(&first);
+        assert!(nodes.have_room(&pod("like", 1_000, "elsewhere"), 1));
+        nodes.occupy(&first);
+        nodes.remove(&"a".into());
+        assert!(nodes.pods_on(&"a".into()).eq([&first.uid]));
+        nodes.vacate(&first);
+        assert!(nodes.by_name.is_empty());
     }
 }

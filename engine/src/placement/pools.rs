@@ -13,11 +13,12 @@ pub(super) struct Pools {
 
 #[derive(Debug, Default)]
 struct Pool {
-    /// Open virtual nodes and how many pods they take.
-    open: Vec<NodeName>,
-    capacity: u64,
-    /// Pods that are placed here, from the decision until they are gone.
-    taken: u64,
+    /// Open virtual nodes and how many pods each takes.
+    open: BTreeMap<NodeName, u64>,
+    /// Pods by the node that they stand on, open or not, until they are gone.
+    standing: BTreeMap<NodeName, u64>,
+    /// Pods that are placed here and on no node yet.
+    unbound: u64,
     /// Those of them that do not run yet: the stock may not know of them.
     starting: u64,
     /// What the provider last said it can still take.
@@ -28,6 +29,7 @@ struct Pool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Occupancy {
     pub(super) pool: PoolName,
+    pub(super) node: Option<NodeName>,
     pub(super) starting: bool,
 }
 
@@ -39,14 +41,20 @@ impl Pools {
 
     pub(super) fn enter(&mut self, occupancy: &Occupancy) {
         if let Some(pool) = self.pools.get_mut(&occupancy.pool) {
-            pool.taken += 1;
+            match &occupancy.node {
+                Some(node) => *pool.standing.entry(node.clone()).or_default() += 1,
+                None => pool.unbound += 1,
+            }
             pool.starting += u64::from(occupancy.starting);
         }
     }
 
     pub(super) fn leave(&mut self, occupancy: &Occupancy) {
         if let Some(pool) = self.pools.get_mut(&occupancy.pool) {
-            pool.taken -= 1;
+            match &occupancy.node {
+                Some(node) => pool.leave(node),
+                None => pool.unbound -= 1,
+            }
             pool.starting -= u64::from(occupancy.starting);
         }
     }
@@ -54,11 +62,8 @@ impl Pools {
     /// Sets the pool's virtual nodes, of which the open ones count.
     pub(super) fn set_nodes<'a>(&mut self, name: &PoolName, nodes: impl Iterator<Item = &'a Node>) {
         if let Some(pool) = self.pools.get_mut(name) {
-            (pool.open, pool.capacity) = (Vec::new(), 0);
-            for node in nodes.filter(|node| node.open) {
-                pool.open.push(node.name.clone());
-                pool.capacity = pool.capacity.saturating_add(node.max_pods);
-            }
+            let open = nodes.filter(|node| node.open);
+            pool.open = open.map(|node| (node.name.clone(), node.max_pods)).collect();
         }
     }
 
@@ -85,7 +90,7 @@ impl Pools {
 
     /// The pool's open virtual nodes.
     pub(super) fn open_nodes(&self, name: &PoolName) -> Vec<NodeName> {
-        self.pools.get(name).map(|pool| pool.open.clone()).unwrap_or_default()
+        self.pools.get(name).map(|pool| pool.open.keys().cloned().collect()).unwrap_or_default()
     }
 }
 
@@ -106,11 +111,29 @@ impl Obstacle {
 }
 
 impl Pool {
+    fn leave(&mut self, node: &NodeName) {
+        if let Some(pods) = self.standing.get_mut(node) {
+            *pods -= 1;
+            if *pods == 0 {
+                self.standing.remove(node);
+            }
+        }
+    }
+
+    /// How many more pods its open nodes take: what stands on a closed one takes no room of theirs.
+    fn room(&self) -> u64 {
+        let free = self
+            .open
+            .iter()
+            .map(|(node, max)| max.saturating_sub(self.standing.get(node).copied().unwrap_or_default()));
+        free.fold(0, u64::saturating_add).saturating_sub(self.unbound)
+    }
+
     fn obstacle(&self) -> Option<Obstacle> {
         if self.open.is_empty() {
             Some(Obstacle::NoNode)
-        } else if self.taken >= self.capacity {
-            Some(Obstacle::Full { capacity: self.capacity })
+        } else if self.room() == 0 {
+            Some(Obstacle::Full { capacity: self.open.values().fold(0, |sum, max| sum.saturating_add(*max)) })
         } else if self.stock.is_some_and(|stock| self.starting >= stock) {
             Some(Obstacle::NoStock)
         } else {
@@ -143,7 +166,7 @@ mod tests {
         pools.set_nodes(&"spot".into(), [node("s", "spot", true, 1)].iter());
         pools.set_nodes(&"plain".into(), [node("p", "plain", true, 5)].iter());
         assert_eq!(pools.choose(), Ok(&"spot".into()));
-        pools.enter(&Occupancy { pool: "spot".into(), starting: true });
+        pools.enter(&Occupancy { pool: "spot".into(), node: None, starting: true });
         assert_eq!(pools.choose(), Ok(&"plain".into()));
     }
 
@@ -166,11 +189,11 @@ mod tests {
         let mut pools = Pools::new(vec!["p".into()]);
         pools.set_nodes(&"p".into(), [node("n", "p", true, 9)].iter());
         pools.set_stock(&"p".into(), Some(1));
-        let starting = Occupancy { pool: "p".into(), starting: true };
+        let starting = Occupancy { pool: "p".into(), node: None, starting: true };
         pools.enter(&starting);
         assert!(pools.choose().is_err());
         pools.leave(&starting);
-        pools.enter(&Occupancy { pool: "p".into(), starting: false });
+        pools.enter(&Occupancy { pool: "p".into(), node: None, starting: false });
         assert!(pools.choose().is_ok());
     }
 }

@@ -5,11 +5,14 @@ use std::time::Duration;
 use crate::{
     model::Timestamp,
     placement::{event::Revision, ledger::Ledger},
-    policy::{Base, Governance},
+    policy::{Base, Governance, MoveBack},
 };
 
 /// Longest pause between two returns.
 const LONGEST_COOL_DOWN: Duration = Duration::from_hours(1);
+/// How long room is kept for a pod on its way home: its successor is created as its deletion begins, and where another
+/// pod took the room meanwhile, it shall not keep other revisions from theirs.
+const LONGEST_WAY: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(super) struct RevisionState {
@@ -47,6 +50,11 @@ impl RevisionState {
         self.base().map_or(0, |base| base.saturating_sub(held))
     }
 
+    /// Whether a pod might return: the base has room, or pods of it stand on virtual nodes.
+    pub(super) fn has_pods_away(&self) -> bool {
+        self.base().is_some() && (!self.ledger.strayed.is_empty() || !self.ledger.burst.is_empty() && self.hole() > 0)
+    }
+
     /// Whether a share cannot be told yet: more pods live than the ReplicaSet is known to want.
     pub(super) fn lags(&self) -> bool {
         let wanted = self.facts.as_ref().map_or(0, |facts| facts.wanted);
@@ -66,29 +74,52 @@ impl RevisionState {
 pub(super) struct Returns {
     /// Since when the base has had room that a real node could fill.
     pub(super) room_since: Option<Timestamp>,
-    not_before: Timestamp,
+    /// When the last pod was sent home.
+    began: Option<Timestamp>,
+    is_open: bool,
+    /// How often in a row it went wrong.
     failures: u32,
 }
 
 impl Returns {
-    pub(super) fn is_due(&self, after: Duration, now: Timestamp) -> bool {
-        now >= self.not_before && self.room_since.is_some_and(|since| now.since(since) >= after)
+    pub(super) fn is_due(&self, settings: MoveBack, now: Timestamp) -> bool {
+        let longest = LONGEST_COOL_DOWN.max(settings.cool_down);
+        let pause = settings.cool_down.saturating_mul(1 << self.failures.min(20)).min(longest);
+        self.began.is_none_or(|began| now.since(began) >= pause)
+            && self.room_since.is_some_and(|since| now.since(since) >= settings.after)
+    }
+
+    /// Whether it is still open how the last return went.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// Whether a pod is on its way home, and will take room that nothing takes yet.
+    pub(super) fn is_under_way(&self, now: Timestamp) -> bool {
+        self.is_open && self.began.is_some_and(|began| now.since(began) < LONGEST_WAY)
     }
 
     /// A pod was sent home.
-    pub(super) fn began(&mut self, cool_down: Duration, now: Timestamp) {
-        let pause = cool_down.saturating_mul(1 << self.failures.min(20)).min(LONGEST_COOL_DOWN);
-        self.not_before = now.after(pause);
-        self.room_since = None;
+    pub(super) fn began(&mut self, now: Timestamp) {
+        (self.began, self.is_open, self.room_since) = (Some(now), true, None);
+    }
+
+    /// The pod was not let go.
+    pub(super) fn called_off(&mut self) {
+        self.is_open = false;
     }
 
     /// A base pod found no real node after all.
     pub(super) fn failed(&mut self) {
-        self.failures = self.failures.saturating_add(1);
+        if std::mem::take(&mut self.is_open) {
+            self.failures = self.failures.saturating_add(1);
+        }
     }
 
     /// A base pod came to a real node.
     pub(super) fn succeeded(&mut self) {
-        self.failures = 0;
+        if std::mem::take(&mut self.is_open) {
+            self.failures = 0;
+        }
     }
 }

@@ -1,0 +1,330 @@
+//! A cluster with a truth of its own: what the API server holds, who changes it, and what the watches have told.
+//!
+//! The engine's data types carry the objects; nothing here calls a method of the engine's that counts or decides.
+
+pub(crate) mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use burstlet_engine::{
+    model::{
+        Bytes, MilliCpu, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
+        Timestamp, WorkloadId,
+    },
+    placement::{Action, Event, Kind, Namespace, Outcome, Placing, Revision, Workload},
+};
+use view::base_text;
+
+pub(crate) const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod];
+pub(crate) const POOLS: [&str; 2] = ["spot", "eci"];
+/// The owner of each revision: two revisions of `web`, one each of `api` and `job`, and a bare ReplicaSet.
+const OWNERS: [Option<&str>; 5] = [Some("web"), Some("web"), Some("api"), Some("job"), None];
+const NODES: [(&str, Option<usize>, u64); 6] =
+    [("n1", None, 4), ("n2", None, 3), ("n3", None, 5), ("v1", Some(0), 3), ("v2", Some(1), 4), ("v3", Some(1), 2)];
+
+/// The API server's objects, and what each watch has still to tell.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub(crate) now: u64,
+    pub(crate) webhook: bool,
+    pub(crate) namespace: Option<String>,
+    pub(crate) workloads: BTreeMap<WorkloadId, Workload>,
+    pub(crate) revisions: BTreeMap<RevisionId, Revision>,
+    pub(crate) nodes: BTreeMap<NodeName, Node>,
+    pub(crate) pods: BTreeMap<PodUid, Pod>,
+    pub(crate) streams: BTreeMap<Kind, VecDeque<Event>>,
+    current: [Option<RevisionId>; 5],
+    serial: u32,
+}
+
+pub(crate) fn is_live(pod: &Pod) -> bool {
+    !pod.deleting && pod.stage != Stage::Finished
+}
+
+pub(crate) fn node_of(pod: &Pod) -> Option<&NodeName> {
+    if let Stage::Bound { node, .. } = &pod.stage { Some(node) } else { None }
+}
+
+impl Truth {
+    pub(crate) fn new() -> Self {
+        let mut truth = Self {
+            now: 1_000_000,
+            webhook: true,
+            namespace: None,
+            workloads: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            streams: KINDS.map(|kind| (kind, VecDeque::new())).into(),
+            current: [const { None }; 5],
+            serial: 0,
+        };
+        for (name, base) in [("web", Some("2")), ("api", Some("30%")), ("job", None)] {
+            truth.annotate(name, base);
+        }
+        for index in 0..NODES.len() {
+            truth.toggle_node(index);
+        }
+        for kind in KINDS {
+            truth.list(kind);
+        }
+        truth
+    }
+
+    fn emit(&mut self, kind: Kind, event: Event) {
+        self.streams.entry(kind).or_default().push_back(event);
+    }
+
+    /// The watch of this kind broke: what it had still to tell is lost, and a new list is on its way.
+    pub(crate) fn list(&mut self, kind: Kind) {
+        let objects: Vec<Event> = match kind {
+            Kind::Namespace => {
+                vec![Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone() })]
+            }
+            Kind::Workload => self.workloads.values().cloned().map(Event::Workload).collect(),
+            Kind::Revision => self.revisions.values().cloned().map(Event::Revision).collect(),
+            Kind::Node => self.nodes.values().cloned().map(Event::Node).collect(),
+            Kind::Pod => self.pods.values().cloned().map(Event::Pod).collect(),
+        };
+        let stream = self.streams.entry(kind).or_default();
+        stream.clear();
+        stream.push_back(Event::Begin(kind));
+        stream.extend(objects);
+        stream.push_back(Event::Finish(kind));
+    }
+
+    pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
+        let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
+        let workload = Workload { id: id.clone(), kind: "Deployment", name, base: base.map(str::to_owned) };
+        self.workloads.insert(id, workload.clone());
+        self.emit(Kind::Workload, Event::Workload(workload));
+    }
+
+    pub(crate) fn annotate_namespace(&mut self, base: Option<&str>) {
+        self.namespace = base.map(str::to_owned);
+        self.emit(
+            Kind::Namespace,
+            Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone() }),
+        );
+    }
+
+    /// Sets the wanted replicas; a ReplicaSet that was deleted is made anew.
+    pub(crate) fn scale(&mut self, index: usize, wanted: u32) {
+        let id = self.current[index].clone().unwrap_or_else(|| {
+            self.serial += 1;
+            format!("r{index}-{}", self.serial).into()
+        });
+        self.current[index] = Some(id.clone());
+        let name = ObjectName::new("shop", id.as_str());
+        let workload = OWNERS[index].map(WorkloadId::from);
+        let revision = Revision { id: id.clone(), name, workload, base: None, wanted };
+        self.revisions.insert(id, revision.clone());
+        self.emit(Kind::Revision, Event::Revision(revision));
+    }
+
+    /// Deletes a ReplicaSet with its pods.
+    pub(crate) fn retire(&mut self, index: usize) {
+        let Some(id) = self.current[index].take() else { return };
+        self.revisions.remove(&id);
+        self.emit(Kind::Revision, Event::RevisionGone(id.clone()));
+        let pods: Vec<_> = self.pods.values().filter(|pod| pod.revision.as_ref() == Some(&id)).cloned().collect();
+        for pod in pods {
+            self.delete(&pod.uid);
+        }
+    }
+
+    /// Adds the node, or removes it with its pods.
+    pub(crate) fn toggle_node(&mut self, index: usize) {
+        let (name, pool, max_pods) = NODES[index % NODES.len()];
+        let name = NodeName::from(name);
+        if self.nodes.remove(&name).is_some() {
+            self.emit(Kind::Node, Event::NodeGone(name.clone()));
+            let pods: Vec<_> = self.pods.values().filter(|pod| node_of(pod) == Some(&name)).cloned().collect();
+            for pod in pods {
+                self.remove(&pod.uid);
+            }
+            return;
+        }
+        let kind = pool.map_or(NodeKind::Real, |pool| NodeKind::Virtual(POOLS[pool].into()));
+        let allocatable = Resources { cpu: MilliCpu(1_000), memory: Bytes(1_000) };
+        let labels = BTreeMap::new();
+        self.set_node(Node { name, kind, open: true, allocatable, max_pods, labels });
+    }
+
+    pub(crate) fn cordon(&mut self, index: usize) {
+        let name = NODES[index % NODES.len()].0;
+        if let Some(node) = self.nodes.get(name).cloned() {
+            self.set_node(Node { open: !node.open, ..node });
+        }
+    }
+
+    fn set_node(&mut self, node: Node) {
+        self.nodes.insert(node.name.clone(), node.clone());
+        self.emit(Kind::Node, Event::Node(node));
+    }
+
+    fn set(&mut self, pod: Pod) {
+        self.pods.insert(pod.uid.clone(), pod.clone());
+        self.emit(Kind::Pod, Event::Pod(pod));
+    }
+
+    fn remove(&mut self, uid: &PodUid) {
+        if self.pods.remove(uid).is_some() {
+            self.emit(Kind::Pod, Event::PodGone(uid.clone()));
+        }
+    }
+
+    /// A pod on no node is gone at once; another one has to be stopped first.
+    fn delete(&mut self, uid: &PodUid) {
+        match self.pods.get(uid).cloned() {
+            Some(pod) if node_of(&pod).is_some() => self.set(Pod { deleting: true, ..pod }),
+            Some(_) => self.remove(uid),
+            None => {}
+        }
+    }
+
+    fn nth_pod(&self, number: usize) -> Option<Pod> {
+        self.pods.values().nth(number % self.pods.len().max(1)).cloned()
+    }
+
+    pub(crate) fn kill(&mut self, number: usize) {
+        if let Some(pod) = self.nth_pod(number) {
+            self.delete(&pod.uid);
+        }
+    }
+
+    pub(crate) fn finish(&mut self, number: usize) {
+        if let Some(pod) = self.nth_pod(number).filter(|pod| node_of(pod).is_some()) {
+            self.set(Pod { stage: Stage::Finished, ..pod });
+        }
+    }
+
+    /// Turns a running pod's readiness.
+    pub(crate) fn flip(&mut self, number: usize) {
+        if let Some(pod) = self.nth_pod(number)
+            && let Stage::Bound { node, running: true, ready } = pod.stage.clone()
+        {
+            self.set(Pod { stage: Stage::Bound { node, running: true, ready: !ready }, ..pod });
+        }
+    }
+
+    /// The ReplicaSet controller: creates what lacks, deletes what is too many, the cheapest to lose first.
+    pub(crate) fn control(&mut self) {
+        for revision in self.revisions.clone().into_values() {
+            let of = |pod: &&Pod| pod.revision.as_ref() == Some(&revision.id) && is_live(pod);
+            let mut live: Vec<_> = self.pods.values().filter(of).cloned().collect();
+            live.sort_by_key(|pod| {
+                let (bound, running, ready) = match pod.stage {
+                    Stage::Bound { running, ready, .. } => (true, running, ready),
+                    _ => (false, false, false),
+                };
+                (bound, running, ready, !matches!(pod.tier, Some(Tier::Burst(_))), std::cmp::Reverse(pod.created))
+            });
+            let wanted = revision.wanted as usize;
+            for pod in live.iter().take(live.len().saturating_sub(wanted)) {
+                self.delete(&pod.uid);
+            }
+            for _ in live.len()..wanted {
+                self.create(&revision);
+            }
+        }
+    }
+
+    fn create(&mut self, revision: &Revision) {
+        self.serial += 1;
+        let own = revision.workload.as_ref().and_then(|id| self.workloads[id].base.as_deref());
+        let is_governed = base_text(own, self.namespace.as_deref()).is_some();
+        let stage = if is_governed && self.webhook { Stage::Gated } else { Stage::Unbound { unschedulable: false } };
+        let uid = format!("p{:04}", self.serial);
+        let cpu = if revision.workload.as_ref().is_some_and(|id| id.as_str() == "job") { 400 } else { 200 };
+        self.set(Pod {
+            name: ObjectName::new("shop", &uid),
+            uid: uid.into(),
+            revision: Some(revision.id.clone()),
+            // As the API server has it: in whole seconds.
+            created: Timestamp::from_millis(self.now / 1_000 * 1_000),
+            decided: None,
+            stage,
+            deleting: false,
+            tier: None,
+            requests: Resources { cpu: MilliCpu(cpu), memory: Bytes(100) },
+            node_selector: Vec::new(),
+            virtual_obstacle: None,
+        });
+    }
+
+    /// kube-scheduler: binds what fits, and says of the rest that nothing does.
+    pub(crate) fn schedule(&mut self) {
+        let unbound = |pod: &&Pod| matches!(pod.stage, Stage::Unbound { .. });
+        for pod in self.pods.values().filter(unbound).cloned().collect::<Vec<_>>() {
+            let stage = match self.node_for(&pod) {
+                Some(node) => Stage::Bound { node, running: false, ready: false },
+                None => Stage::Unbound { unschedulable: true },
+            };
+            if stage != pod.stage {
+                self.set(Pod { stage, ..pod });
+            }
+        }
+    }
+
+    fn node_for(&self, pod: &Pod) -> Option<NodeName> {
+        let real = || self.nodes.values().find(|node| node.kind == NodeKind::Real && self.has_room(node, pod));
+        let of_pool = |pool| {
+            let kind = NodeKind::Virtual(pool);
+            self.nodes.values().find(|node| node.kind == kind && self.has_room(node, pod))
+        };
+        let node = match pod.tier.clone() {
+            None | Some(Tier::Base) => real(),
+            Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
+            Some(Tier::Burst(pool)) => of_pool(pool),
+        };
+        node.map(|node| node.name.clone())
+    }
+
+    pub(crate) fn has_room(&self, node: &Node, pod: &Pod) -> bool {
+        let (mut count, mut cpu) = (0, 0);
+        for other in self.pods.values().filter(|other| node_of(other) == Some(&node.name)) {
+            count += 1;
+            cpu += other.requests.cpu.0;
+        }
+        let fits = node.kind != NodeKind::Real || cpu + pod.requests.cpu.0 <= node.allocatable.cpu.0;
+        node.open && count < node.max_pods && fits
+    }
+
+    /// The kubelets: what is bound runs, what is terminating is gone.
+    pub(crate) fn run(&mut self) {
+        for pod in self.pods.values().cloned().collect::<Vec<_>>() {
+            match pod.stage.clone() {
+                _ if pod.deleting => self.remove(&pod.uid),
+                Stage::Bound { node, running: false, .. } => {
+                    self.set(Pod { stage: Stage::Bound { node, running: true, ready: true }, ..pod });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The API server takes or refuses a write.
+    pub(crate) fn write(&mut self, action: &Action, decided: u64) -> Outcome {
+        let Some(pod) = action.pod().and_then(|uid| self.pods.get(uid)).filter(|pod| !pod.deleting).cloned() else {
+            return Outcome::Refused;
+        };
+        match action {
+            Action::Place { placing, .. } if pod.stage == Stage::Gated => {
+                let tier = match placing {
+                    Placing::Base => Some(Tier::Base),
+                    Placing::Burst { pool, .. } => Some(Tier::Burst(pool.clone())),
+                    Placing::Release => None,
+                };
+                let decided = Some(Timestamp::from_millis(decided));
+                self.set(Pod { stage: Stage::Unbound { unschedulable: false }, tier, decided, ..pod });
+            }
+            Action::MoveOn { pool, .. } if matches!(pod.stage, Stage::Unbound { .. }) => {
+                self.set(Pod { tier: Some(Tier::BaseShort(pool.clone())), ..pod });
+            }
+            Action::Evict { .. } => self.delete(&pod.uid),
+            _ => return Outcome::Refused,
+        }
+        Outcome::Applied
+    }
+}

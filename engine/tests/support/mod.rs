@@ -1,0 +1,252 @@
+//! A cluster in few words: pods, ReplicaSets and nodes as the tests speak of them, and actions as one line each.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use burstlet_engine::{
+    model::{
+        Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp,
+        WorkloadId,
+    },
+    placement::{Action, Annotated, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload},
+    policy::{MoveBack, Settings},
+};
+
+pub(crate) const MOVE_ON: u64 = 90;
+pub(crate) const MOVE_BACK: u64 = 60;
+pub(crate) const COOL_DOWN: u64 = 120;
+
+const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod];
+
+/// A placement and the clock that it is told.
+pub(crate) struct Cluster {
+    placement: Placement,
+    now: Timestamp,
+}
+
+impl Cluster {
+    /// Everything listed, nothing there; one pool, `eci`; the clock stands at 1,000 s.
+    pub(crate) fn new() -> Self {
+        let mut cluster = Self::unlisted();
+        for kind in KINDS {
+            cluster.list(kind, []);
+        }
+        cluster
+    }
+
+    pub(crate) fn unlisted() -> Self {
+        let move_back = MoveBack { after: Duration::from_secs(MOVE_BACK), cool_down: Duration::from_secs(COOL_DOWN) };
+        let move_on_after = Duration::from_secs(MOVE_ON);
+        let settings = Settings { pools: vec!["eci".into()], move_on_after, move_back };
+        Self { placement: Placement::new(settings), now: at(1_000) }
+    }
+
+    /// A Deployment `web` with this base, its ReplicaSet `web-a`, and a virtual node `v` for 10 pods.
+    pub(crate) fn with_web(base: &str, wanted: u32) -> Self {
+        let mut cluster = Self::new();
+        cluster.apply(deployment("web", Some(base)));
+        cluster.apply(replica_set("web-a", Some("web"), wanted));
+        cluster.apply(Event::Node(virtual_node("v", 10)));
+        cluster
+    }
+
+    pub(crate) fn apply(&mut self, event: Event) {
+        self.placement.apply(event, self.now);
+    }
+
+    pub(crate) fn list(&mut self, kind: Kind, objects: impl IntoIterator<Item = Event>) {
+        self.apply(Event::Begin(kind));
+        for object in objects {
+            self.apply(object);
+        }
+        self.apply(Event::Finish(kind));
+    }
+
+    /// What is decided now, a line each.
+    pub(crate) fn decide(&mut self) -> Vec<String> {
+        self.placement.decide(self.now).iter().map(line).collect()
+    }
+
+    pub(crate) fn shows(&mut self, event: Event) -> Vec<String> {
+        self.apply(event);
+        self.decide()
+    }
+
+    pub(crate) fn wait(&mut self, seconds: u64) {
+        self.now = self.now.after(Duration::from_secs(seconds));
+    }
+
+    /// Decides every half second for so long; each line with the seconds that had passed.
+    pub(crate) fn watch(&mut self, seconds: u64) -> Vec<(u64, String)> {
+        let begin = self.now;
+        let mut lines = Vec::new();
+        for _ in 0..seconds * 2 {
+            let decided = self.tick();
+            let passed = self.now.since(begin).as_secs();
+            lines.extend(decided.into_iter().map(|line| (passed, line)));
+        }
+        lines
+    }
+
+    /// What is decided half a second later.
+    pub(crate) fn tick(&mut self) -> Vec<String> {
+        self.now = self.now.after(Duration::from_millis(500));
+        self.decide()
+    }
+
+    pub(crate) fn settle(&mut self, pod: &str, outcome: Outcome) {
+        self.placement.settle(&PodUid::from(pod), outcome, self.now);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+}
+
+/// An action as one line: what, which pod, where to.
+fn line(action: &Action) -> String {
+    match action {
+        Action::Place { pod, placing: Placing::Base, .. } => format!("base {}", pod.uid),
+        Action::Place { pod, placing: Placing::Burst { pool, nodes }, .. } => {
+            let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
+            format!("burst {} {pool} {}", pod.uid, nodes.join(","))
+        }
+        Action::Place { pod, placing: Placing::Release, .. } => format!("release {}", pod.uid),
+        Action::MoveOn { pod, pool, .. } => format!("move-on {} {pool}", pod.uid),
+        Action::Evict { pod, .. } => format!("evict {}", pod.uid),
+        Action::Explain { pod, reason } => format!("explain {}: {reason}", pod.uid),
+        Action::Warn { object: Annotated::Namespace(name), fault } => format!("warn Namespace {name}: {fault}"),
+        Action::Warn { object: Annotated::Workload { kind, name, .. }, fault } => {
+            format!("warn {kind} {name}: {fault}")
+        }
+    }
+}
+
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1_000)
+}
+
+pub(crate) fn namespace(base: Option<&str>) -> Event {
+    Event::Namespace(Namespace { name: "shop".to_owned(), base: base.map(str::to_owned) })
+}
+
+pub(crate) fn deployment(name: &str, base: Option<&str>) -> Event {
+    let (id, base) = (WorkloadId::from(name), base.map(str::to_owned));
+    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), base })
+}
+
+pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> Event {
+    let workload = deployment.map(WorkloadId::from);
+    let (id, name) = (RevisionId::from(name), ObjectName::new("shop", name));
+    Event::Revision(Revision { id, name, workload, base: None, wanted })
+}
+
+/// A real node with 1 CPU and 1 GiB for 10 pods.
+pub(crate) fn real_node(name: &str) -> Node {
+    let allocatable = Resources { cpu: MilliCpu(1_000), memory: Bytes(1 << 30) };
+    Node { name: name.into(), kind: NodeKind::Real, open: true, allocatable, max_pods: 10, labels: BTreeMap::new() }
+}
+
+pub(crate) fn virtual_node(name: &str, max_pods: u64) -> Node {
+    Node { kind: NodeKind::Virtual("eci".into()), max_pods, ..real_node(name) }
+}
+
+/// A gated pod of `web-a` that requests a tenth of a CPU; its UID is its name.
+pub(crate) fn pod(name: &str) -> Pod {
+    Pod {
+        uid: name.into(),
+        name: ObjectName::new("shop", name),
+        revision: Some("web-a".into()),
+        created: at(1_000),
+        decided: None,
+        stage: Stage::Gated,
+        deleting: false,
+        tier: None,
+        requests: Resources { cpu: MilliCpu(100), memory: Bytes(1 << 20) },
+        node_selector: Vec::new(),
+        virtual_obstacle: None,
+    }
+}
+
+pub(crate) trait PodWords {
+    fn of(self, revision: &str) -> Pod;
+    fn created(self, seconds: u64) -> Pod;
+    fn decided(self, seconds: u64) -> Pod;
+    fn base(self) -> Pod;
+    fn short(self) -> Pod;
+    fn burst(self) -> Pod;
+    fn unbound(self) -> Pod;
+    fn unschedulable(self) -> Pod;
+    fn on(self, node: &str) -> Pod;
+    fn not_ready(self) -> Pod;
+    fn deleting(self) -> Pod;
+    fn finished(self) -> Pod;
+    fn cpu(self, milli: u64) -> Pod;
+    fn selects(self, key: &str, value: &str) -> Pod;
+}
+
+impl PodWords for Pod {
+    fn of(self, revision: &str) -> Pod {
+        Pod { revision: Some(revision.into()), ..self }
+    }
+
+    fn created(self, seconds: u64) -> Pod {
+        Pod { created: at(seconds), ..self }
+    }
+
+    fn decided(self, seconds: u64) -> Pod {
+        Pod { decided: Some(at(seconds)), ..self }
+    }
+
+    fn base(self) -> Pod {
+        Pod { tier: Some(Tier::Base), ..self.unbound() }
+    }
+
+    fn short(self) -> Pod {
+        Pod { tier: Some(Tier::BaseShort("eci".into())), ..self.unbound() }
+    }
+
+    fn burst(self) -> Pod {
+        Pod { tier: Some(Tier::Burst("eci".into())), ..self.unbound() }
+    }
+
+    fn unbound(self) -> Pod {
+        Pod { stage: Stage::Unbound { unschedulable: false }, ..self }
+    }
+
+    fn unschedulable(self) -> Pod {
+        Pod { stage: Stage::Unbound { unschedulable: true }, ..self }
+    }
+
+    fn on(self, node: &str) -> Pod {
+        Pod { stage: Stage::Bound { node: node.into(), running: true, ready: true }, ..self }
+    }
+
+    fn not_ready(self) -> Pod {
+        let Stage::Bound { node, running, .. } = self.stage else { panic!("only a bound pod may be not ready") };
+        Pod { stage: Stage::Bound { node, running, ready: false }, ..self }
+    }
+
+    fn deleting(self) -> Pod {
+        Pod { deleting: true, ..self }
+    }
+
+    fn finished(self) -> Pod {
+        Pod { stage: Stage::Finished, ..self }
+    }
+
+    fn cpu(self, milli: u64) -> Pod {
+        Pod { requests: Resources { cpu: MilliCpu(milli), ..self.requests }, ..self }
+    }
+
+    fn selects(self, key: &str, value: &str) -> Pod {
+        Pod { node_selector: vec![(key.into(), value.into())], ..self }
+    }
+}
+
+pub(crate) fn gone(pod: &str) -> Event {
+    Event::PodGone(pod.into())
+}
