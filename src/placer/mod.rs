@@ -171,7 +171,7 @@ impl Desk {
                 match of(&self.gated, &pod) {
                     Some(known) => {
                         let patch = patch::place(&pod.uid, &known, &placing, &reason, jiff::Timestamp::now());
-                        self.send(pod, Write::Patch(patch), None);
+                        self.send(pod, Write::Place(patch), None);
                     }
                     None => self.placement.settle(&pod.uid, Outcome::Refused, now()),
                 }
@@ -203,12 +203,15 @@ impl Desk {
             let Ok(_permit) = permits.acquire().await else { return };
             if let Some(outcome) = write::write(&client, &pod, &write, &leadership).await {
                 metrics.wrote(outcome);
+                // The engine waits for no answer to an explanation.
+                if !matches!(write, Write::Patch(_)) {
+                    let _ = settled.send(Settled { pod: pod.uid.clone(), outcome }).await;
+                }
                 if let Some((kind, reason)) = notice
                     && outcome == Outcome::Applied
                 {
                     notify(&recorder, &reference(&pod), kind, reason.word(), &reason.to_string()).await;
                 }
-                let _ = settled.send(Settled { pod: pod.uid, outcome }).await;
             }
         });
     }
@@ -233,11 +236,11 @@ impl Desk {
             };
             let Some(outcome) = outcome else { return };
             metrics.wrote(outcome);
+            let _ = settled.send(Settled { pod: pod.uid.clone(), outcome }).await;
             if outcome == Outcome::Applied {
                 let text = reason.to_string();
                 notify(&recorder, &reference(&pod), EventType::Normal, reason.word(), &text).await;
             }
-            let _ = settled.send(Settled { pod: pod.uid, outcome }).await;
         });
     }
 

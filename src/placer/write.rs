@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use burstlet_engine::{model::PodRef, placement::Outcome};
 use http::{Method, Request, header};
-use kube::Client;
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, core::ApiResource};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use tokio::{
@@ -12,7 +13,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::watch::Leadership;
+use crate::{
+    api::pod::{SlimPod, patchable},
+    watch::Leadership,
+};
 
 /// The API server gives a write up after this, so that none lands long after its sender has lost the lease.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -23,7 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A write to one pod.
 pub(super) enum Write {
-    /// A JSON patch.
+    /// A JSON patch that takes the gate off.
+    Place(Value),
+    /// Another JSON patch.
     Patch(Value),
     /// An eviction, which respects disruption budgets.
     Evict,
@@ -70,10 +76,11 @@ async fn attempt(client: &Client, pod: &PodRef, write: &Write) -> Answer {
     match timeout(CLIENT_TIMEOUT, client.request::<IgnoredAny>(request)).await {
         Ok(Ok(_)) => Answer::Settled(Outcome::Applied),
         Ok(Err(kube::Error::Api(status))) => match (status.code, write) {
-            (429, Write::Patch(_)) => {
+            (429, Write::Place(_) | Write::Patch(_)) => {
                 let seconds = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
                 Answer::Again(seconds.map(Duration::from_secs))
             }
+            (422, Write::Place(_)) => look(client, pod).await,
             (400..=499, _) => {
                 tracing::debug!(pod = %pod.name, code = status.code, message = status.message, "write refused");
                 Answer::Settled(Outcome::Refused)
@@ -88,13 +95,28 @@ async fn attempt(client: &Client, pod: &PodRef, write: &Write) -> Answer {
     }
 }
 
+/// A refused placing may have landed before: by a try whose answer was lost, or by the leader before us. Then the pod
+/// counts where it was sent, until the watch shows it.
+async fn look(client: &Client, pod: &PodRef) -> Answer {
+    let resource = ApiResource::erase::<Pod>(&());
+    let api = Api::<SlimPod>::namespaced_with(client.clone(), &pod.name.namespace, &resource);
+    match timeout(CLIENT_TIMEOUT, api.get_opt(&pod.name.name)).await {
+        Ok(Ok(found)) => {
+            let same = found.filter(|found| found.metadata.uid.as_deref() == Some(pod.uid.as_str()));
+            let is_placed = same.is_some_and(|found| patchable(&found).gate.is_none());
+            Answer::Settled(if is_placed { Outcome::Applied } else { Outcome::Refused })
+        }
+        Ok(Err(_)) | Err(_) => Answer::Again(None),
+    }
+}
+
 fn request(pod: &PodRef, write: &Write) -> Result<Request<Vec<u8>>, http::Error> {
     let url = format!("/api/v1/namespaces/{}/pods/{}", pod.name.namespace, pod.name.name);
     let limits = format!("timeout={}s&fieldManager={}", SERVER_TIMEOUT.as_secs(), crate::api::names::MANAGER);
     // The answer is not read, so only its metadata is asked for.
     let metadata_only = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
     match write {
-        Write::Patch(patch) => Request::builder()
+        Write::Place(patch) | Write::Patch(patch) => Request::builder()
             .method(Method::PATCH)
             .uri(format!("{url}?{limits}"))
             .header(header::CONTENT_TYPE, "application/json-patch+json")
