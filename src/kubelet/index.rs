@@ -15,7 +15,7 @@ use kube::runtime::watcher::Event;
 
 use super::{
     pods::{Shape, SlimPod, Times},
-    sync::{Action, Backoff, InstanceFact, Moment, Outcome, Pair, PodFact, Sequence, World},
+    sync::{Action, Backoff, InstanceFact, Moment, Outcome, Pair, Phase, PodFact, Sequence, World},
 };
 use crate::provider::{Instance, InstanceChange, InstanceState, Owner, ProviderError};
 
@@ -190,7 +190,7 @@ impl Index {
         let uid = Arc::clone(&slim.uid);
         self.see_slim(node, &slim, || Shape::of(&pod), now);
         let wants_instance = self.entries.get(&uid).is_some_and(|e| {
-            e.pair.instance == InstanceFact::Absent && !e.pair.in_flight && !slim.view.report.phase.is_final()
+            e.pair.instance == InstanceFact::Absent && !e.pair.in_flight && slim.view.report.phase == Phase::Pending
         });
         if wants_instance && slim.view.deletion.is_none() && !slim.view.held && self.fresh.len() < FRESH {
             self.fresh.insert(uid, Box::new(pod));
@@ -216,14 +216,12 @@ impl Index {
     }
 
     fn new_entry(&mut self, namespace: &str, name: &str, node: NodeNumber) -> Entry {
-        let namespace = match self.namespaces.get(namespace) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let new: Arc<str> = namespace.into();
-                self.namespaces.insert(Arc::clone(&new));
-                new
-            }
-        };
+        let known = self.namespaces.get(namespace).cloned();
+        let namespace = known.unwrap_or_else(|| {
+            let new: Arc<str> = namespace.into();
+            self.namespaces.insert(Arc::clone(&new));
+            new
+        });
         Entry {
             pair: Pair::default(),
             namespace,
@@ -259,7 +257,9 @@ impl Index {
                 unsure.push(Arc::clone(uid));
             }
         }
-        unsure.iter().for_each(|uid| self.mark(uid));
+        for uid in &unsure {
+            self.mark(uid);
+        }
         self.shapes.retain(|shape| Arc::strong_count(shape) > 1);
     }
 
@@ -321,7 +321,9 @@ impl Index {
                 missing.push(Arc::clone(uid));
             }
         }
-        missing.iter().for_each(|uid| self.mark(uid));
+        for uid in &missing {
+            self.mark(uid);
+        }
         suspects
     }
 
@@ -479,6 +481,7 @@ impl Index {
 
 /// How a job ended, as the driver saw it.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is nearly every one, and none is kept")]
 pub(crate) enum Finished {
     /// The call itself says how.
     Call(Outcome),

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client, ResourceExt,
@@ -56,7 +56,7 @@ pub(crate) async fn keep(
     stop: CancellationToken,
 ) {
     let keeper = Arc::new(Keeper { client: client.clone(), config: Arc::clone(&config) });
-    let numbers: HashMap<String, usize> = config.nodes.iter().map(|n| n.name.clone()).zip(0..).collect();
+    let mut watched = Watched::new(&config);
     let mut waiting: VecDeque<(usize, Need)> = (0..config.nodes.len()).map(|n| (n, Need::Existence)).collect();
     let mut queued: HashSet<usize> = (0..config.nodes.len()).collect();
     let mut writes = JoinSet::new();
@@ -75,42 +75,69 @@ pub(crate) async fn keep(
         }
         let wanted = tokio::select! {
             () = stop.cancelled() => return,
-            Some(event) = events.next() => event.and_then(|(name, need)| Some((*numbers.get(&name)?, need))),
-            Some(number) = lapsed.recv() => Some((number, Need::Status)),
+            Some(event) = events.next() => watched.apply(event),
+            Some(number) = lapsed.recv() => vec![(number, Need::Status)],
             _ = refresh.tick() => {
                 turn = (turn + 1) % config.nodes.len().max(1);
-                Some((turn, Need::Status))
+                vec![(turn, Need::Status)]
             }
             Some(written) = writes.join_next() => match written {
-                Ok((number, need, false)) => Some((number, need)),
-                _ => None,
+                Ok((number, need, false)) => vec![(number, need)],
+                _ => Vec::new(),
             },
         };
-        if let Some((number, need)) = wanted
-            && queued.insert(number)
-        {
-            waiting.push_back((number, need));
+        for (number, need) in wanted {
+            // Where a status finds no node, it makes one: whichever need came first will do.
+            if queued.insert(number) {
+                waiting.push_back((number, need));
+            }
         }
     }
 }
 
-/// What the watch of managed nodes asks for. Nodes that a list lacks are not told; the refresh finds them.
-fn watch(client: Client) -> impl futures::Stream<Item = Option<(String, Need)>> + Send {
+/// All events of the nodes that burstlet keeps, for ever.
+fn watch(client: Client) -> impl futures::Stream<Item = watcher::Event<Node>> + Send {
     let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
     let nodes: Api<Node> = Api::all(client);
-    watcher(nodes, watcher::Config::default().labels(&selector)).default_backoff().into_stream().map(
-        |event| match event {
-            Ok(watcher::Event::Delete(node)) => Some((node.name_any(), Need::Existence)),
-            Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node)) if !is_ready(&node) => {
-                Some((node.name_any(), Need::Status))
+    let events = watcher(nodes, watcher::Config::default().labels(&selector)).default_backoff();
+    events.filter_map(async |event| event.map_err(|error| tracing::debug!(%error, "watch of nodes failed")).ok())
+}
+
+/// Tells from the watch of nodes what they need.
+struct Watched {
+    numbers: HashMap<String, usize>,
+    /// Nodes that the list under way holds.
+    listed: HashSet<usize>,
+}
+
+impl Watched {
+    fn new(config: &KubeletConfig) -> Self {
+        let numbers = config.nodes.iter().map(|n| n.name.clone()).zip(0..).collect();
+        Self { numbers, listed: HashSet::new() }
+    }
+
+    fn apply(&mut self, event: watcher::Event<Node>) -> Vec<(usize, Need)> {
+        let (node, need) = match event {
+            watcher::Event::Init => {
+                self.listed.clear();
+                return Vec::new();
             }
-            Ok(_) => None,
-            Err(error) => {
-                tracing::debug!(%error, "watch of nodes failed, will be tried again");
-                None
+            watcher::Event::InitDone => {
+                let mut missing: Vec<usize> = self.numbers.values().copied().collect();
+                missing.retain(|number| !self.listed.contains(number));
+                missing.sort_unstable();
+                return missing.into_iter().map(|number| (number, Need::Existence)).collect();
             }
-        },
-    )
+            watcher::Event::Delete(node) => (node, Some(Need::Existence)),
+            watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
+                let need = (!is_ready(&node)).then_some(Need::Status);
+                (node, need)
+            }
+        };
+        let Some(&number) = self.numbers.get(&node.name_any()) else { return Vec::new() };
+        self.listed.insert(number);
+        need.map(|need| (number, need)).into_iter().collect()
+    }
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -181,4 +208,30 @@ impl Keeper {
 
 fn manager() -> PatchParams {
     PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    use super::*;
+    use crate::kubelet::Capacity;
+
+    #[test]
+    fn nodes_that_go_unseen_are_made_again() {
+        let template = |index| {
+            let capacity = Capacity { cpu: Quantity("1".into()), memory: Quantity("1Gi".into()), pods: 1 };
+            NodeTemplate::virtual_node("p", "simulated", index, capacity)
+        };
+        let address = "127.0.0.1".parse().unwrap();
+        let config = KubeletConfig::new("c", (0..3).map(template).collect(), address, 1);
+        let node = |index: usize| config.nodes[index].node(address, 1);
+        let mut watched = Watched::new(&config);
+        assert_eq!(watched.apply(watcher::Event::Init), []);
+        assert_eq!(watched.apply(watcher::Event::InitApply(node(1))), []);
+        assert_eq!(watched.apply(watcher::Event::InitDone), [(0, Need::Existence), (2, Need::Existence)]);
+        assert_eq!(watched.apply(watcher::Event::Delete(node(1))), [(1, Need::Existence)]);
+        let lapsed = Node { status: None, ..node(2) };
+        assert_eq!(watched.apply(watcher::Event::Apply(lapsed)), [(2, Need::Status)]);
+    }
 }

@@ -259,11 +259,10 @@ impl Trial {
         };
         self.calls[number].answer = Some(match outcome {
             Some(outcome) if mode > 1 => outcome,
-            Some(_) => lost(),
-            None if action == Action::Create && pick % 2 == 0 => {
+            None if action == Action::Create && pick.is_multiple_of(2) => {
                 Finished::Call(Outcome::CreateFailed(ProviderError::NoStock("none".to_owned())))
             }
-            None => lost(),
+            _ => lost(),
         });
     }
 
@@ -369,7 +368,7 @@ impl Trial {
         let instance = self.instances.get_mut(&uid).unwrap();
         instance.state = match instance.state {
             InstanceState::Pending => InstanceState::Running,
-            InstanceState::Running if pick % 3 == 0 => InstanceState::Succeeded,
+            InstanceState::Running if pick.is_multiple_of(3) => InstanceState::Succeeded,
             _ => return,
         };
         self.changes.push_back(InstanceChange::Changed(instance.clone()));
@@ -416,7 +415,9 @@ impl Trial {
     fn finalize(&mut self) {
         let ended = |(_, p): &(&String, &PodModel)| p.finalizer && p.deletion == Some(0) && p.phase.is_final();
         let ended: Vec<String> = self.pods.iter().filter(ended).map(|(uid, _)| uid.clone()).collect();
-        ended.iter().for_each(|uid| self.remove_pod(uid));
+        for uid in &ended {
+            self.remove_pod(uid);
+        }
     }
 
     fn check_settled(&mut self) {

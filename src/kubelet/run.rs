@@ -31,7 +31,7 @@ const SWEEP: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_secs(2);
 
 /// Longest wait for a provider's list.
-const LIST_TIMEOUT: Duration = Duration::from_secs(60);
+const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Changes of instances that wait to be applied.
 const BACKLOG: usize = 1024;
@@ -67,13 +67,13 @@ impl Kubelet {
 
     /// Works until `stop`. Instances, pods and nodes stay as they are; the next run adopts them.
     pub async fn run(&self, stop: CancellationToken) {
-        let (lapsed, lapses) = mpsc::channel(256);
-        let (changes, mut changed) = mpsc::channel(BACKLOG);
+        let (lapsed, of_lapses) = mpsc::channel(256);
+        let (to_changes, mut changes) = mpsc::channel(BACKLOG);
         let mut background = JoinSet::new();
         let (client, config) = (&self.client, &self.config);
-        background.spawn(nodes::keep(client.clone(), Arc::clone(config), lapses, stop.clone()));
+        background.spawn(nodes::keep(client.clone(), Arc::clone(config), of_lapses, stop.clone()));
         background.spawn(lease::renew(client.clone(), Arc::clone(config), lapsed, stop.clone()));
-        background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), changes));
+        background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), to_changes));
 
         let calls = Arc::new(Calls {
             client: client.clone(),
@@ -93,7 +93,7 @@ impl Kubelet {
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(event) = pods.next() => self.index().apply(event, now()),
-                Some(change) = changed.recv() => {
+                Some(change) = changes.recv() => {
                     if change == InstanceChange::Watching {
                         list_at = Instant::now();
                     }

@@ -21,7 +21,7 @@ pub(crate) type Moment = Duration;
 pub(crate) type Sequence = u64;
 
 /// Time that a provider has, beyond the grace, to end an instance before it is asked again.
-const DELETION_PATIENCE: Duration = Duration::from_secs(60);
+const DELETION_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Lists in a row that must lack an instance before it counts as lost.
 const PROOF: u8 = 2;
@@ -57,6 +57,7 @@ impl Report {
 
 /// The pod as the API server last showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, read from one object")]
 pub(crate) struct PodView {
     /// Resource version, to tell older views from newer ones; 0 where it is no number.
     pub(crate) version: u64,
@@ -471,7 +472,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    const HOPELESS: Duration = Duration::from_secs(300);
+    const HOPELESS: Duration = Duration::from_mins(5);
 
     /// Doubles with every failure up to `most`; `seed` moves it by up to a quarter, so that pods that failed together
     /// do not come back together.
