@@ -156,3 +156,79 @@ pub(super) fn metrics_server(layout: &Layout, options: &ClusterOptions) -> Vec<S
         .with("kubelet-request-timeout", "5s")
         .0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::folder::Folder;
+    use super::*;
+
+    fn layout() -> (Layout, Folder) {
+        let folder = Folder::create().unwrap();
+        (Layout::create(&folder).unwrap().0, folder)
+    }
+
+    /// Flag → value; a flag given twice fails.
+    fn parsed(arguments: Vec<String>) -> BTreeMap<String, String> {
+        let count = arguments.len();
+        let flags: BTreeMap<_, _> = arguments
+            .into_iter()
+            .map(|argument| {
+                let (name, value) = argument.strip_prefix("--").unwrap().split_once('=').unwrap();
+                (name.to_owned(), value.to_owned())
+            })
+            .collect();
+        assert_eq!(flags.len(), count);
+        flags
+    }
+
+    #[test]
+    fn go_reads_the_durations() {
+        assert_eq!(go_duration(Duration::from_millis(1500)), "1500ms");
+        assert_eq!(go_duration(Duration::from_mins(5)), "300000ms");
+    }
+
+    #[test]
+    fn every_component_serves_on_loopback_under_its_own_certificate() {
+        let (layout, _folder) = layout();
+        let options = ClusterOptions::default();
+        let all = [
+            api_server(&layout),
+            controller_manager(&layout, &options),
+            scheduler(&layout, &layout.scheduler, Path::new("/x/scheduler.yaml")),
+            scheduler(&layout, &layout.dedicated_scheduler, Path::new("/x/dedicated.yaml")),
+            metrics_server(&layout, &options),
+        ]
+        .map(parsed);
+        let distinct =
+            |name: &str| all.iter().map(|flags| flags[name].clone()).collect::<std::collections::BTreeSet<_>>();
+        assert_eq!(distinct("bind-address").into_iter().collect::<Vec<_>>(), ["127.0.0.1"]);
+        for name in ["secure-port", "tls-cert-file", "tls-private-key-file"] {
+            assert_eq!(distinct(name).len(), all.len(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_database_takes_clients_of_its_own_authority_only() {
+        let (layout, _folder) = layout();
+        let (etcd, api_server) = (parsed(etcd(&layout)), parsed(api_server(&layout)));
+        assert_eq!(etcd["client-cert-auth"], "true");
+        assert_eq!(etcd["peer-client-cert-auth"], "true");
+        assert_eq!(etcd["trusted-ca-file"], api_server["etcd-cafile"]);
+        let authorities = ["client-ca-file", "etcd-cafile", "requestheader-client-ca-file"];
+        let distinct: std::collections::BTreeSet<_> = authorities.iter().map(|name| &api_server[*name]).collect();
+        assert_eq!(distinct.len(), authorities.len());
+    }
+
+    #[test]
+    fn client_limits_are_stock_unless_raised() {
+        let (layout, _folder) = layout();
+        let flags = |raised| {
+            let options = ClusterOptions { raised_client_limits: raised, ..ClusterOptions::default() };
+            parsed(controller_manager(&layout, &options))
+        };
+        assert!(!flags(false).contains_key("kube-api-qps"));
+        assert_eq!(flags(true)["kube-api-qps"], "2000");
+    }
+}

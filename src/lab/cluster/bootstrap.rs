@@ -117,5 +117,9 @@ where
         Ok(typed) => api.create(&PostParams::default(), &typed).await,
         Err(error) => Err(error),
     };
-    created.map(drop).map_err(ClusterError::request(action))
+    match created {
+        // An earlier attempt, cut short, came this far.
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+        other => other.map(drop).map_err(ClusterError::request(action)),
+    }
 }

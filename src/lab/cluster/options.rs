@@ -55,8 +55,9 @@ impl ClusterOptions {
     }
 }
 
-/// How a kube-scheduler calls an extender: over mutual TLS, with certificates of the cluster's authority. Never ignorable:
-/// kube-scheduler binds a pod itself when an ignorable extender refuses to.
+/// How a kube-scheduler calls an extender: over mutual TLS, with certificates of the cluster's authority, as
+/// `system:kube-scheduler` or, from a dedicated scheduler, as `system:burstlet-scheduler`. Never ignorable: kube-scheduler
+/// binds a pod itself when an ignorable extender refuses to.
 #[derive(Debug, Clone)]
 pub struct Extender {
     /// Where its verbs `filter`, `prioritize`, `preempt` and `bind` are, such as `https://127.0.0.1:8444/scheduler`.

@@ -1,6 +1,7 @@
 //! Brings a cluster up: each component as soon as what it needs is ready.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,8 @@ impl Cluster {
     /// (and minutes the very first time, when the control plane is built).
     pub async fn start(options: ClusterOptions) -> Result<Self, ClusterError> {
         options.check()?;
-        let plane = tokio::task::spawn_blocking(controlplane::ensure).await.map_err(|error| {
-            ClusterError::Client { url: "the control plane's builder".to_owned(), problem: error.to_string() }
-        })??;
+        let plane = tokio::task::spawn_blocking(controlplane::ensure).await;
+        let plane = plane.map_err(io::Error::other).map_err(ClusterError::file("build", "the control plane"))??;
         let cluster = Self::prepare(plane, options).await?;
         cluster.bring_up().await?;
         Ok(cluster)
@@ -77,9 +77,7 @@ impl Cluster {
         if self.processes().contains_key(&component) {
             return Err(ClusterError::AlreadyRunning(component));
         }
-        if !self.arguments().contains_key(&component) {
-            bootstrap::allow_dedicated_scheduler(&self.client).await?;
-        }
+        bootstrap::allow_dedicated_scheduler(&self.client).await?;
         let identity = &self.layout.dedicated_scheduler;
         self.launch_scheduler(component, identity, Some(&wanted.scheduler_name), Some(&wanted.extender))?;
         self.await_ready(component).await
