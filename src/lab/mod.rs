@@ -2,13 +2,14 @@
 //! what is shown on it.
 //!
 //! - [`controlplane`] finds or builds the control plane's binary, [`cluster`] starts and stops a cluster of it.
+//! - [`service`] stands for a Kubernetes Service on loopback.
 //! - [`stand`] sets up a whole test bench on a cluster: fake real nodes, simulated clouds, burstlet.
 //! - [`demo`] plays a scenario on a stand.
 
 pub mod cluster;
 pub mod controlplane;
 pub mod demo;
-mod service;
+pub mod service;
 pub mod stand;
 
 use std::path::{Path, PathBuf};
