@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client, ResourceExt,
     api::{Patch, PatchParams, PostParams},
-    runtime::{WatchStreamExt, watcher},
+    runtime::watcher,
 };
 use serde_json::json;
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
@@ -21,7 +21,7 @@ use super::{
     KubeletConfig,
     node::{MANAGED_BY, NodeTemplate},
 };
-use crate::api::names;
+use crate::{api::names, watch};
 
 /// How often the status of each node is written although nothing changed.
 const REFRESH: Duration = Duration::from_mins(5);
@@ -60,7 +60,7 @@ pub(crate) async fn keep(
     let mut waiting: VecDeque<(usize, Need)> = (0..config.nodes.len()).map(|n| (n, Need::Existence)).collect();
     let mut queued: HashSet<usize> = (0..config.nodes.len()).collect();
     let mut writes = JoinSet::new();
-    let mut events = watch(client).boxed();
+    let mut events = node_events(client).boxed();
     let count = u32::try_from(config.nodes.len()).unwrap_or(u32::MAX).max(1);
     let mut refresh =
         tokio::time::interval_at(Instant::now() + REFRESH, (REFRESH / count).max(Duration::from_millis(1)));
@@ -96,11 +96,9 @@ pub(crate) async fn keep(
 }
 
 /// All events of the nodes that burstlet keeps, for ever.
-fn watch(client: Client) -> impl futures::Stream<Item = watcher::Event<Node>> + Send {
+fn node_events(client: Client) -> impl Stream<Item = watcher::Event<Node>> + Send {
     let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
-    let nodes: Api<Node> = Api::all(client);
-    let events = watcher(nodes, watcher::Config::default().labels(&selector)).default_backoff();
-    events.filter_map(async |event| event.map_err(|error| tracing::debug!(%error, "watch of nodes failed")).ok())
+    watch::events(Api::all(client), watcher::Config::default().labels(&selector))
 }
 
 /// Tells from the watch of nodes what they need.

@@ -5,12 +5,9 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
-use kube::{
-    Api, Client,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, runtime::watcher};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +19,10 @@ use super::{
     lease, nodes,
     sync::{Backoff, Sequence},
 };
-use crate::provider::{Instance, InstanceChange, Provider, ProviderError};
+use crate::{
+    provider::{Instance, InstanceChange, Provider, ProviderError},
+    watch,
+};
 
 /// Time between two lists of instances: the longest that an orphan stays unseen.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -183,44 +183,14 @@ async fn watch_instances(provider: Arc<dyn Provider>, cluster: String, changes: 
     }
 }
 
-/// All events of pods bound to the kubelet's nodes, for ever: streamed lists where the API server knows them.
+/// All events of pods bound to the kubelet's nodes, for ever.
 fn pod_events(client: &Client, config: &KubeletConfig) -> impl Stream<Item = watcher::Event<Pod>> + Send + use<> {
-    let api: Api<Pod> = Api::all(client.clone());
     let fields = match config.nodes.as_slice() {
         // The API server has an index for one node.
         [node] => format!("spec.nodeName={}", node.name),
         _ => "spec.nodeName!=".to_owned(),
     };
-    let plain = watcher::Config::default().fields(&fields);
-    let streamed = plain.clone().streaming_lists();
-    let events = move |config| watcher(api.clone(), config).default_backoff().boxed();
-    let first = events(streamed);
-    stream::unfold((first, Some((events, plain))), |(mut source, mut fallback)| async move {
-        loop {
-            match source.next().await? {
-                Ok(event) => {
-                    return Some((slim(event), (source, fallback)));
-                }
-                Err(error) => {
-                    if is_unsupported(&error)
-                        && let Some((events, plain)) = fallback.take()
-                    {
-                        tracing::info!("the API server streams no lists; pods are listed in pages");
-                        source = events(plain);
-                    } else {
-                        tracing::warn!(%error, "watch of pods failed, will be tried again");
-                    }
-                }
-            }
-        }
-    })
-}
-
-fn is_unsupported(error: &watcher::Error) -> bool {
-    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
-        return false;
-    };
-    matches!(error, kube::Error::Api(status) if status.code == 400 || status.code == 422)
+    watch::events(Api::all(client.clone()), watcher::Config::default().fields(&fields)).map(slim)
 }
 
 fn slim(event: watcher::Event<Pod>) -> watcher::Event<Pod> {

@@ -37,7 +37,7 @@ use crate::{
     provider::{Provider, ProviderError, simulated},
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
-    watch::{Election, ElectionError, ElectionSettings, Follow, Leadership, Listening, Seen, follow},
+    watch::{Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, follow},
 };
 use config::{Component, Config, ConfigError, Listener};
 use lead::{Deciding, Keeping, Lead, need};
@@ -250,7 +250,7 @@ async fn watch_nodes(client: Client, nodes: Arc<VirtualNodes>, is_listed: onesho
     let mut is_listed = Some(is_listed);
     let mut listed = BTreeSet::new();
     let mut known = BTreeSet::new();
-    follow(Api::<Node>::all(client), Follow::default(), move |seen| {
+    follow(Api::<Node>::all(client), move |seen| {
         match seen {
             Seen::Begin => listed.clear(),
             Seen::Set(node) => {

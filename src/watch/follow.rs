@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, future::Future};
 
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, stream};
 use kube::{
     Api, Resource,
     runtime::{
@@ -25,25 +25,24 @@ pub enum Seen<K> {
     Finish,
 }
 
-/// How to follow.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Follow {
-    /// Field selector, such as `spec.nodeName!=`.
-    pub fields: Option<&'static str>,
-}
-
 /// Follows all objects of `api` and hands each event to `apply`, until `apply` answers that nobody listens any more.
 ///
 /// Broken and expired watches are taken up again, with back-off; after an expired one the list begins anew. Lists are
 /// streamed, and are as consistent as a quorum read.
-pub async fn follow<K, F, R>(api: Api<K>, what: Follow, mut apply: F)
+pub async fn follow<K, F, R>(api: Api<K>, mut apply: F)
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     F: FnMut(Seen<K>) -> R,
     R: Future<Output = Listening>,
 {
-    let mut events = std::pin::pin!(events(api, what));
-    while let Some(seen) = events.next().await {
+    let mut events = std::pin::pin!(events(api, watcher::Config::default()));
+    while let Some(event) = events.next().await {
+        let seen = match event {
+            Event::Init => Seen::Begin,
+            Event::InitApply(object) | Event::Apply(object) => Seen::Set(object),
+            Event::InitDone => Seen::Finish,
+            Event::Delete(object) => Seen::Gone(object),
+        };
         if apply(seen).await == Listening::No {
             return;
         }
@@ -59,23 +58,34 @@ pub enum Listening {
     No,
 }
 
-fn events<K>(api: Api<K>, what: Follow) -> impl Stream<Item = Seen<K>>
+/// The events of all objects that `config` selects, for ever: streamed lists where the API server knows them, pages
+/// where it does not.
+pub fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut config = watcher::Config::default().streaming_lists();
-    if let Some(fields) = what.fields {
-        config = config.fields(fields);
-    }
     let kind = std::any::type_name::<K>();
-    let stream = watcher(api, config).default_backoff();
-    stream
-        .inspect_err(move |error| tracing::warn!(%error, kind, "the watch broke off and is taken up again"))
-        .filter_map(|event| async { event.ok() })
-        .map(|event| match event {
-            Event::Init => Seen::Begin,
-            Event::InitApply(object) | Event::Apply(object) => Seen::Set(object),
-            Event::InitDone => Seen::Finish,
-            Event::Delete(object) => Seen::Gone(object),
-        })
+    let begin = move |config| watcher(api.clone(), config).default_backoff().boxed();
+    let first = begin(config.clone().streaming_lists());
+    stream::unfold((first, Some((begin, config))), move |(mut source, mut pages)| async move {
+        loop {
+            match source.next().await? {
+                Ok(event) => return Some((event, (source, pages))),
+                Err(error) if is_unsupported(&error) && pages.is_some() => {
+                    tracing::info!(kind, "the API server streams no lists; objects are listed in pages");
+                    if let Some((begin, config)) = pages.take() {
+                        source = begin(config);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, kind, "the watch broke off and is taken up again"),
+            }
+        }
+    })
+}
+
+fn is_unsupported(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error)) = error else {
+        return false;
+    };
+    matches!(error, kube::Error::Api(status) if status.code == 400 || status.code == 422)
 }

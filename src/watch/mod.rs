@@ -4,6 +4,6 @@ mod follow;
 mod leader;
 mod sources;
 
-pub use follow::{Follow, Listening, Seen, follow};
+pub use follow::{Listening, Seen, events, follow};
 pub use leader::{Election, ElectionError, ElectionSettings, Leadership};
 pub use sources::{EngineWatch, engine_events};

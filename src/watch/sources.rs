@@ -24,7 +24,7 @@ use crate::{
         pod,
         pod::{Patchable, SlimPod},
     },
-    watch::follow::{Follow, Listening, Seen, follow},
+    watch::follow::{Listening, Seen, follow},
 };
 
 /// Events that wait for the engine; a slow engine slows the watches, not the other way round.
@@ -104,7 +104,7 @@ fn watch<K>(
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let sender = sender.clone();
-    tasks.spawn(follow(api, Follow::default(), move |seen| {
+    tasks.spawn(follow(api, move |seen| {
         let event = match &seen {
             Seen::Begin => Some(Event::Begin(kind).into()),
             Seen::Finish => Some(Event::Finish(kind).into()),

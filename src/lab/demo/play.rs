@@ -26,7 +26,7 @@ use crate::{
         stand::{self, Replica, Scheduler, SimulatedPool, Stand, StandError, StandOptions},
     },
     provider::simulated::{CpuTarget, Settings, StartUp},
-    watch::{Follow, Listening, Seen, follow},
+    watch::{Listening, Seen, follow},
 };
 
 /// How often a sample is taken, and the traffic's cost is laid on the pods.
@@ -227,7 +227,7 @@ impl Play {
         let pools: Vec<_> = self.scenario.pools.iter().map(|pool| pool.name.clone()).collect();
         let picture = picture.clone();
         let api = Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
-        AbortOnDropHandle::new(tokio::spawn(follow(api, Follow::default(), move |seen| {
+        AbortOnDropHandle::new(tokio::spawn(follow(api, move |seen| {
             let mut picture = locked(&picture);
             match seen {
                 Seen::Begin => picture.pods.clear(),
@@ -248,7 +248,7 @@ impl Play {
 
     fn watch_deployment(&self, picture: &Shared) -> AbortOnDropHandle<()> {
         let (picture, name) = (picture.clone(), self.workload_name());
-        AbortOnDropHandle::new(tokio::spawn(follow(self.deployments(), Follow::default(), move |seen| {
+        AbortOnDropHandle::new(tokio::spawn(follow(self.deployments(), move |seen| {
             if let Seen::Set(deployment) = seen
                 && deployment.name_any() == name
             {
