@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::policy::{MoveBack, Settings};
+use burstlet_engine::{
+    model::PoolName,
+    policy::{MoveBack, Settings},
+};
 use serde::Deserialize;
 
 use crate::serve::ServerTls;
@@ -156,7 +159,7 @@ impl Default for Return {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pool {
     /// Its name.
-    pub name: String,
+    pub name: PoolName,
     /// How many virtual nodes stand for it.
     #[serde(default = "one")]
     pub nodes: u32,
@@ -225,13 +228,8 @@ pub enum ConfigError {
         reason: String,
     },
     /// Two pools have one name.
-    #[error("pools: {0:?} is named twice; a pool's name is its own")]
-    PoolTwice(String),
-    /// A pool's name cannot stand in a node's name.
-    #[error(
-        "pools: {0:?} is no pool name; use up to 40 of a-z, 0-9 and -, beginning and ending with a letter or digit"
-    )]
-    PoolName(String),
+    #[error("pools: {0} is named twice; a pool's name is its own")]
+    PoolTwice(PoolName),
     /// A component has no listener.
     #[error(
         "{component} runs here, but the configuration has no section {component}; add it, or leave the component out with --components"
@@ -256,9 +254,6 @@ impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let mut seen = BTreeSet::new();
         for pool in &self.pools {
-            if !is_pool_name(&pool.name) {
-                return Err(ConfigError::PoolName(pool.name.clone()));
-            }
             if !seen.insert(&pool.name) {
                 return Err(ConfigError::PoolTwice(pool.name.clone()));
             }
@@ -271,16 +266,11 @@ impl Config {
         let MoveOn { after } = self.placement.move_on;
         let Return { after: back_after, cool_down } = self.placement.move_back;
         Settings {
-            pools: self.pools.iter().map(|pool| pool.name.as_str().into()).collect(),
+            pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
             move_on_after: after,
             move_back: MoveBack { after: back_after, cool_down },
         }
     }
-}
-
-fn is_pool_name(name: &str) -> bool {
-    let is_inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !name.is_empty() && name.len() <= 40 && name.chars().all(is_inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burstlet_engine::policy::Settings;
+use burstlet_engine::{model::PoolName, policy::Settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use tokio::{sync::watch, task::JoinSet};
@@ -42,7 +42,7 @@ pub(super) struct Keeping {
     pub(super) cluster: String,
     pub(super) listener: KubeletListener,
     pub(super) pools: Vec<Pool>,
-    pub(super) providers: BTreeMap<String, Arc<dyn Provider>>,
+    pub(super) providers: BTreeMap<PoolName, Arc<dyn Provider>>,
     pub(super) metrics: KubeletMetrics,
 }
 
@@ -131,7 +131,9 @@ impl Pool {
             memory: Quantity(self.memory.clone()),
             pods: self.pods_per_node,
         };
-        (0..self.nodes).map(|index| NodeTemplate::virtual_node(&self.name, provider, index, capacity.clone())).collect()
+        (0..self.nodes)
+            .map(|index| NodeTemplate::virtual_node(self.name.as_str(), provider, index, capacity.clone()))
+            .collect()
     }
 }
 

@@ -19,6 +19,7 @@ use std::{
 };
 
 use axum::Router;
+use burstlet_engine::model::PoolName;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, ResourceExt};
 use prometheus::Registry;
@@ -61,7 +62,7 @@ pub enum RunError {
     #[error("unable to reach the provider of pool {pool}: {source}")]
     Provider {
         /// The pool.
-        pool: String,
+        pool: PoolName,
         /// The provider's words.
         source: ProviderError,
     },
@@ -81,11 +82,11 @@ pub struct Run {
     /// This replica's name in the election; no two share one.
     pub identity: String,
     /// Who runs each pool's instances, by the pool's name.
-    pub providers: BTreeMap<String, Arc<dyn Provider>>,
+    pub providers: BTreeMap<PoolName, Arc<dyn Provider>>,
 }
 
 /// The providers that a configuration names.
-pub fn providers(config: &Config) -> Result<BTreeMap<String, Arc<dyn Provider>>, RunError> {
+pub fn providers(config: &Config) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
     let provider = |pool: &config::Pool| {
         let config::Provider::Simulated { endpoint } = &pool.provider;
         let remote = simulated::Remote::new(endpoint)

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use burstlet_engine::model::PoolName;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -14,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Asks the pool's provider again and again. Where it does not answer, what it last said stands.
 pub(super) async fn poll(
-    pool: String,
+    pool: PoolName,
     provider: Arc<dyn Provider>,
     nodes: Arc<VirtualNodes>,
     stocks: watch::Sender<Stocks>,
@@ -25,12 +26,10 @@ pub(super) async fn poll(
         tick.tick().await;
         match provider.stock().await {
             Ok(stock) => {
-                nodes.set_stock(&pool, stock.instances);
-                stocks.send_if_modified(|stocks| {
-                    stocks.insert(pool.as_str().into(), stock.instances) != Some(stock.instances)
-                });
+                nodes.set_stock(pool.as_str(), stock.instances);
+                stocks.send_if_modified(|stocks| stocks.insert(pool.clone(), stock.instances) != Some(stock.instances));
             }
-            Err(error) => tracing::debug!(%error, pool, "the provider does not tell its stock"),
+            Err(error) => tracing::debug!(%error, %pool, "the provider does not tell its stock"),
         }
     }
 }

@@ -6,7 +6,7 @@ mod pod;
 mod quantity;
 mod time;
 
-pub use ids::{NodeName, ObjectName, PodUid, PoolName, RevisionId, WorkloadId};
+pub use ids::{NodeName, ObjectName, PodUid, PoolName, PoolNameError, RevisionId, WorkloadId};
 pub use node::{Node, NodeKind};
 pub use pod::{Pod, PodRef, Stage, Tier};
 pub use quantity::{Bytes, MilliCpu, QuantityError, Resources};

@@ -5,12 +5,16 @@ use std::{
     str::FromStr,
 };
 
+use serde::Deserialize;
+
 /// CPU, in thousandths of a core.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub struct MilliCpu(pub u64);
 
 /// Memory, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Bytes(pub u64);
 
 /// What a pod requests, or what a node has.
@@ -93,6 +97,22 @@ impl FromStr for Bytes {
     /// Rounds up to a whole byte.
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         scaled(text, 1).map(Self).ok_or_else(|| QuantityError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for MilliCpu {
+    type Error = QuantityError;
+
+    fn try_from(text: String) -> Result<Self, QuantityError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Bytes {
+    type Error = QuantityError;
+
+    fn try_from(text: String) -> Result<Self, QuantityError> {
+        text.parse()
     }
 }
 

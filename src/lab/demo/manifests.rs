@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use burstlet_engine::policy::{Base, BaseError};
+use burstlet_engine::{
+    model::{MilliCpu, QuantityError},
+    policy::{Base, BaseError},
+};
 use k8s_openapi::{
     Metadata, Resource,
     api::{
@@ -15,7 +18,6 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Cpu, QuantityError};
 use crate::api::names;
 
 /// The workload of a scenario, and what the demo needs to know of it.
@@ -28,7 +30,7 @@ pub struct Workload {
     /// The base that the Deployment's annotation asks for.
     pub base: Base,
     /// CPU that one pod can use; `None` where a container has no limit.
-    pub cpu_limit: Option<Cpu>,
+    pub cpu_limit: Option<MilliCpu>,
     /// The HPA's maximum.
     pub most: u32,
 }
@@ -172,9 +174,9 @@ fn base(deployment: &Deployment) -> Checked<Base> {
 }
 
 /// Checks that the HPA can compute a utilization, and answers what one pod can use.
-fn cpu_limit(deployment: &Deployment) -> Checked<Option<Cpu>> {
+fn cpu_limit(deployment: &Deployment) -> Checked<Option<MilliCpu>> {
     let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let mut limit = Some(Cpu::default());
+    let mut limit = Some(MilliCpu::default());
     for container in pod.map_or(&[] as &[Container], |pod| &pod.containers) {
         let resources = container.resources.as_ref();
         let requests = resources.and_then(|resources| resources.requests.as_ref());
@@ -183,16 +185,16 @@ fn cpu_limit(deployment: &Deployment) -> Checked<Option<Cpu>> {
         let requested = cpu_of(field, requests)?;
         let own = cpu_of("spec.template.spec.containers[].resources.limits.cpu", limits)?;
         // A limit alone is a request as well.
-        if requested.or(own).unwrap_or_default() == Cpu::default() {
+        if requested.or(own).unwrap_or_default() == MilliCpu::default() {
             let needed = "every container needs a CPU request, or the HPA cannot compute a utilization";
             return Err((field, Fault::Missing(needed)));
         }
-        limit = limit.zip(own).map(|(all, own)| all + own);
+        limit = limit.zip(own).map(|(all, own)| MilliCpu(all.0.saturating_add(own.0)));
     }
     Ok(limit)
 }
 
-fn cpu_of(field: &'static str, quantities: Option<&BTreeMap<String, Quantity>>) -> Checked<Option<Cpu>> {
+fn cpu_of(field: &'static str, quantities: Option<&BTreeMap<String, Quantity>>) -> Checked<Option<MilliCpu>> {
     let quantity = quantities.and_then(|quantities| quantities.get("cpu"));
     quantity.map(|quantity| quantity.0.parse()).transpose().map_err(|error: QuantityError| (field, error.into()))
 }
@@ -334,7 +336,7 @@ mod tests {
     fn base_limit_and_maximum_are_read_off_the_manifests() {
         let workload = read(WEB).unwrap();
         assert_eq!(workload.base, Base::count(3));
-        assert_eq!(workload.cpu_limit, Some(Cpu::from_millis(1000)));
+        assert_eq!(workload.cpu_limit, Some(MilliCpu(1000)));
         assert_eq!(workload.most, 20);
     }
 
@@ -355,7 +357,7 @@ mod tests {
     #[test]
     fn a_limit_alone_is_a_request_too() {
         let text = WEB.replacen("requests: {cpu: 200m,", "requests: {", 1);
-        assert_eq!(read(&text).unwrap().cpu_limit, Some(Cpu::from_millis(1000)));
+        assert_eq!(read(&text).unwrap().cpu_limit, Some(MilliCpu(1000)));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::traffic::Rate;
+use burstlet_engine::{model::PoolName, traffic::Rate};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     autoscaling::v2::HorizontalPodAutoscaler,
@@ -19,7 +19,7 @@ use kube::{
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Place, PodSight, PodState, PoolName, Record, Scenario, Tally, cpu_per_pod};
+use super::{Place, PodSight, PodState, Record, Scenario, Tally, cpu_per_pod};
 use crate::{
     lab::{
         cluster::ClusterOptions,
@@ -180,7 +180,7 @@ impl Play {
         let cpu = cpu_per_pod(rate, locked(picture).ready(), *request_cpu, workload.cpu_limit);
         let clouds = self.stand.clouds().map(|(_, cloud)| cloud).chain([self.stand.real_cloud()]);
         for cloud in clouds {
-            cloud.set_cpu(&CpuTarget::All, cpu.millis());
+            cloud.set_cpu(&CpuTarget::All, cpu.0);
         }
         rate
     }
@@ -276,8 +276,8 @@ fn options(scenario: &Scenario) -> StandOptions {
         cluster: ClusterOptions { hpa_sync: HPA_SYNC, ..ClusterOptions::default() },
         real_nodes: stand::RealNodes {
             count: nodes.count.get(),
-            cpu: format!("{}m", nodes.cpu.millis()),
-            memory: nodes.memory.bytes().to_string(),
+            cpu: format!("{}m", nodes.cpu.0),
+            memory: nodes.memory.0.to_string(),
             pods: nodes.pods.get(),
             settings: Settings { start_up: start_up(nodes.start_up), network: 100, ..Settings::default() },
         },

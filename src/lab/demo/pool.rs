@@ -1,51 +1,9 @@
 //! Pools and nodes of a scenario.
 
-use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
-/// A pool's name: a DNS label, as virtual nodes are named after it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
-pub struct PoolName(String);
-
-/// Why a text is no pool name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no pool name; allowed are up to 40 of a-z, 0-9 and -, with a letter first and no - at the end")]
-pub struct PoolNameError(String);
-
-impl PoolName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for PoolName {
-    type Err = PoolNameError;
-
-    fn from_str(text: &str) -> Result<Self, PoolNameError> {
-        let is_label = text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-            && !text.ends_with('-')
-            && text.len() <= 40;
-        if is_label { Ok(Self(text.to_owned())) } else { Err(PoolNameError(text.chars().take(60).collect())) }
-    }
-}
-
-impl TryFrom<String> for PoolName {
-    type Error = PoolNameError;
-
-    fn try_from(text: String) -> Result<Self, PoolNameError> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for PoolName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+use burstlet_engine::model::PoolName;
+use serde::Deserialize;
 
 /// A pool as a scenario has it, run by the simulated provider.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -138,18 +96,5 @@ fn shortened(text: &str) -> String {
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_name_can_begin_a_nodes_name() {
-        assert!("eci-spot2".parse::<PoolName>().is_ok());
-        for text in ["", "Eci", "2eci", "eci-", "eci_spot", "eci.spot", "ëci", &"e".repeat(41)] {
-            assert!(text.parse::<PoolName>().is_err(), "{text}");
-        }
     }
 }

@@ -9,9 +9,8 @@
 
 use std::collections::BTreeMap;
 
+use burstlet_engine::model::PoolName;
 use serde::Serialize;
-
-use super::PoolName;
 
 /// One line of the demo's output.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -27,10 +27,13 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::traffic::{CsvError, Factor, Traffic};
+use burstlet_engine::{
+    model::{Bytes, MilliCpu},
+    traffic::{CsvError, Factor, Traffic},
+};
 use serde::Deserialize;
 
-use super::{Cpu, Currency, ManifestError, Memory, Pool, StartUp, Workload};
+use super::{Currency, ManifestError, Pool, StartUp, Workload};
 
 /// Everything that a demo runs, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,9 +63,9 @@ pub struct RealNodes {
     /// How many.
     pub count: NonZeroU32,
     /// CPU of each.
-    pub cpu: Cpu,
+    pub cpu: MilliCpu,
     /// Memory of each.
-    pub memory: Memory,
+    pub memory: Bytes,
     /// Pods that each takes.
     pub pods: NonZeroU32,
     /// How long a pod takes from bound to Ready.

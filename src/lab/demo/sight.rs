@@ -1,18 +1,12 @@
 //! A pod as the tally sees it.
 
-use k8s_openapi::{
-    api::core::v1::{Container, Pod},
-    apimachinery::pkg::api::resource::Quantity,
-};
+use std::ops::Add;
 
-use super::{Cpu, Memory, PoolName};
+use burstlet_engine::model::{PodUid, PoolName, Resources};
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 /// Label that a Deployment puts on the pods of one revision.
 const REVISION: &str = "pod-template-hash";
-
-/// A pod's UID.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodUid(pub String);
 
 /// A revision of the workload: its pod template's hash, empty for a pod of no Deployment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,10 +47,8 @@ pub struct PodSight {
     pub place: Option<Place>,
     /// How far it has come.
     pub state: PodState,
-    /// CPU that it requests: what a pool charges for.
-    pub cpu: Cpu,
-    /// Memory that it requests.
-    pub memory: Memory,
+    /// What it requests: what a pool charges for.
+    pub requests: Resources,
 }
 
 impl PodSight {
@@ -66,15 +58,11 @@ impl PodSight {
         let containers = spec.map_or(&[] as &[Container], |spec| &spec.containers);
         let revision = pod.metadata.labels.as_ref().and_then(|labels| labels.get(REVISION));
         Self {
-            uid: PodUid(pod.metadata.uid.clone().unwrap_or_default()),
+            uid: pod.metadata.uid.as_deref().unwrap_or_default().into(),
             revision: Revision(revision.cloned().unwrap_or_default()),
             place: spec.and_then(|spec| spec.node_name.as_deref()).map(place_of),
             state: state(pod),
-            cpu: containers.iter().filter_map(|container| request(container, "cpu")?.0.parse::<Cpu>().ok()).sum(),
-            memory: containers
-                .iter()
-                .filter_map(|container| request(container, "memory")?.0.parse::<Memory>().ok())
-                .sum(),
+            requests: containers.iter().map(requests).fold(Resources::default(), Resources::add),
         }
     }
 
@@ -102,8 +90,13 @@ fn state(pod: &Pod) -> PodState {
     }
 }
 
-fn request<'a>(container: &'a Container, resource: &str) -> Option<&'a Quantity> {
-    container.resources.as_ref()?.requests.as_ref()?.get(resource)
+fn requests(container: &Container) -> Resources {
+    let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let text = |resource: &str| Some(requests?.get(resource)?.0.as_str());
+    Resources {
+        cpu: text("cpu").and_then(|text| text.parse().ok()).unwrap_or_default(),
+        memory: text("memory").and_then(|text| text.parse().ok()).unwrap_or_default(),
+    }
 }
 
 #[cfg(test)]
@@ -133,8 +126,8 @@ mod tests {
     #[test]
     fn requests_are_summed_over_the_containers() {
         let sight = sight(&json!({}));
-        assert_eq!((sight.cpu, sight.memory), (Cpu::from_millis(300), Memory::from_bytes(1 << 30)));
-        assert_eq!((sight.uid.0.as_str(), sight.revision.0.as_str()), ("u1", "h1"));
+        assert_eq!((sight.requests.cpu.0, sight.requests.memory.0), (300, 1 << 30));
+        assert_eq!((sight.uid.as_str(), sight.revision.0.as_str()), ("u1", "h1"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::{Currency, Paint, PoolName, Sample, Summary, paint::Ink};
+use burstlet_engine::model::PoolName;
+
+use super::{Currency, Paint, Sample, Summary, paint::Ink};
 
 /// Cells of the bar at most; a larger workload is drawn to scale.
 const BAR: u32 = 40;

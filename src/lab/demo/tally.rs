@@ -5,9 +5,13 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::{policy::Base, traffic::Rate};
+use burstlet_engine::{
+    model::{PodUid, PoolName},
+    policy::Base,
+    traffic::Rate,
+};
 
-use super::{Place, PodSight, PodState, PodUid, Pool, PoolName, Price, Revision, Sample, Summary};
+use super::{Place, PodSight, PodState, Pool, Price, Revision, Sample, Summary};
 
 /// Everything that the demo tells, folded from pictures of the workload's pods.
 ///
@@ -166,8 +170,8 @@ impl Tally {
                 Some(Place::Pool(pool)) => {
                     self.burst_time += passed;
                     let used = self.used.entry(pool.clone()).or_default();
-                    used.cpu += u128::from(life.sight.cpu.millis()) * passed.as_nanos();
-                    used.memory += u128::from(life.sight.memory.bytes()) * passed.as_nanos();
+                    used.cpu += u128::from(life.sight.requests.cpu.0) * passed.as_nanos();
+                    used.memory += u128::from(life.sight.requests.memory.0) * passed.as_nanos();
                 }
             }
         }

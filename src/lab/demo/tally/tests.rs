@@ -1,7 +1,7 @@
 #![allow(clippy::float_cmp, reason = "figures are rounded when they are made")]
 
 use super::*;
-use crate::lab::demo::{Cpu, Memory};
+use burstlet_engine::model::{Bytes, MilliCpu, Resources};
 
 const READY: PodState = PodState::Ready;
 const PENDING: PodState = PodState::Pending;
@@ -18,12 +18,11 @@ const REAL: Place = Place::Real;
 /// A pod of one core and one GiB.
 fn pod(uid: &str, place: impl Into<Option<Place>>, state: PodState) -> PodSight {
     PodSight {
-        uid: PodUid(uid.to_owned()),
+        uid: uid.into(),
         revision: Revision("r1".to_owned()),
         place: place.into(),
         state,
-        cpu: Cpu::from_millis(1000),
-        memory: Memory::from_bytes(1 << 30),
+        requests: Resources { cpu: MilliCpu(1000), memory: Bytes(1 << 30) },
     }
 }
 
