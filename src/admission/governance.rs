@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burstlet_engine::policy::Base;
+use burstlet_engine::policy::{self, Base};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -43,10 +43,12 @@ pub(super) enum Governed {
     Unknown,
 }
 
-/// Judges by the annotations as written. A base on the workload that is none leaves the workload without one: the
-/// namespace's would be a surprise to who tried to write another.
+/// Judges by the annotations as written.
 fn judge(workload: Option<&str>, namespace: Option<&str>) -> Governed {
-    workload.or(namespace).and_then(|text| text.parse().ok()).map_or(Governed::No, Governed::By)
+    match policy::governance(workload, namespace) {
+        policy::Governance::Governed(base, _) => Governed::By(base),
+        policy::Governance::Free | policy::Governance::Faulty(_) => Governed::No,
+    }
 }
 
 fn base(metadata: &ObjectMeta) -> Option<&str> {

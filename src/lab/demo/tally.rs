@@ -185,7 +185,8 @@ impl Tally {
             let gib_seconds = used.memory as f64 / 1e9 / f64::from(1 << 30);
             Some(cpu_seconds * price.cpu_second.get() + gib_seconds * price.gib_second.get())
         };
-        self.used.iter().filter_map(cost_of).sum()
+        // Not `sum`, whose zero is negative.
+        self.used.iter().filter_map(cost_of).fold(0.0, |all, cost| all + cost)
     }
 
     fn count(&self, is_counted: impl Fn(&PodSight) -> bool) -> u32 {
