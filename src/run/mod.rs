@@ -191,7 +191,7 @@ impl Run {
         let mut placer = None;
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
-            placer = Some(Deciding { settings: self.config.settings(), stocks, metrics });
+            placer = Some(Deciding { settings: self.config.settings(), stocks: stocks.clone(), metrics });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {
@@ -200,6 +200,7 @@ impl Run {
                 listener: need(self.config.kubelet.as_ref(), "kubelet")?.clone(),
                 pools: self.config.pools.clone(),
                 providers: self.providers.clone(),
+                stocks,
                 metrics: KubeletMetrics::register(&common.registry)?,
             });
         }

@@ -97,6 +97,12 @@ impl Stand {
         self.extender.set_backends(replicas.iter().map(|ports| ports.extender));
     }
 
+    /// Sends extender calls to this address alone, or nowhere, also those of connections that stand.
+    pub fn point_extender(&self, address: Option<SocketAddr>) {
+        self.extender.set_backends(address);
+        self.extender.cut();
+    }
+
     async fn burstlets_client(&self) -> Result<Client, StandError> {
         let install = |source: kube::Error| StandError::Install { what: "burstlet's client".to_owned(), source };
         let kubeconfig =
