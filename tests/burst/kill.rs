@@ -1,0 +1,185 @@
+//! `kill -9` of burstlet: alone amid a scale-out, and the leader of two, at random moments, while workloads scale all along.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use burstlet::lab::stand::Replica;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    auditor::Delays,
+    trial::{PATIENCE, Shape, Trial, deployment, scale},
+};
+
+const KILLS_ALONE: u32 = 5;
+const KILLS_OF_TWO: u32 = 15;
+/// "Within seconds", where two processors carry two control planes.
+const PLAIN_WITHIN: Duration = Duration::from_secs(15);
+
+/// A small generator: the moments of the kills can be had again from the seed, if not their effects.
+#[derive(Clone)]
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    async fn pause(&mut self, most: Duration) {
+        let most = u64::try_from(most.as_millis()).unwrap();
+        sleep(Duration::from_millis(self.below(most))).await;
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("BURST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let clock = || u64::from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos()) + 1;
+    given.unwrap_or_else(clock)
+}
+
+/// An ungoverned Deployment that kube-scheduler must spread evenly over host names.
+fn spread() -> Value {
+    let mut plain = deployment("plain", None, 5);
+    plain["spec"]["template"]["spec"]["topologySpreadConstraints"] = json!([{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "plain"}},
+    }]);
+    plain
+}
+
+struct Story {
+    trial: Trial,
+    dice: Dice,
+    takeovers: Vec<Duration>,
+}
+
+impl Story {
+    async fn start(&self) -> Replica {
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("burst-kill.log");
+        let binary = Path::new(env!("CARGO_BIN_EXE_burstlet"));
+        self.trial
+            .stand
+            .run_process(binary, &log)
+            .await
+            .unwrap_or_else(|error| panic!("{error}; see {}", log.display()))
+    }
+
+    fn serve(&self, replicas: &[Replica]) {
+        let ports: Vec<_> = replicas.iter().map(Replica::ports).collect();
+        self.trial.stand.point_services(&ports);
+    }
+
+    /// Waits until one of these replicas leads, and tells which.
+    async fn leader(&mut self, replicas: &[Replica]) -> usize {
+        let leases: Api<Lease> = Api::namespaced(self.trial.client.clone(), "burstlet-system");
+        let begun = Instant::now();
+        loop {
+            let lease = leases.get_opt("burstlet").await.unwrap();
+            let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+            let leads = |replica: &Replica| holder.contains(&format!("-{}-", replica.process_id().unwrap()));
+            if let Some(index) = replicas.iter().position(leads) {
+                self.takeovers.push(begun.elapsed());
+                return index;
+            }
+            assert!(begun.elapsed() < PATIENCE, "nobody leads: {holder}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// One replica, killed amid a scale-out and started again.
+    async fn alone(&mut self) {
+        let mut replicas = vec![self.start().await];
+        self.serve(&replicas);
+        for _ in 0..KILLS_ALONE {
+            self.leader(&replicas).await;
+            self.trial.scale("web", 2).await;
+            self.dice.pause(Duration::from_secs(3)).await;
+            self.trial.scale("web", 24).await;
+            self.dice.pause(Duration::from_millis(1500)).await;
+            replicas[0].kill();
+            self.dice.pause(Duration::from_secs(1)).await;
+            replicas[0] = self.start().await;
+            self.serve(&replicas);
+        }
+        // The rest of the story has two of its own.
+        replicas[0].kill();
+    }
+
+    /// Two replicas, whose leader is killed again and again.
+    async fn two(&mut self) -> Vec<Replica> {
+        let mut replicas = vec![self.start().await, self.start().await];
+        self.serve(&replicas);
+        for _ in 0..KILLS_OF_TWO {
+            let leader = self.leader(&replicas).await;
+            self.dice.pause(Duration::from_secs(4)).await;
+            replicas[leader].kill();
+            self.dice.pause(Duration::from_secs(1)).await;
+            replicas[leader] = self.start().await;
+            self.serve(&replicas);
+        }
+        self.leader(&replicas).await;
+        replicas
+    }
+}
+
+/// Scales the workloads at random, until it is dropped.
+async fn churn(client: kube::Client, mut dice: Dice) {
+    let deployments = Api::default_namespaced(client);
+    loop {
+        let (name, least, most) =
+            [("web", 0, 24), ("shop", 0, 16), ("plain", 3, 15)][usize::try_from(dice.below(3)).unwrap()];
+        let replicas = usize::try_from(least + dice.below(most - least + 1)).unwrap();
+        scale(&deployments, name, replicas).await;
+        dice.pause(Duration::from_secs(2)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_random_moments_burstlet_breaks_no_promise() {
+    let seed = seed();
+    let trial = Trial::begin("kill", &Shape::default()).await;
+    trial.say(format!("BURST_SEED={seed}"));
+    let mut story = Story { trial, dice: Dice(seed), takeovers: Vec::new() };
+    let first = story.start().await;
+    story.serve(std::slice::from_ref(&first));
+    for workload in [deployment("web", Some("3"), 6), deployment("shop", Some("5"), 6), spread()] {
+        story.trial.apply(&workload).await;
+    }
+    story.trial.until_ready("web", 3, 3).await;
+    story.trial.until_ready("shop", 5, 1).await;
+    drop(first);
+
+    let begun = Instant::now();
+    let churning = tokio::spawn(churn(story.trial.client.clone(), Dice(seed.rotate_left(17) | 1)));
+    story.alone().await;
+    let replicas = story.two().await;
+    churning.abort();
+    let _ = churning.await;
+    let kills = KILLS_ALONE + KILLS_OF_TWO + 2;
+    let takeovers = Delays::of(std::mem::take(&mut story.takeovers).into_iter());
+    story.trial.say(format!("{kills} kills in {:.1?}; ready to led, {takeovers}", begun.elapsed()));
+
+    for (name, replicas) in [("web", 12), ("shop", 8), ("plain", 10)] {
+        story.trial.scale(name, replicas).await;
+    }
+    story.trial.until_ready("web", 3, 9).await;
+    story.trial.until_ready("shop", 5, 3).await;
+    story.trial.until_ready("plain", 10, 0).await;
+    let plain = Delays::to_bound(&story.trial.auditor.history(), "plain");
+    story.trial.say(format!("ungoverned pods with hostname spread, created to bound, {plain}"));
+    assert!(plain.longest() < PLAIN_WITHIN, "{plain}");
+    for (app, times) in ["web", "shop"].map(|app| (app, Delays::to_bound(&story.trial.auditor.history(), app))) {
+        story.trial.say(format!("{app}, created to bound, {times}"));
+    }
+    let verdict = story.trial.settle().await;
+    drop(replicas);
+    story.trial.end(verdict).await;
+}
