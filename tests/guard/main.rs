@@ -5,6 +5,8 @@
 // Clippy knows tests by their attribute; their helpers here are tests, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod extender_faults;
 mod own_scheduler;
 mod support;
+mod telemetry;
