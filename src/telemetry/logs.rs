@@ -17,7 +17,8 @@ pub enum LogFormat {
 ///
 /// A second call in one process changes nothing.
 pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,burstlet=info,kube_client::client=off"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,burstlet=info,kube_client::client=off"));
     let registry = tracing_subscriber::registry().with(filter);
     let _ = match format {
         LogFormat::Human => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init(),
