@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    auditor::Delays,
+    auditor::{Delays, History, Life},
     trial::{PATIENCE, Shape, Trial, deployment, scale},
 };
 
@@ -64,6 +64,8 @@ struct Story {
     trial: Trial,
     dice: Dice,
     takeovers: Vec<Duration>,
+    /// Parts of the story, by the version that they end with.
+    parts: Vec<(&'static str, u64)>,
 }
 
 impl Story {
@@ -114,6 +116,7 @@ impl Story {
             replicas[0] = self.start().await;
             self.serve(&replicas);
         }
+        self.parts.push(("one replica killed", self.trial.auditor.version()));
         // The rest of the story has two of its own.
         replicas[0].kill();
     }
@@ -122,6 +125,7 @@ impl Story {
     async fn two(&mut self) -> Vec<Replica> {
         let mut replicas = vec![self.start().await, self.start().await];
         self.serve(&replicas);
+        self.parts.push(("changing from one to two", self.trial.auditor.version()));
         for _ in 0..KILLS_OF_TWO {
             let leader = self.leader(&replicas).await;
             self.dice.pause(Duration::from_secs(4)).await;
@@ -130,6 +134,7 @@ impl Story {
             replicas[leader] = self.start().await;
             self.serve(&replicas);
         }
+        self.parts.push(("the leader of two killed", self.trial.auditor.version()));
         for _ in 0..PAUSES {
             let leader = self.leader(&replicas).await;
             self.dice.pause(Duration::from_secs(2)).await;
@@ -138,7 +143,20 @@ impl Story {
             signal(&replicas[leader], "-CONT");
         }
         self.leader(&replicas).await;
+        self.parts.push(("the leader of two paused", self.trial.auditor.version()));
         replicas
+    }
+
+    /// How many pods of governed workloads were created without the gate, part by part.
+    fn tell_gateless(&self, history: &History) {
+        let mut from = 0;
+        for (part, to) in &self.parts {
+            let is_in = |life: &&Life| life.app != "plain" && (from..*to).contains(&life.created.version);
+            let created: Vec<_> = history.lives.values().filter(is_in).collect();
+            let gateless = created.iter().filter(|life| !life.was_gated).count();
+            self.trial.say(format!("{part}: {} governed pods created, {gateless} without the gate", created.len()));
+            from = *to;
+        }
     }
 }
 
@@ -164,7 +182,7 @@ async fn killed_at_random_moments_burstlet_breaks_no_promise() {
     let seed = seed();
     let trial = Trial::begin("kill", &Shape { lost_answers_per_mille: 100, ..Shape::default() }).await;
     trial.say(format!("BURST_SEED={seed}"));
-    let mut story = Story { trial, dice: Dice(seed), takeovers: Vec::new() };
+    let mut story = Story { trial, dice: Dice(seed), takeovers: Vec::new(), parts: Vec::new() };
     let first = story.start().await;
     story.serve(std::slice::from_ref(&first));
     let share = deployment("share", Some("30%"), 10);
@@ -197,11 +215,13 @@ async fn killed_at_random_moments_burstlet_breaks_no_promise() {
     story.trial.until_ready("shop", 5, 3).await;
     story.trial.until_ready("share", 3, 7).await;
     story.trial.until_ready("plain", 10, 0).await;
-    let plain = Delays::to_bound(&story.trial.auditor.history(), "plain");
+    let history = story.trial.auditor.history();
+    story.tell_gateless(&history);
+    let plain = Delays::to_bound(&history, "plain");
+    story.trial.say(format!("ungoverned pods, wanted to created, {}", Delays::to_created(&history, "plain")));
     story.trial.say(format!("ungoverned pods with hostname spread, created to bound, {plain}"));
     assert!(plain.longest() < PLAIN_WITHIN, "{plain}");
-    for (app, times) in ["web", "shop", "share"].map(|app| (app, Delays::to_bound(&story.trial.auditor.history(), app)))
-    {
+    for (app, times) in ["web", "shop", "share"].map(|app| (app, Delays::to_bound(&history, app))) {
         story.trial.say(format!("{app}, created to bound, {times}"));
     }
     let verdict = story.trial.settle().await;

@@ -226,8 +226,8 @@ impl Trial {
         for (pod, since) in &verdict.overtaken {
             self.say(format!("  overtaken: {pod}, {since:?} after the base had got room"));
         }
-        if !verdict.gateless.is_empty() {
-            self.say(format!("  without the gate: {:?}", verdict.gateless));
+        if let [first, ..] = verdict.gateless.as_slice() {
+            self.say(format!("  without the gate: {} pods, such as {first}", verdict.gateless.len()));
         }
         verdict
     }

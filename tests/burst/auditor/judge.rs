@@ -297,6 +297,15 @@ impl Delays {
         Self::between(history, app, |life| Some((life.created, life.opened?)))
     }
 
+    /// From the change of what an app's ReplicaSets want to the creation of the pods that follow it.
+    pub fn to_created(history: &History, app: &str) -> Self {
+        Self::between(history, app, |life| {
+            let wanted = &history.revisions.get(life.revision.as_ref()?)?.wanted;
+            let (version, _) = wanted.iter().rev().find(|(version, _)| *version <= life.created.version)?;
+            Some((Moment { version: *version, seen: *history.moments.get(version)? }, life.created))
+        })
+    }
+
     fn between(history: &History, app: &str, ends: impl Fn(&Life) -> Option<(Moment, Moment)>) -> Self {
         let lives = history.lives.values().filter(|life| life.app.starts_with(app));
         let ends = lives.filter_map(ends);
