@@ -11,7 +11,11 @@ use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -22,7 +26,10 @@ use super::{
     lease, nodes,
     sync::{Backoff, Sequence},
 };
-use crate::provider::{Instance, InstanceChange, Provider, ProviderError};
+use crate::{
+    provider::{Instance, InstanceChange, Provider, ProviderError},
+    watch::Leadership,
+};
 
 /// Time between two lists of instances: the longest that an orphan stays unseen.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -44,6 +51,7 @@ pub struct Kubelet {
     metrics: KubeletMetrics,
     index: Arc<Mutex<Index>>,
     handle: KubeletHandle,
+    leadership: Option<watch::Receiver<Leadership>>,
 }
 
 type Listed = (Sequence, Result<Vec<Instance>, ProviderError>);
@@ -57,7 +65,12 @@ impl Kubelet {
         let index = Index::new(&config.cluster, names, config.holds_daemonset_pods, backoff, limits);
         let index = Arc::new(Mutex::new(index));
         let handle = KubeletHandle::new(&config.cluster, &config.nodes, Arc::clone(&provider), Arc::clone(&index));
-        Self { client, config: Arc::new(config), provider, metrics, index, handle }
+        Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None }
+    }
+
+    /// Makes no call for a pod, to the provider or the API server, while this replica does not lead.
+    pub fn led_by(self, leadership: watch::Receiver<Leadership>) -> Self {
+        Self { leadership: Some(leadership), ..self }
     }
 
     /// What the kubelet API needs of this kubelet.
@@ -80,6 +93,7 @@ impl Kubelet {
             provider: Arc::clone(&self.provider),
             host: config.address,
             metrics: self.metrics.clone(),
+            leadership: self.leadership.clone(),
         });
         let events = Events::new(client.clone());
         let started = Instant::now();

@@ -89,7 +89,7 @@ impl Lead {
             });
         }
         if let Some(keeping) = &self.kubelet {
-            keeping.begin(&self.client, term, &mut work).await?;
+            keeping.begin(&self.client, &self.leadership, term, &mut work).await?;
         }
         Ok(work)
     }
@@ -99,6 +99,7 @@ impl Keeping {
     async fn begin(
         &self,
         client: &Client,
+        leadership: &watch::Receiver<Leadership>,
         term: &CancellationToken,
         work: &mut JoinSet<Result<(), RunError>>,
     ) -> Result<(), RunError> {
@@ -108,7 +109,8 @@ impl Keeping {
         for pool in &self.pools {
             let Some(provider) = self.providers.get(&pool.name) else { continue };
             let config = KubeletConfig::new(&self.cluster, pool.nodes(provider.name()), self.listener.address, port);
-            let kubelet = Kubelet::new(client.clone(), config, provider.clone(), self.metrics.clone());
+            let kubelet =
+                Kubelet::new(client.clone(), config, provider.clone(), self.metrics.clone()).led_by(leadership.clone());
             handles.push(kubelet.handle());
             let term = term.clone();
             work.spawn(async move {
