@@ -79,6 +79,9 @@ async fn accept(listener: TcpListener, backends: Arc<Mutex<Backends>>) {
 async fn forward(mut stream: TcpStream, backends: Vec<SocketAddr>) {
     for backend in backends {
         if let Ok(mut to) = TcpStream::connect(backend).await {
+            // A Service passes packets on as they come. Nagle's algorithm would hold the second of two small writes back
+            // until the first is acknowledged, 40 ms later. A socket that refuses is served anyway.
+            let _ = (stream.set_nodelay(true), to.set_nodelay(true));
             // Either side's end is the connection's end; nobody else need hear of it.
             let _ = copy_bidirectional(&mut stream, &mut to).await;
             return;

@@ -91,7 +91,7 @@ impl Lead {
             });
         }
         if let Some(keeping) = &self.kubelet {
-            keeping.begin(&self.client, term, &mut work).await?;
+            keeping.begin(&self.client, &self.leadership, term, &mut work).await?;
         }
         Ok(work)
     }
@@ -101,6 +101,7 @@ impl Keeping {
     async fn begin(
         &self,
         client: &Client,
+        leadership: &watch::Receiver<Leadership>,
         term: &CancellationToken,
         work: &mut JoinSet<Result<(), RunError>>,
     ) -> Result<(), RunError> {
@@ -111,12 +112,13 @@ impl Keeping {
             let Some(provider) = self.providers.get(&pool.name) else { continue };
             let nodes = pool.nodes(provider.name());
             if let Some(first) = nodes.first() {
-                let (stocks, name) = (self.stocks.clone(), pool.name.as_str().into());
+                let (stocks, name) = (self.stocks.clone(), pool.name.clone());
                 let announced = stock::announce(client.clone(), name, first.name.clone(), stocks);
                 work.spawn(until_stopped(term.clone(), announced));
             }
             let config = KubeletConfig::new(&self.cluster, nodes, self.listener.address, port);
             let kubelet = Kubelet::new(client.clone(), config, provider.clone(), self.metrics.clone());
+            let kubelet = kubelet.led_by(leadership.clone());
             handles.push(kubelet.handle());
             let term = term.clone();
             work.spawn(async move {

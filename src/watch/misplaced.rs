@@ -11,7 +11,7 @@ use kube::{Api, Client, Resource, api::ObjectMeta, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use crate::watch::follow::{Follow, Listening, Seen, follow};
+use crate::watch::follow::{Listening, Seen, follow};
 
 /// Sightings that wait.
 const BACKLOG: usize = 256;
@@ -42,7 +42,7 @@ where
     PartialObjectMeta<K>: Resource<DynamicType = ()>,
 {
     let sender = sender.clone();
-    tasks.spawn(follow(Api::<PartialObjectMeta<K>>::all(client.clone()), Follow::default(), move |seen| {
+    tasks.spawn(follow(Api::<PartialObjectMeta<K>>::all(client.clone()), move |seen| {
         let seen = match seen {
             Seen::Begin => Seen::Begin,
             Seen::Set(object) => Seen::Set(object.metadata),

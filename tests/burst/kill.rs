@@ -1,7 +1,9 @@
-//! `kill -9` of burstlet: alone amid a scale-out, and the leader of two, at random moments, while workloads scale all along.
+//! `kill -9` of burstlet: alone amid a scale-out, and the leader of two, at random moments, while workloads scale all along
+//! and the pool's cloud loses answers. At last the leader is paused for longer than its lease.
 
 use std::{
     path::Path,
+    process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,12 +14,15 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    auditor::Delays,
+    auditor::{Delays, History, Life},
     trial::{PATIENCE, Shape, Trial, deployment, scale},
 };
 
 const KILLS_ALONE: u32 = 5;
 const KILLS_OF_TWO: u32 = 15;
+const PAUSES: u32 = 3;
+/// Longer than the lease, so that another replica leads when the paused one wakes and believes that it still does.
+const PAUSE: Duration = Duration::from_secs(14);
 /// "Within seconds", where two processors carry two control planes.
 const PLAIN_WITHIN: Duration = Duration::from_secs(15);
 
@@ -59,6 +64,8 @@ struct Story {
     trial: Trial,
     dice: Dice,
     takeovers: Vec<Duration>,
+    /// Parts of the story, by the version that they end with.
+    parts: Vec<(&'static str, u64)>,
 }
 
 impl Story {
@@ -109,6 +116,7 @@ impl Story {
             replicas[0] = self.start().await;
             self.serve(&replicas);
         }
+        self.parts.push(("one replica killed", self.trial.auditor.version()));
         // The rest of the story has two of its own.
         replicas[0].kill();
     }
@@ -117,6 +125,7 @@ impl Story {
     async fn two(&mut self) -> Vec<Replica> {
         let mut replicas = vec![self.start().await, self.start().await];
         self.serve(&replicas);
+        self.parts.push(("changing from one to two", self.trial.auditor.version()));
         for _ in 0..KILLS_OF_TWO {
             let leader = self.leader(&replicas).await;
             self.dice.pause(Duration::from_secs(4)).await;
@@ -125,32 +134,59 @@ impl Story {
             replicas[leader] = self.start().await;
             self.serve(&replicas);
         }
+        self.parts.push(("the leader of two killed", self.trial.auditor.version()));
+        for _ in 0..PAUSES {
+            let leader = self.leader(&replicas).await;
+            self.dice.pause(Duration::from_secs(2)).await;
+            signal(&replicas[leader], "-STOP");
+            sleep(PAUSE).await;
+            signal(&replicas[leader], "-CONT");
+        }
         self.leader(&replicas).await;
+        self.parts.push(("the leader of two paused", self.trial.auditor.version()));
         replicas
     }
+
+    /// How many pods of governed workloads were created without the gate, part by part.
+    fn tell_gateless(&self, history: &History) {
+        let mut from = 0;
+        for (part, to) in &self.parts {
+            let is_in = |life: &&Life| life.app != "plain" && (from..*to).contains(&life.created.version);
+            let created: Vec<_> = history.lives.values().filter(is_in).collect();
+            let gateless = created.iter().filter(|life| !life.was_gated).count();
+            self.trial.say(format!("{part}: {} governed pods created, {gateless} without the gate", created.len()));
+            from = *to;
+        }
+    }
+}
+
+fn signal(replica: &Replica, signal: &str) {
+    let id = replica.process_id().unwrap().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
 }
 
 /// Scales the workloads at random, until it is dropped.
 async fn churn(client: kube::Client, mut dice: Dice) {
     let deployments = Api::default_namespaced(client);
     loop {
-        let (name, least, most) =
-            [("web", 0, 24), ("shop", 0, 16), ("plain", 3, 15)][usize::try_from(dice.below(3)).unwrap()];
+        let workloads = [("web", 0, 24), ("shop", 0, 16), ("share", 0, 20), ("plain", 3, 15)];
+        let (name, least, most) = workloads[usize::try_from(dice.below(4)).unwrap()];
         let replicas = usize::try_from(least + dice.below(most - least + 1)).unwrap();
         scale(&deployments, name, replicas).await;
-        dice.pause(Duration::from_secs(2)).await;
+        dice.pause(Duration::from_secs(1)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_moments_burstlet_breaks_no_promise() {
     let seed = seed();
-    let trial = Trial::begin("kill", &Shape::default()).await;
+    let trial = Trial::begin("kill", &Shape { lost_answers_per_mille: 100, ..Shape::default() }).await;
     trial.say(format!("BURST_SEED={seed}"));
-    let mut story = Story { trial, dice: Dice(seed), takeovers: Vec::new() };
+    let mut story = Story { trial, dice: Dice(seed), takeovers: Vec::new(), parts: Vec::new() };
     let first = story.start().await;
     story.serve(std::slice::from_ref(&first));
-    for workload in [deployment("web", Some("3"), 6), deployment("shop", Some("5"), 6), spread()] {
+    let share = deployment("share", Some("30%"), 10);
+    for workload in [deployment("web", Some("3"), 6), deployment("shop", Some("5"), 6), share, spread()] {
         story.trial.apply(&workload).await;
     }
     story.trial.until_ready("web", 3, 3).await;
@@ -165,18 +201,27 @@ async fn killed_at_random_moments_burstlet_breaks_no_promise() {
     let _ = churning.await;
     let kills = KILLS_ALONE + KILLS_OF_TWO + 2;
     let takeovers = Delays::of(std::mem::take(&mut story.takeovers).into_iter());
-    story.trial.say(format!("{kills} kills in {:.1?}; ready to led, {takeovers}", begun.elapsed()));
+    story.trial.say(format!("{kills} kills and {PAUSES} pauses in {:.1?}; ready to led, {takeovers}", begun.elapsed()));
 
-    for (name, replicas) in [("web", 12), ("shop", 8), ("plain", 10)] {
+    // Those created while nobody answered the webhook are on real nodes for good: a clean end begins without them.
+    for name in ["web", "shop", "share"] {
+        story.trial.scale(name, 0).await;
+        story.trial.until_ready(name, 0, 0).await;
+    }
+    for (name, replicas) in [("web", 12), ("shop", 8), ("share", 10), ("plain", 10)] {
         story.trial.scale(name, replicas).await;
     }
     story.trial.until_ready("web", 3, 9).await;
     story.trial.until_ready("shop", 5, 3).await;
+    story.trial.until_ready("share", 3, 7).await;
     story.trial.until_ready("plain", 10, 0).await;
-    let plain = Delays::to_bound(&story.trial.auditor.history(), "plain");
+    let history = story.trial.auditor.history();
+    story.tell_gateless(&history);
+    let plain = Delays::to_bound(&history, "plain");
+    story.trial.say(format!("ungoverned pods, wanted to created, {}", Delays::to_created(&history, "plain")));
     story.trial.say(format!("ungoverned pods with hostname spread, created to bound, {plain}"));
     assert!(plain.longest() < PLAIN_WITHIN, "{plain}");
-    for (app, times) in ["web", "shop"].map(|app| (app, Delays::to_bound(&story.trial.auditor.history(), app))) {
+    for (app, times) in ["web", "shop", "share"].map(|app| (app, Delays::to_bound(&history, app))) {
         story.trial.say(format!("{app}, created to bound, {times}"));
     }
     let verdict = story.trial.settle().await;

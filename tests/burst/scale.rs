@@ -22,7 +22,9 @@ async fn among_three_hundred_nodes_nothing_stays_pending() {
     trial.apply(&deployment("big", Some("10"), 200)).await;
     trial.until_ready("big", 10, 190).await;
     trial.say(format!("200 pods of one Deployment ready in {:.1?}", begun.elapsed()));
-    trial.say(format!("  created to bound, {}", Delays::to_bound(&trial.auditor.history(), "big")));
+    let history = trial.auditor.history();
+    trial.say(format!("  created to without the gate, {}", Delays::to_opened(&history, "big")));
+    trial.say(format!("  created to bound, {}", Delays::to_bound(&history, "big")));
 
     let names: Vec<_> = (0..APPS).map(|index| format!("app-{index:02}")).collect();
     for name in &names {
@@ -38,6 +40,7 @@ async fn among_three_hundred_nodes_nothing_stays_pending() {
     trial.until_ready("plain", PLAIN, 0).await;
     trial.say(format!("{} governed and {PLAIN} plain pods at once, ready in {:.1?}", 10 * APPS, begun.elapsed()));
     let history = trial.auditor.history();
+    trial.say(format!("  governed, created to without the gate, {}", Delays::to_opened(&history, "app-")));
     trial.say(format!("  governed, created to bound, {}", Delays::to_bound(&history, "app-")));
     trial.say(format!("  plain, created to bound, {}", Delays::to_bound(&history, "plain")));
 

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::history::{History, Life, Revision, at};
+use super::history::{History, Life, Moment, Revision, at};
 
 /// A decision on older knowledge than this is wrong, not overtaken.
 const OVERTAKEN_WITHIN: Duration = Duration::from_secs(5);
@@ -287,11 +287,29 @@ pub fn scale_in(history: &History, from: u64, to: u64) -> (usize, usize, Vec<Str
 pub struct Delays(Vec<Duration>);
 
 impl Delays {
-    /// From creation to binding, of an app's pods.
+    /// From creation to binding, of the pods of apps whose names begin so.
     pub fn to_bound(history: &History, app: &str) -> Self {
+        Self::between(history, app, |life| Some((life.created, life.bound.as_ref()?.0)))
+    }
+
+    /// From creation until the gate was off.
+    pub fn to_opened(history: &History, app: &str) -> Self {
+        Self::between(history, app, |life| Some((life.created, life.opened?)))
+    }
+
+    /// From the change of what an app's ReplicaSets want to the creation of the pods that follow it.
+    pub fn to_created(history: &History, app: &str) -> Self {
+        Self::between(history, app, |life| {
+            let wanted = &history.revisions.get(life.revision.as_ref()?)?.wanted;
+            let (version, _) = wanted.iter().rev().find(|(version, _)| *version <= life.created.version)?;
+            Some((Moment { version: *version, seen: *history.moments.get(version)? }, life.created))
+        })
+    }
+
+    fn between(history: &History, app: &str, ends: impl Fn(&Life) -> Option<(Moment, Moment)>) -> Self {
         let lives = history.lives.values().filter(|life| life.app.starts_with(app));
-        let delay = |life: &Life| Some(life.bound.as_ref()?.0.seen.saturating_duration_since(life.created.seen));
-        Self::of(lives.filter_map(delay))
+        let ends = lives.filter_map(ends);
+        Self::of(ends.map(|(from, to)| to.seen.saturating_duration_since(from.seen)))
     }
 
     pub fn of(delays: impl Iterator<Item = Duration>) -> Self {
