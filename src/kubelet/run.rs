@@ -69,6 +69,7 @@ impl Kubelet {
     }
 
     /// Makes no call for a pod, to the provider or the API server, while this replica does not lead.
+    #[must_use]
     pub fn led_by(self, leadership: watch::Receiver<Leadership>) -> Self {
         Self { leadership: Some(leadership), ..self }
     }

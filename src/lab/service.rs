@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// Forwards connections to the first backend that answers, beginning with another one each time. Ends when dropped.
 #[derive(Debug)]
-pub struct Service {
+pub(super) struct Service {
     address: SocketAddr,
     backends: Arc<Mutex<Vec<SocketAddr>>>,
     _task: AbortOnDropHandle<()>,
@@ -21,7 +21,7 @@ pub struct Service {
 
 impl Service {
     /// Listens on a free port of 127.0.0.1. Without backends, connections are closed at once.
-    pub async fn start() -> std::io::Result<Self> {
+    pub(super) async fn start() -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let backends = Arc::<Mutex<Vec<SocketAddr>>>::default();
@@ -30,12 +30,12 @@ impl Service {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Sets the backends; connections that stand are left alone.
-    pub fn set_backends(&self, backends: impl IntoIterator<Item = SocketAddr>) {
+    pub(super) fn set_backends(&self, backends: impl IntoIterator<Item = SocketAddr>) {
         *self.backends.lock().unwrap_or_else(PoisonError::into_inner) = backends.into_iter().collect();
     }
 }

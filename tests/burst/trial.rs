@@ -30,7 +30,7 @@ use crate::auditor::{Auditor, History, Life, Verdict, instances, judge};
 static PLACES: Semaphore = Semaphore::const_new(2);
 
 /// Longest wait for anything that takes no more than seconds on a machine at rest.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a story needs.
 pub struct Shape {

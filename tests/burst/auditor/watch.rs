@@ -94,7 +94,7 @@ async fn follow(client: Client, kind: &'static str, path: &str, from: String, re
                 }
             };
             if let Some(version) = object["metadata"]["resourceVersion"].as_str() {
-                from = version.to_owned();
+                version.clone_into(&mut from);
             }
             if let Some(change) = change {
                 record.lock().unwrap().events.extend(Event::read(kind, change, object, seen));
