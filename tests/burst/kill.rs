@@ -2,7 +2,7 @@
 //! and the pool's cloud loses answers. At last the leader is paused for longer than its lease.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -70,7 +70,7 @@ struct Story {
 
 impl Story {
     async fn start(&self) -> Replica {
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("burst-kill.log");
+        let log = log();
         let binary = Path::new(env!("CARGO_BIN_EXE_burstlet"));
         self.trial
             .stand
@@ -160,6 +160,10 @@ impl Story {
     }
 }
 
+fn log() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("burst-kill.log")
+}
+
 fn signal(replica: &Replica, signal: &str) {
     let id = replica.process_id().unwrap().to_string();
     assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
@@ -180,6 +184,8 @@ async fn churn(client: kube::Client, mut dice: Dice) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_random_moments_burstlet_breaks_no_promise() {
     let seed = seed();
+    // Of the last run; this one's replicas append to it.
+    let _ = std::fs::remove_file(log());
     let trial = Trial::begin("kill", &Shape { lost_answers_per_mille: 100, ..Shape::default() }).await;
     trial.say(format!("BURST_SEED={seed}"));
     let mut story = Story { trial, dice: Dice(seed), takeovers: Vec::new(), parts: Vec::new() };

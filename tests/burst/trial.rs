@@ -220,6 +220,11 @@ impl Trial {
         let history = self.auditor.history();
         let twice = made.values().filter(|(made, _)| *made > 1).count();
         self.say(format!("{} instances made, {twice} pods with more than one, none left", made.len()));
+        for (uid, _) in made.iter().filter(|(_, (made, _))| *made > 1) {
+            let records = self.stand.clouds().flat_map(|(_, cloud)| cloud.record());
+            let records: Vec<_> = records.filter(|entry| *entry.uid == **uid).collect();
+            self.say(format!("  more than one: {:?}, {records:?}", history.lives.get(uid)));
+        }
         let mut verdict = judge(&history);
         verdict.violations.extend(instances(&history, &made));
         self.say(verdict.to_string());
