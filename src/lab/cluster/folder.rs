@@ -1,6 +1,7 @@
 //! A cluster's own folder: data, keys and logs, removed at the end, swept by later starts if the end was kill -9.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -29,6 +30,8 @@ impl Folder {
         sweep(&parent);
         let folder = tempfile::Builder::new()
             .prefix(PREFIX)
+            // It holds private keys; the umask alone may leave it open to all.
+            .permissions(fs::Permissions::from_mode(0o700))
             .tempdir_in(&parent)
             .map_err(ClusterError::file("create a folder in", &parent))?;
         let lock = lock(folder.path())?;
@@ -173,7 +176,6 @@ mod tests {
 
     #[test]
     fn a_folder_is_private_and_gone_when_removed() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = Folder::create().unwrap();
         let path = folder.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
