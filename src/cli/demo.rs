@@ -1,13 +1,21 @@
 //! `burstlet demo`.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{IsTerminal, Write},
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
 use anyhow::Context;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    lab::demo::{Currency, LiveTable, Paint, Play, Record, Scenario, summary_table},
+    cli::ClusterArgs,
+    lab::{
+        demo::{Currency, LiveTable, Paint, Play, Record, Scenario, summary_table},
+        stand::{Footing, Host, StandError},
+    },
     telemetry::{self, LogFormat},
 };
 
@@ -19,32 +27,62 @@ pub(super) struct DemoArgs {
     /// Print one JSON object a sample, and the summary last
     #[arg(long)]
     json: bool,
+    /// Play in the cluster of this kubeconfig context, which must have metrics-server; nothing is left there
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The context's kubeconfig file; else $KUBECONFIG or ~/.kube/config
+    #[arg(long, value_name = "FILE", requires = "context")]
+    kubeconfig: Option<PathBuf>,
+    /// Address of this machine at which the cluster's API server and metrics-server reach it
+    #[arg(long, value_name = "IP", requires = "context", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    address: IpAddr,
 }
 
 pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::init(LogFormat::Human);
     let scenario = Scenario::open(&args.scenario)?;
+    let show = Show::new(&scenario, args.json)?;
     eprintln!("{}: {}", scenario.name, scenario.about);
+    if let Some(context) = args.context {
+        let cluster = ClusterArgs { kubeconfig: args.kubeconfig, context: Some(context.clone()) };
+        let client = cluster.client().await.with_context(|| format!("unable to use the context {context}"))?;
+        eprintln!("setting up in the cluster of context {context}; burstlet and its nodes run in this process …");
+        eprintln!("its HPA looks as often as its controller manager is told to: every 15s where nobody said otherwise");
+        let host = Host { client, context, address: args.address };
+        let play = Box::pin(Play::set_up_in(host, scenario, &stop)).await?;
+        Box::pin(watch(play, show, &stop)).await?;
+        eprintln!("the cluster is as it was");
+        return Ok(());
+    }
     eprintln!("starting a control plane on this machine …");
-    let mut show = Show::new(&scenario, args.json)?;
     let play = tokio::select! {
         play = Play::set_up(scenario) => play?,
-        () = stop.cancelled() => anyhow::bail!("interrupted; everything is stopped and removed"),
+        () = stop.cancelled() => return Err(StandError::Interrupted.into()),
     };
+    Box::pin(watch(play, show, &stop)).await
+}
+
+/// Plays and prints.
+async fn watch<C: Footing>(play: Play<C>, mut show: Show, stop: &CancellationToken) -> anyhow::Result<()> {
     eprintln!("waiting until the base is ready and metrics-server tells of it …");
-    show.begin()?;
-    let mut failed = None;
+    let mut failed = show.begin().inspect_err(|_| stop.cancel()).err();
     let tell = |record| {
-        if let Err(error) = show.tell(&record) {
+        if failed.is_some() {
+            return;
+        }
+        failed = show.tell(&record).err();
+        if failed.is_some() {
             // Nobody reads any more: the demo ends, and clears away as always.
-            failed.get_or_insert(error);
             stop.cancel();
         }
     };
-    Box::pin(play.run(tell, &stop)).await?;
-    match failed {
-        Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("unable to print"),
-        _ => Ok(()),
+    let played = play.run(tell, stop).await;
+    match (failed, played) {
+        (Some(error), Ok(()) | Err(StandError::Interrupted)) => match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error).context("unable to print"),
+        },
+        (_, played) => Ok(played?),
     }
 }
 

@@ -27,6 +27,9 @@ enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
+    ///
+    /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
+    /// Whatever was made is removed either way.
     #[cfg(feature = "lab")]
     Demo(demo::DemoArgs),
 }

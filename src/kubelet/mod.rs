@@ -28,7 +28,7 @@ use std::net::IpAddr;
 
 pub use index::Counts;
 pub use metrics::KubeletMetrics;
-pub use node::{Capacity, NodeTemplate};
+pub use node::{Capacity, MANAGED_BY, NodeTemplate, virtual_node_name};
 pub use run::Kubelet;
 pub use usage::KubeletHandle;
 

@@ -17,7 +17,7 @@ use k8s_openapi::{
 use crate::api::names;
 
 /// Label of every node that burstlet keeps, and the selector that it watches them by.
-pub(crate) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", names::MANAGER);
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", names::MANAGER);
 
 /// Version that nodes show; the part before the dash is what version-skew checks read.
 const KUBELET_VERSION: &str = concat!("v1.36.0-burstlet-", env!("CARGO_PKG_VERSION"));
@@ -43,6 +43,11 @@ impl Capacity {
     }
 }
 
+/// The name of the `index`-th virtual node of `pool`, from 0.
+pub fn virtual_node_name(pool: &str, index: u32) -> String {
+    format!("burstlet-{pool}-{index}")
+}
+
 /// A node to keep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeTemplate {
@@ -66,7 +71,7 @@ impl NodeTemplate {
     pub fn virtual_node(pool: &str, provider: &str, index: u32, capacity: Capacity) -> Self {
         let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Self {
-            name: format!("burstlet-{pool}-{index}"),
+            name: virtual_node_name(pool, index),
             labels: text(&[
                 (names::NODE_TYPE, names::VIRTUAL_NODE_TYPE),
                 (names::POOL, pool),

@@ -1,7 +1,7 @@
 //! What a Kubernetes Service does for pods, for processes on loopback: one address, several backends.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -29,7 +29,12 @@ pub struct Service {
 impl Service {
     /// Listens on a free port of 127.0.0.1. Without backends, connections are closed at once.
     pub async fn start() -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// The same on an address of this machine.
+    pub async fn start_at(address: IpAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await?;
         let address = listener.local_addr()?;
         let backends = Arc::<Mutex<Backends>>::default();
         let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, backends.clone())));

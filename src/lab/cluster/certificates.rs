@@ -63,7 +63,7 @@ pub struct CertificateFiles {
 
 impl CertificateFiles {
     /// Writes both into `folder`, under a name that no other pair there has.
-    fn write(folder: &Path, name: &str, certificate: &str, key: &str) -> Result<Self, ClusterError> {
+    pub(in crate::lab) fn write(folder: &Path, name: &str, certificate: &str, key: &str) -> Result<Self, ClusterError> {
         let mut earlier: u32 = 0;
         let (mut file, path) = loop {
             let path = folder.join(format!("{}.crt", file_name(name, earlier)));
@@ -86,7 +86,7 @@ fn file_name(name: &str, earlier: u32) -> String {
 }
 
 /// A certificate authority with its files.
-pub(super) struct Authority {
+pub(in crate::lab) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: PathBuf,
     files: CertificateFiles,
@@ -94,7 +94,7 @@ pub(super) struct Authority {
 
 impl Authority {
     /// Makes an authority whose files go into `folder`, which is created.
-    pub(super) fn create(name: &str, folder: PathBuf) -> Result<Self, ClusterError> {
+    pub(in crate::lab) fn create(name: &str, folder: PathBuf) -> Result<Self, ClusterError> {
         let failed = |source| ClusterError::Certificate { name: name.to_owned(), source };
         fs::create_dir_all(&folder).map_err(ClusterError::file("create", &folder))?;
         let mut params = params(name, None);
@@ -106,21 +106,40 @@ impl Authority {
         Ok(Self { issuer, folder, files })
     }
 
-    pub(super) fn files(&self) -> &CertificateFiles {
+    pub(in crate::lab) fn files(&self) -> &CertificateFiles {
         &self.files
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub(in crate::lab) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    pub(super) fn issue(&self, request: &CertificateRequest) -> Result<CertificateFiles, ClusterError> {
+    pub(in crate::lab) fn issue(&self, request: &CertificateRequest) -> Result<CertificateFiles, ClusterError> {
         let name = &request.common_name;
         let failed = |source| ClusterError::Certificate { name: name.clone(), source };
         let key = KeyPair::generate().map_err(failed)?;
-        let params = leaf(request).map_err(failed)?;
+        let mut params = leaf(request).map_err(failed)?;
+        params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
         CertificateFiles::write(&self.folder, name, &certificate.pem(), &key.serialize_pem())
+    }
+}
+
+/// What another authority is to sign, PEM.
+pub(in crate::lab) struct SigningRequest {
+    /// The request, PKCS#10.
+    pub(in crate::lab) request: String,
+    /// The private key, PKCS#8, which stays here.
+    pub(in crate::lab) key: String,
+}
+
+impl SigningRequest {
+    /// Makes a key, and asks for a certificate of it.
+    pub(in crate::lab) fn new(request: &CertificateRequest) -> Result<Self, ClusterError> {
+        let failed = |source| ClusterError::Certificate { name: request.common_name.clone(), source };
+        let key = KeyPair::generate().map_err(failed)?;
+        let asked = leaf(request).and_then(|params| params.serialize_request(&key)?.pem()).map_err(failed)?;
+        Ok(Self { request: asked, key: key.serialize_pem() })
     }
 }
 
@@ -151,7 +170,6 @@ fn params(common_name: &str, organisation: Option<&str>) -> CertificateParams {
 
 fn leaf(request: &CertificateRequest) -> Result<CertificateParams, rcgen::Error> {
     let mut params = params(&request.common_name, request.organisation.as_deref());
-    params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let purposes =
         [(request.server, ExtendedKeyUsagePurpose::ServerAuth), (request.client, ExtendedKeyUsagePurpose::ClientAuth)];
@@ -166,7 +184,7 @@ fn leaf(request: &CertificateRequest) -> Result<CertificateParams, rcgen::Error>
 #[cfg(test)]
 mod tests {
     use x509_parser::pem::parse_x509_pem;
-    use x509_parser::prelude::GeneralName;
+    use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509CertificationRequest};
 
     use super::*;
 
@@ -210,5 +228,31 @@ mod tests {
         let files = [authority.issue(&request).unwrap(), authority.issue(&request).unwrap()];
         assert_ne!(files[0], files[1]);
         assert!(files.iter().all(|files| files.key.parent() == Some(folder.path()) && files.key.exists()));
+    }
+
+    #[test]
+    fn a_signing_request_asks_for_what_a_kubelets_certificate_must_say() {
+        let wanted = CertificateRequest {
+            common_name: "system:node:real-000".to_owned(),
+            organisation: Some("system:nodes".to_owned()),
+            addresses: vec![[192, 0, 2, 7].into()],
+            server: true,
+            ..CertificateRequest::default()
+        };
+        let asked = SigningRequest::new(&wanted).unwrap();
+        assert!(asked.key.starts_with("-----BEGIN PRIVATE KEY-----"));
+        let (_, pem) = parse_x509_pem(asked.request.as_bytes()).unwrap();
+        let (_, request) = X509CertificationRequest::from_der(&pem.contents).unwrap();
+        let info = &request.certification_request_info;
+        assert_eq!(info.subject.to_string(), "O=system:nodes, CN=system:node:real-000");
+        let names: Vec<_> = request
+            .requested_extensions()
+            .unwrap()
+            .filter_map(|extension| match extension {
+                ParsedExtension::SubjectAlternativeName(names) => Some(names.general_names.clone()),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(names, [[GeneralName::IPAddress(&[192, 0, 2, 7])]]);
     }
 }

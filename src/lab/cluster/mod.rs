@@ -40,13 +40,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub(in crate::lab) use certificates::{Authority, SigningRequest};
 pub use certificates::{CertificateFiles, CertificateRequest};
 pub use component::Component;
 pub use error::ClusterError;
 pub use options::{ClusterOptions, DedicatedScheduler, Extender};
 
 use super::controlplane::ControlPlane;
-use certificates::Authority;
 use folder::Folder;
 use layout::Layout;
 use process::Process;

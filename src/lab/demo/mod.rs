@@ -1,6 +1,6 @@
 //! The demo: recorded traffic drives a real HPA, and the overflow runs on virtual nodes.
 //!
-//! [`Play`] plays one on a local cluster. The rest is pure: it reads a [`Scenario`], tells what [CPU](cpu_per_pod) each pod uses under the traffic,
+//! [`Play`] plays one on a local cluster, or on one that is there already. The rest is pure: it reads a [`Scenario`], tells what [CPU](cpu_per_pod) each pod uses under the traffic,
 //! folds what is seen of the pods into a [`Tally`], and shows that as objects ([`Record`]) or as a [`LiveTable`].
 //!
 //! ```text

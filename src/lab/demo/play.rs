@@ -14,16 +14,20 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams, PropagationPolicy},
+    api::{DeleteParams, ObjectMeta, PostParams, PropagationPolicy},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Place, PodSight, PodState, Record, Scenario, Tally, cpu_per_pod};
 use crate::{
+    kubelet::MANAGED_BY,
     lab::{
-        cluster::ClusterOptions,
-        stand::{self, Replica, Scheduler, SimulatedPool, Stand, StandError, StandOptions},
+        cluster::{Cluster, ClusterOptions},
+        stand::{
+            self, Footing, Guest, Host, Replica, Scheduler, SimulatedPool, Stand, StandError, StandOptions, either,
+            keep_to_own_nodes,
+        },
     },
     provider::simulated::{CpuTarget, Settings, StartUp},
     watch::{Listening, Seen, follow},
@@ -33,17 +37,17 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// How often the HPA looks: faster than Kubernetes' 15 s, so that a trial is short.
 const HPA_SYNC: Duration = Duration::from_secs(5);
-/// How long the base gets to be Ready, and seen by metrics-server, before the traffic begins.
-const WARM_WITHIN: Duration = Duration::from_mins(2);
+/// Longer than any demo.
+const NEVER: Duration = Duration::from_hours(24);
 /// How long instances get to be gone once their workload is deleted.
 const GONE_WITHIN: Duration = Duration::from_mins(1);
 /// The demo's own namespace.
 const NAMESPACE: &str = "demo";
 
 /// A scenario being played.
-pub struct Play {
+pub struct Play<C = Cluster> {
     scenario: Scenario,
-    stand: Stand,
+    stand: Stand<C>,
     replica: Replica,
     client: Client,
 }
@@ -87,12 +91,48 @@ impl Play {
     pub async fn set_up(scenario: Scenario) -> Result<Self, StandError> {
         let stand = Stand::start(options(&scenario)).await?;
         let replica = stand.run_here().await?;
-        let client = stand.cluster().client();
+        let client = stand.client();
         Ok(Self { scenario, stand, replica, client })
     }
+}
 
-    /// Plays it through, or until `stop`; `tell` hears each sample and at last the summary.
+impl Play<Guest> {
+    /// Sets up the stand in a cluster that is there already. On failure and when `stop` comes, nothing is left there.
+    pub async fn set_up_in(host: Host, mut scenario: Scenario, stop: &CancellationToken) -> Result<Self, StandError> {
+        let client = host.client.clone();
+        keep_to_own_nodes(&mut scenario.workload.deployment);
+        // The real nodes' taint counts as closed to returning pods: none is to leave for a place that it cannot take.
+        let options = StandOptions { move_back_after: NEVER, ..options(&scenario) };
+        let stand = Stand::visit(host, &[NAMESPACE], options, stop).await?;
+        let run = async {
+            let replica = stand.run_here().await?;
+            stand.is_asked().await?;
+            Ok(replica)
+        };
+        match stop.run_until_cancelled(run).await {
+            Some(Ok(replica)) => Ok(Self { scenario, stand, replica, client }),
+            failed => {
+                let failed = failed.and_then(Result::err).unwrap_or(StandError::Interrupted);
+                Err(either(failed, stand.stop().await))
+            }
+        }
+    }
+}
+
+impl<C: Footing> Play<C> {
+    /// Plays it through, or until `stop`; `tell` hears each sample and at last the summary, of what was played until
+    /// then. Takes everything down, on failure too.
     pub async fn run(self, mut tell: impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {
+        let played = self.play(&mut tell, stop).await;
+        let stopped = self.replica.stop().await;
+        let ended = self.stand.stop().await;
+        match played.and(stopped) {
+            Ok(()) => ended,
+            Err(failed) => Err(either(failed, ended)),
+        }
+    }
+
+    async fn play(&self, tell: &mut impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {
         let picture = Arc::new(Mutex::new(Picture {
             tally: Tally::new(self.scenario.workload.base, &self.scenario.pools),
             pods: BTreeMap::new(),
@@ -102,14 +142,13 @@ impl Play {
         let watches = [self.watch_pods(&picture), self.watch_deployment(&picture)];
         self.apply().await?;
         self.warm_up(&picture, stop).await?;
-        self.drive(&picture, &mut tell, stop).await;
+        self.drive(&picture, tell, stop).await;
         self.clear_away().await?;
         let left = self.instances_left().await;
         let summary = locked(&picture).tally.summary(left);
         drop(watches);
         tell(Record::Summary { summary });
-        self.replica.stop().await?;
-        self.stand.stop().await
+        Ok(())
     }
 
     async fn apply(&self) -> Result<(), StandError> {
@@ -117,10 +156,9 @@ impl Play {
             let what = what.to_owned();
             |source| StandError::Install { what, source }
         };
-        let namespace = Namespace {
-            metadata: kube::api::ObjectMeta { name: Some(NAMESPACE.to_owned()), ..kube::api::ObjectMeta::default() },
-            ..Namespace::default()
-        };
+        let labels = BTreeMap::from([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())]);
+        let metadata = ObjectMeta { name: Some(NAMESPACE.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+        let namespace = Namespace { metadata, ..Namespace::default() };
         let post = PostParams::default();
         Api::all(self.client.clone()).create(&post, &namespace).await.map_err(installed("the demo's namespace"))?;
         let workload = &self.scenario.workload;
@@ -140,13 +178,13 @@ impl Play {
             if locked(picture).ready() >= least && self.pods_with_metrics().await >= least as usize {
                 return Ok(());
             }
-            if begin.elapsed() > WARM_WITHIN {
+            if begin.elapsed() > C::METRICS_WITHIN {
                 let what = format!("{least} ready pods that metrics-server tells of");
-                return Err(StandError::Late { what, within: WARM_WITHIN });
+                return Err(self.stand.footing().without_metrics(what));
             }
             sleep(Duration::from_millis(250)).await;
         }
-        Ok(())
+        Err(StandError::Interrupted)
     }
 
     async fn drive(&self, picture: &Shared, tell: &mut impl FnMut(Record), stop: &CancellationToken) {

@@ -12,7 +12,11 @@ use serde_json::json;
 
 use crate::{
     admission::{Endpoint, webhook_configurations},
-    lab::{cluster::Cluster, service::Service, stand::StandError},
+    kubelet::MANAGED_BY,
+    lab::{
+        service::Service,
+        stand::{Ground, StandError},
+    },
 };
 
 /// The user that burstlet is to the API server.
@@ -23,19 +27,28 @@ pub(super) const NAMESPACE: &str = "burstlet-system";
 /// The role that a user of burstlet binds, too.
 const ROLE: &str = include_str!("../../../docs/install/role.yaml");
 
-pub(super) async fn install(cluster: &Cluster, admission: &Service) -> Result<(), StandError> {
-    let client = cluster.client();
-    create::<Namespace>(&client, json!({"metadata": {"name": NAMESPACE}})).await?;
+/// Makes burstlet's namespace. Where it stands already, somebody else has burstlet there.
+pub(super) async fn namespace(client: &Client) -> Result<(), StandError> {
+    let labels = json!({MANAGED_BY.0: MANAGED_BY.1});
+    create::<Namespace>(client, json!({"metadata": {"name": NAMESPACE, "labels": labels}})).await
+}
+
+/// Gives burstlet's user its role.
+pub(super) async fn role(client: &Client) -> Result<(), StandError> {
     let role = serde_saphyr::from_str::<serde_json::Value>(ROLE).unwrap_or_default();
-    create::<ClusterRole>(&client, role).await?;
+    create::<ClusterRole>(client, role).await?;
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER});
     let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "burstlet"});
     let binding = json!({"metadata": {"name": "burstlet"}, "roleRef": role_ref, "subjects": [subject]});
-    create::<ClusterRoleBinding>(&client, binding).await?;
+    create::<ClusterRoleBinding>(client, binding).await
+}
+
+/// Has the API server ask the webhooks behind `admission`.
+pub(super) async fn webhooks(ground: &Ground, admission: &Service) -> Result<(), StandError> {
     let endpoint = Endpoint::Url(format!("https://{}", admission.address()));
-    let (gate, warn) = webhook_configurations(&endpoint, cluster.ca_pem().as_bytes(), NAMESPACE);
-    created(&client, &gate).await?;
-    created(&client, &warn).await
+    let (gate, warn) = webhook_configurations(&endpoint, ground.authority.pem.as_bytes(), NAMESPACE);
+    created(&ground.client, &gate).await?;
+    created(&ground.client, &warn).await
 }
 
 async fn create<K>(client: &Client, object: serde_json::Value) -> Result<(), StandError>

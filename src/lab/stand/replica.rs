@@ -1,7 +1,7 @@
 //! burstlet on the stand: in this process, or as processes that can be killed.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -15,7 +15,10 @@ use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    lab::stand::{SCHEDULER, Scheduler, Stand, StandError, install},
+    lab::{
+        cluster::CertificateFiles,
+        stand::{Ground, Identity, SCHEDULER, Scheduler, Stand, StandError, install},
+    },
     run::{
         Run, RunError,
         config::{ALL_COMPONENTS, Config},
@@ -26,7 +29,7 @@ use crate::{
 /// How long a replica gets to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// The ports of one replica, all on 127.0.0.1.
+/// The ports of one replica, all on 127.0.0.1 but the kubelet's, which is where the cluster reaches nodes.
 #[derive(Debug, Clone, Copy)]
 pub struct ReplicaPorts {
     /// Webhook.
@@ -50,10 +53,10 @@ enum Running {
     Process(Child),
 }
 
-impl Stand {
+impl<C> Stand<C> {
     /// Runs burstlet in this process.
     pub async fn run_here(&self) -> Result<Replica, StandError> {
-        let ports = ReplicaPorts::free()?;
+        let ports = ReplicaPorts::free(self.ground.address)?;
         let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
         let run = Run {
             client: self.burstlets_client().await?,
@@ -72,7 +75,8 @@ impl Stand {
 
     /// Runs burstlet as a process of its own, from this binary, its log in `log`.
     pub async fn run_process(&self, binary: &Path, log: &Path) -> Result<Replica, StandError> {
-        let ports = ReplicaPorts::free()?;
+        let Identity::User(kubeconfig) = &self.ground.burstlet else { return Err(StandError::NoUser) };
+        let ports = ReplicaPorts::free(self.ground.address)?;
         let config = self.write_config(&ports)?;
         let log = std::fs::File::options().create(true).append(true).open(log);
         let log = log.map_err(StandError::system("open a replica's log"))?;
@@ -80,7 +84,7 @@ impl Stand {
             .args(["run", "--config"])
             .arg(config)
             .arg("--kubeconfig")
-            .arg(&self.kubeconfig)
+            .arg(kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -104,9 +108,12 @@ impl Stand {
     }
 
     async fn burstlets_client(&self) -> Result<Client, StandError> {
+        let path = match &self.ground.burstlet {
+            Identity::Administrator => return Ok(self.ground.client.clone()),
+            Identity::User(path) => path,
+        };
         let install = |source: kube::Error| StandError::Install { what: "burstlet's client".to_owned(), source };
-        let kubeconfig =
-            Kubeconfig::read_from(&self.kubeconfig).map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
         let options = KubeConfigOptions::default();
         let config = ClientConfig::from_custom_kubeconfig(kubeconfig, &options);
         let config = config.await.map_err(|error| install(kube::Error::InferKubeconfig(error)))?;
@@ -114,17 +121,17 @@ impl Stand {
     }
 
     fn write_config(&self, ports: &ReplicaPorts) -> Result<PathBuf, StandError> {
-        let path = self.cluster.folder().join(format!("burstlet-{}.yaml", ports.telemetry.port()));
+        let path = self.ground.folder.join(format!("burstlet-{}.yaml", ports.telemetry.port()));
         std::fs::write(&path, self.config(ports)).map_err(StandError::system("write burstlet's configuration"))?;
         Ok(path)
     }
 
     fn config(&self, ports: &ReplicaPorts) -> String {
-        let (certificate, key) = (self.certificate.certificate.display(), self.certificate.key.display());
-        let tls = |client_auth: &str| {
-            let ca = self.cluster.ca().display();
+        let tls = |files: &CertificateFiles, client_ca: &Path, client_auth: &str| {
+            let (certificate, key, ca) = (files.certificate.display(), files.key.display(), client_ca.display());
             format!("{{certificate: '{certificate}', key: '{key}', clientCa: '{ca}', clientAuth: {client_auth}}}")
         };
+        let Ground { serving, authority, kubelet, kubelet_clients, address, .. } = &self.ground;
         let scheduler = match self.options.scheduler {
             Scheduler::ClustersOwn => String::new(),
             Scheduler::Dedicated => format!("schedulerName: {SCHEDULER}\n"),
@@ -136,17 +143,18 @@ impl Stand {
             "clusterId: lab\nnamespace: {namespace}\n{scheduler}\
              placement: {{moveOn: {{after: {after}}}, moveBack: {{after: {back}, coolDown: {back}}}}}\n\
              telemetry: {{listen: '{telemetry}'}}\n\
-             admission: {{listen: '{admission}', tls: {optional}}}\n\
-             extender: {{listen: '{extender}', tls: {required}}}\n\
-             kubelet: {{listen: '{kubelet}', address: 127.0.0.1, tls: {optional}}}\n\
+             admission: {{listen: '{admission}', tls: {admission_tls}}}\n\
+             extender: {{listen: '{extender}', tls: {extender_tls}}}\n\
+             kubelet: {{listen: '{kubelet}', address: '{address}', tls: {kubelet_tls}}}\n\
              pools:\n{pools}",
             namespace = install::NAMESPACE,
             telemetry = ports.telemetry,
             admission = ports.admission,
             extender = ports.extender,
             kubelet = ports.kubelet,
-            optional = tls("optional"),
-            required = tls("required"),
+            admission_tls = tls(serving, &authority.file, "optional"),
+            extender_tls = tls(serving, &authority.file, "required"),
+            kubelet_tls = tls(kubelet, kubelet_clients, "optional"),
         )
     }
 
@@ -160,10 +168,11 @@ impl Stand {
 }
 
 impl ReplicaPorts {
-    fn free() -> Result<Self, StandError> {
+    fn free(kubelet: IpAddr) -> Result<Self, StandError> {
         // All four are held until all are found, so that they differ.
-        let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(StandError::system("find a free port"));
-        let listeners = [hold()?, hold()?, hold()?, hold()?];
+        let hold = |at: IpAddr| TcpListener::bind((at, 0)).map_err(StandError::system("find a free port"));
+        let here = Ipv4Addr::LOCALHOST.into();
+        let listeners = [hold(here)?, hold(here)?, hold(kubelet)?, hold(here)?];
         let address = |index: usize| listeners[index].local_addr().map_err(StandError::system("find a free port"));
         Ok(Self { admission: address(0)?, extender: address(1)?, kubelet: address(2)?, telemetry: address(3)? })
     }
