@@ -166,6 +166,8 @@ impl Trial {
                 life.ended.is_some()
             ));
         }
+        let verdict = judge(history);
+        self.say(format!("{verdict}: {:#?}", verdict.violations));
         for revision in history.revisions.values() {
             let wanted = revision.wanted.last().map(|(_, wanted)| *wanted);
             self.say(format!("{}: wanted {wanted:?}", revision.name));
