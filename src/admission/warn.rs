@@ -3,7 +3,7 @@
 use burstlet_engine::policy::Base;
 use kube::{ResourceExt, core::DynamicObject};
 
-use crate::api::names;
+use crate::api::{misplaced::Misplaced, names};
 
 use super::gate::{controller, is_apps};
 
@@ -29,10 +29,8 @@ enum Carrier {
     Copy,
     /// A ReplicaSet that something else than a Deployment scales.
     Foreign,
-    /// Nothing yet.
-    NotYet,
-    /// Nothing ever.
-    CannotScale,
+    /// Nothing, for its kind.
+    Nothing(Misplaced),
 }
 
 impl Carrier {
@@ -45,8 +43,7 @@ impl Carrier {
                 Some(_) => Self::Foreign,
             },
             "Deployment" => Self::Governed,
-            "DaemonSet" | "Pod" => Self::CannotScale,
-            _ => Self::NotYet,
+            _ => Self::Nothing(Misplaced::of(kind)),
         }
     }
 
@@ -60,10 +57,7 @@ impl Carrier {
             Self::Foreign => {
                 Some(format!("burstlet governs no {kind} of another controller; the annotation has no effect"))
             }
-            Self::NotYet => Some(format!("burstlet does not govern {kind}s yet; the annotation has no effect")),
-            Self::CannotScale => {
-                Some(format!("a {kind} does not scale, so it has no base; the annotation has no effect"))
-            }
+            Self::Nothing(misplaced) => Some(misplaced.told_of(kind)),
         }
     }
 }

@@ -45,6 +45,10 @@ pub const VIRTUAL_NODE_LABELS: [&str; 4] = [NODE_TYPE, "kubernetes.io/role", "ku
 /// Kubernetes' own annotation that orders a ReplicaSet's scale-in: lower goes first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
+/// Annotation of a virtual node: since when its pool takes pods (again), in RFC 3339. Its change has kube-scheduler
+/// try again the pods that found no stock.
+pub const STOCK_SINCE: &str = "burstlet.dev/stock-since";
+
 /// Annotation of a node that tells metrics-server its path on the kubelet's port.
 pub const METRICS_PATH: &str = "metrics.k8s.io/resource-metrics-path";
 

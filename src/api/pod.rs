@@ -119,6 +119,14 @@ pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
     })
 }
 
+/// Whether a base is written on the pod itself, where it has no effect. On a controller's pods it is a copy of what
+/// the template holds, of which admission warns.
+pub fn has_misplaced_base(pod: &SlimPod) -> bool {
+    let meta = &pod.metadata;
+    let is_controlled = meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    !is_controlled && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
+}
+
 /// The UID of an object of the watch.
 pub fn uid(meta: &ObjectMeta) -> Option<PodUid> {
     meta.uid.as_deref().map(PodUid::from)

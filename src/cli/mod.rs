@@ -81,10 +81,24 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("burstlet: {error:#}");
+            eprintln!("burstlet: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes in one line; a cause that the text before it tells already is not repeated.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let cause = cause.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        if told.is_empty() {
+            told = cause;
+        } else if !told.contains(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 /// A token that the first Ctrl-C or SIGTERM cancels.
@@ -103,4 +117,16 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         token.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_no_cause_is_told_twice() {
+        let inner = anyhow::anyhow!("address in use\n  (os error 98)");
+        let error = inner.context("unable to listen: address in use (os error 98)").context("unable to run");
+        assert_eq!(one_line(&error), "unable to run: unable to listen: address in use (os error 98)");
+    }
 }

@@ -9,6 +9,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions, Request},
 };
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::{
     index::{Finished, Job},
@@ -19,6 +20,7 @@ use super::{
 use crate::{
     api::names,
     provider::{Provider, ProviderError},
+    watch::Leadership,
 };
 
 /// Longest wait for the API server.
@@ -31,12 +33,17 @@ const PROVIDER_TIMEOUT: Duration = Duration::from_secs(90);
 const METADATA_ONLY: HeaderValue =
     HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json");
 
+/// The answer to calls after this replica's right to make them has ended: should it lead again, it tries again.
+const NOT_OURS: Finished = Finished::Call(Outcome::Failed { after: None });
+
 /// What every call needs.
 pub(crate) struct Calls {
     pub(crate) client: Client,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) host: IpAddr,
     pub(crate) metrics: KubeletMetrics,
+    /// Whether this replica leads, where there are others.
+    pub(crate) leadership: Option<watch::Receiver<Leadership>>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +60,9 @@ struct AnswerMeta {
 impl Calls {
     /// Makes the call and says how it ended.
     pub(crate) async fn run(&self, mut job: Job) -> Finished {
+        if !self.may_act() {
+            return NOT_OURS;
+        }
         match job.action.clone() {
             Action::Create => self.create(&mut job).await,
             Action::DeleteInstance { grace } => Finished::Call(self.delete_instance(&job, grace).await),
@@ -66,6 +76,12 @@ impl Calls {
         }
     }
 
+    /// A process that was stopped for longer than its lease wakes with calls to make that are another's by now: an
+    /// instance that has ended since would be made again. It must find that out before it makes any.
+    fn may_act(&self) -> bool {
+        self.leadership.as_ref().is_none_or(|leadership| leadership.borrow().may_write())
+    }
+
     async fn create(&self, job: &mut Job) -> Finished {
         let pod = match job.pod.take() {
             Some(pod) => pod,
@@ -76,6 +92,10 @@ impl Calls {
                 Err(error) => return api_failed(job, &error),
             },
         };
+        // Reading the pod may have taken long.
+        if !self.may_act() {
+            return NOT_OURS;
+        }
         let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.create(&job.owner, &pod)).await;
         Finished::Call(match call.unwrap_or_else(|_| Err(no_answer())) {
             Ok(instance) => {
@@ -190,4 +210,58 @@ fn no_answer() -> ProviderError {
 
 fn warn(what: &str, job: &Job, error: &kube::Error) {
     tracing::warn!(pod = %job.owner.name, namespace = %job.owner.namespace, %error, "pod: {what} failed, will be tried again");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use prometheus::Registry;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        kubelet::sync::InstanceFact,
+        provider::{
+            Owner,
+            simulated::{Cloud, Settings},
+        },
+    };
+
+    fn job(uid: &str) -> Job {
+        let owner = Owner {
+            cluster: "lab".to_owned(),
+            node: "node".to_owned(),
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            uid: uid.to_owned(),
+        };
+        Job {
+            uid: uid.into(),
+            action: Action::Create,
+            owner,
+            pod: Some(Box::default()),
+            shape: Arc::default(),
+            times: super::super::pods::Times::default(),
+            instance: InstanceFact::Absent,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_slept_through_the_end_of_its_lease_creates_nothing() {
+        let cloud = Cloud::new(Settings::default());
+        let (leadership, led) = watch::channel(Leadership::Leader { until: Instant::now() });
+        let calls = Calls {
+            client: Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap(),
+            provider: Arc::new(cloud.clone()),
+            host: Ipv4Addr::LOCALHOST.into(),
+            metrics: KubeletMetrics::register(&Registry::new()).unwrap(),
+            leadership: Some(led),
+        };
+        calls.run(job("a")).await;
+        assert!(cloud.audit().is_empty());
+        leadership.send_replace(Leadership::Leader { until: Instant::now() + Duration::from_secs(5) });
+        calls.run(job("b")).await;
+        assert_eq!(cloud.audit().into_keys().collect::<Vec<_>>(), ["b"]);
+    }
 }

@@ -8,7 +8,11 @@ use std::{
 use futures::{Stream, StreamExt};
 use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
 use kube::{Api, Client, runtime::watcher};
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,7 +25,7 @@ use super::{
 };
 use crate::{
     provider::{Instance, InstanceChange, Provider, ProviderError},
-    watch,
+    watch::{Leadership, events},
 };
 
 /// Time between two lists of instances: the longest that an orphan stays unseen.
@@ -44,6 +48,7 @@ pub struct Kubelet {
     metrics: KubeletMetrics,
     index: Arc<Mutex<Index>>,
     handle: KubeletHandle,
+    leadership: Option<watch::Receiver<Leadership>>,
 }
 
 type Listed = (Sequence, Result<Vec<Instance>, ProviderError>);
@@ -57,7 +62,13 @@ impl Kubelet {
         let index = Index::new(&config.cluster, names, config.holds_daemonset_pods, backoff, limits);
         let index = Arc::new(Mutex::new(index));
         let handle = KubeletHandle::new(&config.cluster, &config.nodes, Arc::clone(&provider), Arc::clone(&index));
-        Self { client, config: Arc::new(config), provider, metrics, index, handle }
+        Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None }
+    }
+
+    /// Makes no call for a pod, to the provider or the API server, while this replica does not lead.
+    #[must_use]
+    pub fn led_by(self, leadership: watch::Receiver<Leadership>) -> Self {
+        Self { leadership: Some(leadership), ..self }
     }
 
     /// What the kubelet API needs of this kubelet.
@@ -80,6 +91,7 @@ impl Kubelet {
             provider: Arc::clone(&self.provider),
             host: config.address,
             metrics: self.metrics.clone(),
+            leadership: self.leadership.clone(),
         });
         let events = Events::new(client.clone());
         let started = Instant::now();
@@ -190,7 +202,7 @@ fn pod_events(client: &Client, config: &KubeletConfig) -> impl Stream<Item = wat
         [node] => format!("spec.nodeName={}", node.name),
         _ => "spec.nodeName!=".to_owned(),
     };
-    watch::events(Api::all(client.clone()), watcher::Config::default().fields(&fields)).map(slim)
+    events(Api::all(client.clone()), watcher::Config::default().fields(&fields)).map(slim)
 }
 
 fn slim(event: watcher::Event<Pod>) -> watcher::Event<Pod> {

@@ -1,5 +1,6 @@
 //! What the placer counts.
 
+use super::misplaced::MisplacedBases;
 use burstlet_engine::{
     placement::{Annotated, Outcome, Placement, Reason},
     policy::Fault,
@@ -57,7 +58,7 @@ impl PlacerMetrics {
     }
 
     /// Shows how everything stands now; what is gone is shown no more.
-    pub(super) fn show(&self, placement: &Placement) {
+    pub(super) fn show(&self, placement: &Placement, misplaced: &MisplacedBases) {
         self.pods.reset();
         for (workload, census) in placement.census() {
             let set = |tier: &str, count: usize| {
@@ -72,6 +73,9 @@ impl PlacerMetrics {
         self.faults.reset();
         for (object, fault) in placement.faults() {
             self.show_fault(&object, &fault);
+        }
+        for (kind, name, fault) in misplaced.all() {
+            self.faults.with_label_values(&[kind, &*name.namespace, &*name.name, fault.word()]).set(1);
         }
     }
 

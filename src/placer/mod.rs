@@ -3,6 +3,7 @@
 //! It begins with lists of its own, read after the lease was won, so that it knows every write of the leader before it.
 
 mod metrics;
+mod misplaced;
 mod patch;
 mod write;
 
@@ -13,8 +14,8 @@ use std::{
 };
 
 use burstlet_engine::{
-    model::{PodRef, PodUid, PoolName, Timestamp},
-    placement::{Action, Annotated, Event, Outcome, Placement, Reason},
+    model::{ObjectName, PodRef, PodUid, PoolName, Timestamp},
+    placement::{Action, Annotated, Event, Kind, Outcome, Placement, Reason},
     policy::{Fault, Settings},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -31,16 +32,19 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use metrics::PlacerMetrics;
+use misplaced::{MisplacedBase, MisplacedBases};
 use write::Write;
 
 use crate::{
     api::{
+        misplaced::Misplaced,
         names,
         pod::{Patchable, SlimPod, patchable},
     },
-    watch::{EngineWatch, Leadership, engine_events},
+    watch::{EngineWatch, Leadership, Sighting, engine_events, misplaced_bases},
 };
 
+const POD: &str = "Pod";
 /// Writes under way at once.
 const WRITES: usize = 64;
 /// Events taken in before the next decision, at most: a decision is never far from what it is made on.
@@ -76,6 +80,7 @@ impl Placer {
     /// Places pods until `stop`. Writes under way are given up then; what they did, the next leader's lists show.
     pub async fn run(self, stop: CancellationToken) {
         let (mut events, watches) = engine_events(&self.client);
+        let (mut sightings, other_watches) = misplaced_bases(&self.client);
         let (settled_sender, mut settled) = mpsc::channel(WRITES);
         let mut desk = Desk::new(self, settled_sender);
         let mut batch = Vec::with_capacity(BATCH);
@@ -90,6 +95,10 @@ impl Placer {
                     }
                     desk.take_in(batch.drain(..));
                 }
+                Some(sighting) = sightings.recv() => {
+                    desk.sight(sighting);
+                    continue;
+                }
                 Some(settled) = settled.recv() => desk.settle(&settled),
                 Ok(()) = desk.placer.stocks.changed() => desk.restock(),
                 _ = tick.tick() => desk.measure(),
@@ -97,7 +106,7 @@ impl Placer {
             }
             desk.decide();
         }
-        drop(watches);
+        drop((watches, other_watches));
     }
 }
 
@@ -107,6 +116,7 @@ struct Desk {
     placement: Placement,
     /// What patches must know of gated pods.
     gated: HashMap<PodUid, Patchable>,
+    misplaced: MisplacedBases,
     writes: JoinSet<()>,
     permits: Arc<Semaphore>,
     settled: mpsc::Sender<Settled>,
@@ -119,6 +129,7 @@ impl Desk {
         let mut desk = Self {
             placement: Placement::new(placer.settings.clone()),
             gated: HashMap::new(),
+            misplaced: MisplacedBases::default(),
             writes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(WRITES)),
             settled,
@@ -131,7 +142,17 @@ impl Desk {
 
     fn take_in(&mut self, batch: impl Iterator<Item = EngineWatch>) {
         let now = now();
-        for EngineWatch { event, gated } in batch {
+        for EngineWatch { event, gated, has_misplaced_base } in batch {
+            let misplaced = match &event {
+                Event::Pod(pod) => {
+                    self.misplaced.set(POD, pod.uid.as_str(), has_misplaced_base.then(|| pod.name.clone()))
+                }
+                Event::PodGone(uid) => self.misplaced.set(POD, uid.as_str(), None),
+                Event::Begin(Kind::Pod) => self.misplaced.begin(POD),
+                Event::Finish(Kind::Pod) => self.misplaced.finish(POD),
+                _ => None,
+            };
+            self.tell_misplaced(misplaced);
             match (&event, gated) {
                 (Event::Pod(pod), Some(gated)) => drop(self.gated.insert(pod.uid.clone(), gated)),
                 (Event::Pod(pod), None) => drop(self.gated.remove(&pod.uid)),
@@ -139,6 +160,18 @@ impl Desk {
                 _ => {}
             }
             self.placement.apply(event, now);
+        }
+    }
+
+    fn sight(&mut self, sighting: Sighting) {
+        let misplaced = self.misplaced.see(sighting);
+        self.tell_misplaced(misplaced);
+    }
+
+    fn tell_misplaced(&mut self, misplaced: Option<MisplacedBase>) {
+        if let Some(MisplacedBase { kind, uid, name }) = misplaced {
+            let about = ObjectReference { uid: Some(uid), ..object(api_version(kind), kind, &name) };
+            self.publish_fault(about, Misplaced::of(kind).told_of(kind));
         }
     }
 
@@ -154,7 +187,7 @@ impl Desk {
     }
 
     fn measure(&self) {
-        self.placer.metrics.show(&self.placement);
+        self.placer.metrics.show(&self.placement, &self.misplaced);
     }
 
     fn decide(&mut self) {
@@ -191,7 +224,7 @@ impl Desk {
                 self.placer.metrics.decided(&reason);
                 self.send_move_on(pod, pool, reason);
             }
-            Action::Warn { object, fault } => self.warn(object, fault),
+            Action::Warn { object, fault } => self.warn(object, &fault),
         }
     }
 
@@ -244,11 +277,16 @@ impl Desk {
         });
     }
 
-    fn warn(&mut self, object: Annotated, fault: Fault) {
-        tracing::warn!(?object, %fault, "an annotation is left aside");
+    fn warn(&mut self, object: Annotated, fault: &Fault) {
+        self.publish_fault(annotated(object), fault.to_string());
+    }
+
+    fn publish_fault(&mut self, about: ObjectReference, fault: String) {
+        let (kind, namespace, name) = (&about.kind, &about.namespace, &about.name);
+        tracing::warn!(kind, namespace, name, fault, "an annotation is left aside");
         let recorder = self.recorder.clone();
         self.writes.spawn(async move {
-            notify(&recorder, &annotated(object), EventType::Warning, "InvalidBase", &fault.to_string()).await;
+            notify(&recorder, &about, EventType::Warning, "InvalidBase", &fault).await;
         });
     }
 }
@@ -267,32 +305,38 @@ async fn notify(recorder: &Recorder, about: &ObjectReference, kind: EventType, w
 }
 
 fn reference(pod: &PodRef) -> ObjectReference {
-    ObjectReference {
-        api_version: Some("v1".to_owned()),
-        kind: Some("Pod".to_owned()),
-        namespace: Some(pod.name.namespace.to_string()),
-        name: Some(pod.name.name.to_string()),
-        uid: Some(pod.uid.to_string()),
-        ..ObjectReference::default()
-    }
+    ObjectReference { uid: Some(pod.uid.to_string()), ..object("v1", POD, &pod.name) }
 }
 
-fn annotated(object: Annotated) -> ObjectReference {
-    match object {
+fn annotated(carrier: Annotated) -> ObjectReference {
+    match carrier {
         Annotated::Namespace(name) => ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Namespace".to_owned()),
             name: Some(name),
             ..ObjectReference::default()
         },
-        Annotated::Workload { kind, name, uid } => ObjectReference {
-            api_version: Some("apps/v1".to_owned()),
-            kind: Some(kind.to_owned()),
-            namespace: Some(name.namespace.to_string()),
-            name: Some(name.name.to_string()),
-            uid: Some(uid),
-            ..ObjectReference::default()
-        },
+        Annotated::Workload { kind, name, uid } => {
+            ObjectReference { uid: Some(uid), ..object(api_version(kind), kind, &name) }
+        }
+    }
+}
+
+fn object(api_version: &str, kind: &str, name: &ObjectName) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        namespace: Some(name.namespace.to_string()),
+        name: Some(name.name.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+fn api_version(kind: &str) -> &'static str {
+    match kind {
+        POD => "v1",
+        "Job" | "CronJob" => "batch/v1",
+        _ => "apps/v1",
     }
 }
 

@@ -42,7 +42,7 @@ enum Answer {
     Again(Option<Duration>),
 }
 
-/// Writes until the API server has answered for good. `None` where the right to write ended first.
+/// Writes until the API server has answered for good; an eviction is tried once. `None` where the right to write ended first.
 pub(super) async fn write(
     client: &Client,
     pod: &PodRef,
@@ -57,6 +57,9 @@ pub(super) async fn write(
         }
         match attempt(client, pod, write).await {
             Answer::Settled(outcome) => return Some(outcome),
+            // Decided on room that may be gone by then. A budget's refusal comes as no answer at all: the client
+            // repeats what is answered 429 by itself. One that has landed, the watch shows.
+            Answer::Again(_) if matches!(write, Write::Evict) => return Some(Outcome::Refused),
             Answer::Again(named) => {
                 sleep(named.unwrap_or(pause).max(pause).min(LONGEST_PAUSE)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

@@ -246,7 +246,7 @@ impl Config {
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let config: Self = serde_saphyr::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: error.to_string() })?;
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), reason: one_line(&error) })?;
         config.check()?;
         Ok(config)
     }
@@ -273,12 +273,18 @@ impl Config {
     }
 }
 
+/// The reason with line and column, without the excerpt of the file below it.
+fn one_line(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    text.strip_prefix("error: ").unwrap_or(&text).lines().collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Config, String> {
-        let config: Config = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let config: Config = serde_saphyr::from_str(text).map_err(|error| one_line(&error))?;
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
     }
@@ -300,7 +306,8 @@ mod tests {
     #[test]
     fn an_unknown_field_is_refused_with_line_and_column() {
         let fault = parse("clusterId: lab\nplacement:\n  moveOn: {afterwards: 90s}\n").unwrap_err();
-        assert!(fault.contains("afterwards") && fault.contains("line 3"), "{fault}");
+        assert!(fault.contains("afterwards") && fault.contains("line 3, column 12"), "{fault}");
+        assert_eq!(fault.lines().count(), 1, "{fault}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     run::{
         RunError,
         config::{ConfigError, KubeletListener, Pool},
+        stock, until_stopped,
     },
     serve,
     watch::Leadership,
@@ -43,6 +44,7 @@ pub(super) struct Keeping {
     pub(super) listener: KubeletListener,
     pub(super) pools: Vec<Pool>,
     pub(super) providers: BTreeMap<PoolName, Arc<dyn Provider>>,
+    pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: KubeletMetrics,
 }
 
@@ -89,7 +91,7 @@ impl Lead {
             });
         }
         if let Some(keeping) = &self.kubelet {
-            keeping.begin(&self.client, term, &mut work).await?;
+            keeping.begin(&self.client, &self.leadership, term, &mut work).await?;
         }
         Ok(work)
     }
@@ -99,6 +101,7 @@ impl Keeping {
     async fn begin(
         &self,
         client: &Client,
+        leadership: &watch::Receiver<Leadership>,
         term: &CancellationToken,
         work: &mut JoinSet<Result<(), RunError>>,
     ) -> Result<(), RunError> {
@@ -107,8 +110,15 @@ impl Keeping {
         let mut handles = Vec::new();
         for pool in &self.pools {
             let Some(provider) = self.providers.get(&pool.name) else { continue };
-            let config = KubeletConfig::new(&self.cluster, pool.nodes(provider.name()), self.listener.address, port);
+            let nodes = pool.nodes(provider.name());
+            if let Some(first) = nodes.first() {
+                let (stocks, name) = (self.stocks.clone(), pool.name.clone());
+                let announced = stock::announce(client.clone(), name, first.name.clone(), stocks);
+                work.spawn(until_stopped(term.clone(), announced));
+            }
+            let config = KubeletConfig::new(&self.cluster, nodes, self.listener.address, port);
             let kubelet = Kubelet::new(client.clone(), config, provider.clone(), self.metrics.clone());
+            let kubelet = kubelet.led_by(leadership.clone());
             handles.push(kubelet.handle());
             let term = term.clone();
             work.spawn(async move {

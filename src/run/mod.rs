@@ -132,9 +132,16 @@ impl Run {
     }
 
     async fn begin(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
+        // Before anybody can ask: a process without expectations is ready.
+        for (component, part) in [(Component::Admission, Part::Admission), (Component::Extender, Part::Extender)] {
+            if self.components.contains(&component) {
+                common.health.expect(part);
+            }
+        }
         if let Some(telemetry) = &self.config.telemetry {
             let (health, registry) = (common.health.clone(), common.registry.clone());
-            let shown = telemetry::serve(telemetry.listen, health, registry, common.stop.clone());
+            let listener = telemetry::bind(telemetry.listen).await?;
+            let shown = telemetry::serve(listener, health, registry, common.stop.clone());
             tasks.spawn(async { Ok(shown.await?) });
         }
         let (sender, stocks) = watch::channel(Stocks::new());
@@ -167,7 +174,6 @@ impl Run {
         let listener = need(self.config.extender.as_ref(), "extender")?;
         // Calls queue at the port until the nodes are listed: before that, a virtual node would pass as real.
         let socket = serve::bind(listener.listen).await?;
-        common.health.expect(Part::Extender);
         let (listed_sender, listed) = oneshot::channel();
         let watched = watch_nodes(self.client.clone(), common.nodes.clone(), listed_sender);
         tasks.spawn(until_stopped(common.stop.clone(), watched));
@@ -191,7 +197,7 @@ impl Run {
         let mut placer = None;
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
-            placer = Some(Deciding { settings: self.config.settings(), stocks, metrics });
+            placer = Some(Deciding { settings: self.config.settings(), stocks: stocks.clone(), metrics });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {
@@ -200,6 +206,7 @@ impl Run {
                 listener: need(self.config.kubelet.as_ref(), "kubelet")?.clone(),
                 pools: self.config.pools.clone(),
                 providers: self.providers.clone(),
+                stocks,
                 metrics: KubeletMetrics::register(&common.registry)?,
             });
         }

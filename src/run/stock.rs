@@ -1,14 +1,21 @@
-//! Live stock: what each pool's provider can still take, told to the extender and the placer.
+//! Live stock: what each pool's provider can still take, told to the extender and the placer, and its return to
+//! kube-scheduler.
 
 use std::{sync::Arc, time::Duration};
 
 use burstlet_engine::model::PoolName;
+use k8s_openapi::api::core::v1::Node;
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
-use crate::{extender::VirtualNodes, placer::Stocks, provider::Provider};
+use crate::{api::names, extender::VirtualNodes, placer::Stocks, provider::Provider};
 
 /// How often a provider is asked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,5 +38,41 @@ pub(super) async fn poll(
             }
             Err(error) => tracing::debug!(%error, %pool, "the provider does not tell its stock"),
         }
+    }
+}
+
+/// Marks `node`, one of the pool's virtual nodes, whenever the pool takes pods again.
+///
+/// kube-scheduler tries a pod that the extender has refused again at a change of some node, else after 5 minutes
+/// (`podMaxInUnschedulablePodsDuration`); the stock alone changes none. Says so once to begin with: the leader before
+/// may have missed it.
+pub(super) async fn announce(client: Client, pool: PoolName, node: String, mut stocks: watch::Receiver<Stocks>) {
+    let api = Api::<Node>::all(client);
+    let mut was_out = true;
+    loop {
+        let free = stocks.borrow_and_update().get(&pool).copied();
+        if let Some(free) = free {
+            let is_out = free == Some(0);
+            if was_out && !is_out {
+                mark(&api, &node).await;
+            }
+            was_out = is_out;
+        }
+        if stocks.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn mark(api: &Api<Node>, node: &str) {
+    let mark = json!({"metadata": {"annotations": {names::STOCK_SINCE: jiff::Timestamp::now().to_string()}}});
+    loop {
+        match api.patch_metadata(node, &PatchParams::default(), &Patch::Merge(&mark)).await {
+            Ok(_) => return,
+            // Its creation will be a change, too.
+            Err(kube::Error::Api(status)) if status.code == 404 => return,
+            Err(error) => tracing::debug!(%error, node, "unable to mark the node of a pool that has stock again"),
+        }
+        sleep(EVERY).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::{Body, BodyDataStream, Bytes, HttpBody},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -14,6 +14,10 @@ use tokio::time::timeout;
 const ARRIVAL: Duration = Duration::from_secs(10);
 /// Room made for a body before its first bytes are there, whatever length its header claims.
 const FIRST_ROOM: usize = 64 * 1024;
+
+/// What is read of a body that is too large, and thrown away: a client that is still sending when the connection closes
+/// loses the answer, and with it the reason.
+const MOST_DISCARDED: usize = 32 * 1024 * 1024;
 
 /// Why a body was not read. As a response it is the status that says so, with the reason as text.
 #[derive(Debug, thiserror::Error)]
@@ -52,27 +56,27 @@ impl IntoResponse for BodyError {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes. A larger one is refused as soon as it is known to be so: by its
-/// announced length before a byte is read, else once the limit is passed.
+/// Reads a whole body of at most `limit` bytes. Of a larger one nothing is kept, and so much is read that a client hears
+/// why it was refused, unless it is excessive.
 pub async fn read_body_limited(body: Body, limit: usize) -> Result<Bytes, BodyError> {
     read_within(body, limit, ARRIVAL).await
 }
 
 async fn read_within(body: Body, limit: usize, longest: Duration) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Err(BodyError::TooLarge { limit });
-    }
     timeout(longest, collect(body, announced, limit)).await.map_err(|_| BodyError::TooSlow { longest })?
 }
 
 async fn collect(body: Body, announced: usize, limit: usize) -> Result<Bytes, BodyError> {
     let mut chunks = body.into_data_stream();
+    if announced > limit {
+        return Err(too_large(chunks, announced, limit).await);
+    }
     let Some(first) = chunks.next().await.transpose().map_err(BodyError::Broken)? else {
         return Ok(Bytes::new());
     };
     if first.len() > limit {
-        return Err(BodyError::TooLarge { limit });
+        return Err(too_large(chunks, announced, limit).await);
     }
     // Most bodies are one chunk, which is then not copied.
     if first.len() == announced {
@@ -82,11 +86,23 @@ async fn collect(body: Body, announced: usize, limit: usize) -> Result<Bytes, Bo
     whole.extend_from_slice(&first);
     while let Some(chunk) = chunks.next().await.transpose().map_err(BodyError::Broken)? {
         if whole.len() + chunk.len() > limit {
-            return Err(BodyError::TooLarge { limit });
+            drop(whole);
+            return Err(too_large(chunks, announced, limit).await);
         }
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.into())
+}
+
+async fn too_large(mut rest: BodyDataStream, announced: usize, limit: usize) -> BodyError {
+    let mut discarded = 0;
+    while announced <= MOST_DISCARDED
+        && discarded <= MOST_DISCARDED
+        && let Some(Ok(chunk)) = rest.next().await
+    {
+        discarded += chunk.len();
+    }
+    BodyError::TooLarge { limit }
 }
 
 #[cfg(test)]

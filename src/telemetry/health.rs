@@ -84,14 +84,18 @@ struct Shown {
     registry: Registry,
 }
 
-/// Shows health and metrics on `address` until `stop`.
+/// Takes the port for health and metrics.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, TelemetryError> {
+    TcpListener::bind(address).await.map_err(|source| TelemetryError::Listen { address, source })
+}
+
+/// Shows health and metrics on `listener` until `stop`.
 pub async fn serve(
-    address: SocketAddr,
+    listener: TcpListener,
     health: Health,
     registry: Registry,
     stop: CancellationToken,
 ) -> Result<(), TelemetryError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| TelemetryError::Listen { address, source })?;
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readyz))

@@ -3,5 +3,5 @@
 mod health;
 mod logs;
 
-pub use health::{Health, Part, TelemetryError, serve};
+pub use health::{Health, Part, TelemetryError, bind, serve};
 pub use logs::{LogFormat, init};

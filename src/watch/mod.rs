@@ -2,8 +2,10 @@
 
 mod follow;
 mod leader;
+mod misplaced;
 mod sources;
 
 pub use follow::{Listening, Seen, events, follow};
 pub use leader::{Election, ElectionError, ElectionSettings, Leadership};
+pub use misplaced::{Sighting, misplaced_bases};
 pub use sources::{EngineWatch, engine_events};

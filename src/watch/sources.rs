@@ -37,11 +37,13 @@ pub struct EngineWatch {
     pub event: Event,
     /// Of a pod that carries burstlet's gate.
     pub gated: Option<Patchable>,
+    /// Of a pod that carries a base itself, which has no effect.
+    pub has_misplaced_base: bool,
 }
 
 impl From<Event> for EngineWatch {
     fn from(event: Event) -> Self {
-        Self { event, gated: None }
+        Self { event, gated: None, has_misplaced_base: false }
     }
 }
 
@@ -80,7 +82,8 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
         Some(match seen {
             Change::Set(pod) => {
                 let gated = Some(pod::patchable(pod)).filter(|patchable| patchable.gate.is_some());
-                EngineWatch { event: Event::Pod(pod::to_engine(pod)?), gated }
+                let has_misplaced_base = pod::has_misplaced_base(pod);
+                EngineWatch { event: Event::Pod(pod::to_engine(pod)?), gated, has_misplaced_base }
             }
             Change::Gone(pod) => Event::PodGone(PodUid::from(pod.uid()?)).into(),
         })

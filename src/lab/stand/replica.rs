@@ -101,6 +101,12 @@ impl<C> Stand<C> {
         self.extender.set_backends(replicas.iter().map(|ports| ports.extender));
     }
 
+    /// Sends extender calls to this address alone, or nowhere, also those of connections that stand.
+    pub fn point_extender(&self, address: Option<SocketAddr>) {
+        self.extender.set_backends(address);
+        self.extender.cut();
+    }
+
     async fn burstlets_client(&self) -> Result<Client, StandError> {
         let path = match &self.ground.burstlet {
             Identity::Administrator => return Ok(self.ground.client.clone()),

@@ -1,0 +1,12 @@
+//! What burstlet must never do to others, and what becomes of bad input: each story on a real control plane.
+//!
+//! One cluster stands at a time, whatever the number of test threads.
+
+// Clippy knows tests by their attribute; their helpers here are tests, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bad_input;
+mod extender_faults;
+mod own_scheduler;
+mod support;
+mod telemetry;
