@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::{
     core::v1::Namespace,
-    rbac::v1::{ClusterRole, ClusterRoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule},
 };
 use kube::{Api, Client, Resource, api::PostParams};
 use serde::{Serialize, de::DeserializeOwned};
@@ -43,6 +43,11 @@ pub(super) async fn role(client: &Client) -> Result<(), StandError> {
     create::<ClusterRoleBinding>(client, binding).await
 }
 
+/// What burstlet does in a cluster.
+pub(super) fn burstlets_rules() -> Vec<PolicyRule> {
+    serde_saphyr::from_str::<ClusterRole>(ROLE).ok().and_then(|role| role.rules).unwrap_or_default()
+}
+
 /// Has the API server ask the webhooks behind `admission`.
 pub(super) async fn webhooks(ground: &Ground, admission: &Service) -> Result<(), StandError> {
     let endpoint = Endpoint::Url(format!("https://{}", admission.address()));
@@ -71,4 +76,16 @@ where
 {
     let made = Api::<K>::all(client.clone()).create(&PostParams::default(), object).await;
     made.map(drop).map_err(|source| StandError::Install { what: K::kind(&()).into_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn burstlets_rules_are_those_of_the_role() {
+        let rules = burstlets_rules();
+        assert_eq!(rules[0].resources.as_deref().unwrap(), ["namespaces", "nodes", "pods"]);
+        assert!(rules.len() > 5, "{rules:?}");
+    }
 }

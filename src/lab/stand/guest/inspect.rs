@@ -13,7 +13,7 @@ use super::{
     error::refused,
     traces::Traces,
 };
-use crate::lab::stand::said;
+use crate::lab::stand::{install, said};
 
 /// How long the API server gets for its first answer.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -24,29 +24,60 @@ const NAMED: usize = 5;
 /// What the HPA reads.
 const METRICS: &str = "/apis/metrics.k8s.io/v1beta1/nodes";
 
-/// What is done in the cluster: verbs, group, resource, and the name where it matters.
-const NEEDED: [(&[&str], &str, &str, &str); 20] = [
+/// What the stand itself does in the cluster, beside burstlet: verbs, group, resource, and the name where it matters.
+const NEEDED: [(&[&str], &str, &str, &str); 11] = [
     (&["create", "get", "delete"], "", "namespaces", ""),
-    (&["create", "get", "list", "watch", "patch", "delete"], "", "nodes", ""),
-    (&["patch"], "", "nodes/status", ""),
-    (&["get", "list", "watch", "patch", "delete"], "", "pods", ""),
-    (&["patch"], "", "pods/status", ""),
-    (&["create"], "", "pods/eviction", ""),
+    (&["create", "delete"], "", "nodes", ""),
     (&["get"], "", "configmaps", ""),
-    (&["create", "patch"], "", "events", ""),
-    (&["create", "get", "list", "watch", "delete"], "apps", "deployments", ""),
-    (&["get", "list", "watch"], "apps", "replicasets", ""),
+    (&["create", "delete"], "apps", "deployments", ""),
     (&["create", "delete"], "autoscaling", "horizontalpodautoscalers", ""),
     (&["create", "get", "delete"], "admissionregistration.k8s.io", "mutatingwebhookconfigurations", ""),
     (&["create", "get", "delete"], "admissionregistration.k8s.io", "validatingwebhookconfigurations", ""),
-    (&["create", "get", "update", "patch", "delete"], "coordination.k8s.io", "leases", ""),
+    (&["delete"], "coordination.k8s.io", "leases", ""),
     (&["get", "delete"], "certificates.k8s.io", "certificatesigningrequests", ""),
     (&["patch"], "certificates.k8s.io", "certificatesigningrequests/approval", ""),
     (&["approve"], "certificates.k8s.io", "signers", SIGNER),
-    (&["create"], "authentication.k8s.io", "tokenreviews", ""),
-    (&["create"], "authorization.k8s.io", "subjectaccessreviews", ""),
-    (&["impersonate"], "", "groups", NODES),
 ];
+
+/// Something to be allowed.
+struct Asked {
+    verb: String,
+    group: String,
+    /// With its subresource, if it is about one.
+    resource: String,
+    /// Empty for all.
+    name: String,
+}
+
+impl Asked {
+    fn new(verb: &str, group: &str, resource: &str, name: &str) -> Self {
+        let [verb, group, resource, name] = [verb, group, resource, name].map(str::to_owned);
+        Self { verb, group, resource, name }
+    }
+
+    fn told(&self) -> String {
+        format!("{} {} {}", self.verb, self.resource, self.name).trim_end().to_owned()
+    }
+}
+
+/// All that is done there: by the stand, by the nodes that it stands for, and by burstlet.
+fn asked() -> Vec<Asked> {
+    let mut asked = Vec::new();
+    for (verbs, group, resource, name) in NEEDED {
+        asked.extend(verbs.iter().map(|verb| Asked::new(verb, group, resource, name)));
+    }
+    asked.push(Asked::new("impersonate", "", "users", &node_user()));
+    asked.push(Asked::new("impersonate", "", "groups", NODES));
+    for rule in install::burstlets_rules() {
+        let groups = rule.api_groups.unwrap_or_default();
+        let resources = rule.resources.unwrap_or_default();
+        for (group, resource) in groups.iter().flat_map(|group| resources.iter().map(move |resource| (group, resource)))
+        {
+            asked.extend(rule.verbs.iter().map(|verb| Asked::new(verb, group, resource, "")));
+        }
+    }
+    asked
+}
 
 /// Refuses a cluster that cannot take the stand, or has burstlet already.
 pub(super) async fn inspect(host: &Host, traces: &Traces) -> Result<(), GuestError> {
@@ -71,14 +102,9 @@ async fn reached(host: &Host) -> Result<(), GuestError> {
 
 /// Asks for each verb, and names what is refused.
 async fn allowed(host: &Host) -> Result<(), GuestError> {
-    let node = node_user();
-    let impersonate = (&["impersonate"] as &[&str], "", "users", node.as_str());
-    let asked = NEEDED.iter().copied().chain([impersonate]);
-    let asked =
-        asked.flat_map(|(verbs, group, resource, name)| verbs.iter().map(move |&verb| (verb, group, resource, name)));
-    let answers = asked.map(async |(verb, group, resource, name)| {
-        let may = may(&host.client, verb, group, resource, name).await?;
-        Ok((!may).then(|| [verb, resource, name].join(" ").trim_end().to_owned()))
+    let answers = asked().into_iter().map(async |asked| {
+        let may = may(&host.client, &asked).await?;
+        Ok((!may).then(|| asked.told()))
     });
     let refused = join_all(answers).await.into_iter().collect::<Result<Vec<_>, GuestError>>()?;
     let refused: Vec<_> = refused.into_iter().flatten().collect();
@@ -91,7 +117,8 @@ async fn allowed(host: &Host) -> Result<(), GuestError> {
     Err(GuestError::Forbidden { context: host.context.clone(), what })
 }
 
-async fn may(client: &Client, verb: &str, group: &str, resource: &str, name: &str) -> Result<bool, GuestError> {
+async fn may(client: &Client, asked: &Asked) -> Result<bool, GuestError> {
+    let Asked { verb, group, resource, name } = asked;
     let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let review = SelfSubjectAccessReview {
