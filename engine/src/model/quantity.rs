@@ -79,7 +79,7 @@ impl SubAssign for Resources {
 
 /// A text that is no Kubernetes quantity of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no quantity; write for example 250m, 1.5 or 512Mi")]
+#[error("{0:?} is no Kubernetes quantity; write for example 200m or 2 for CPU, 256Mi or 4Gi for memory")]
 pub struct QuantityError(String);
 
 impl FromStr for MilliCpu {
