@@ -315,9 +315,13 @@ fn files_that_make_no_sense_are_refused_in_one_line() {
     refused(&["--config", "/nowhere/burstlet.yaml"], &["/nowhere/burstlet.yaml", "No such file"]);
     let pool =
         |name: &str| format!("- {{name: {name}, provider: {{simulated: {{endpoint: 'http://127.0.0.1:9'}}}}}}\n");
-    for (file, names) in [("upper.yaml", ["Eci", "b"]), ("dash.yaml", ["-eci", "b"]), ("twice.yaml", ["eci", "eci"])] {
+    for (file, names, fault) in [
+        ("upper.yaml", ["Eci", "b"], "no pool name"),
+        ("dash.yaml", ["-eci", "b"], "no pool name"),
+        ("twice.yaml", ["eci", "eci"], "named twice"),
+    ] {
         let pools = config(file, &format!("clusterId: lab\npools:\n{}{}", pool(names[0]), pool(names[1])));
-        refused(&["--config", &pools, "--kubeconfig", &kubeconfig], &["pools:", names[0]]);
+        refused(&["--config", &pools, "--kubeconfig", &kubeconfig], &[fault, names[0]]);
     }
     let least = config("least.yaml", "clusterId: lab\n");
     refused(&["--config", &least, "--kubeconfig", &kubeconfig], &["section", "admission"]);
