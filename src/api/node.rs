@@ -1,6 +1,6 @@
 //! Nodes, turned into the engine's.
 
-use burstlet_engine::model::{Node, NodeKind, PoolName, Resources};
+use burstlet_engine::model::{Bytes, Node, NodeKind, PoolName, Resources};
 use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::api::resource::Quantity};
 
 use crate::api::names;
@@ -38,7 +38,8 @@ pub fn to_engine(node: &core::Node) -> Option<Node> {
             cpu: amount("cpu").and_then(|text| text.parse().ok()).unwrap_or_default(),
             memory: amount("memory").and_then(|text| text.parse().ok()).unwrap_or_default(),
         },
-        max_pods: amount("pods").and_then(|text| text.parse().ok()).unwrap_or(0),
+        // A quantity, too: the API server writes 3000 as 3k.
+        max_pods: amount("pods").and_then(|text| text.parse().ok()).map_or(0, |Bytes(pods)| pods),
         labels: node.metadata.labels.clone().unwrap_or_default(),
         kind: pool.map_or(NodeKind::Real, NodeKind::Virtual),
     })
@@ -49,6 +50,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_thousand_pods_are_a_quantity() {
+        let node = json!({"metadata": {"name": "n"}, "status": {"allocatable": {"pods": "3k"}}});
+        assert_eq!(to_engine(&serde_json::from_value(node).unwrap()).unwrap().max_pods, 3000);
+    }
 
     fn node(labels: &serde_json::Value, taint: &str, ready: &str) -> Node {
         let node = json!({

@@ -126,7 +126,7 @@ pub(crate) fn options(scheduler: Scheduler) -> StandOptions {
             pods: 110,
             settings: Settings { network: 100, ..settings.clone() },
         },
-        pools: vec![SimulatedPool { name: POOL.to_owned(), nodes: 2, pods_per_node: 500, settings }],
+        pools: vec![SimulatedPool { name: POOL.to_owned(), nodes: 2, pods_per_node: 3000, settings }],
         scheduler,
         move_on_after: Duration::from_secs(3),
         move_back_after: Duration::from_secs(3),
