@@ -213,12 +213,12 @@ impl Desk {
                 if let Some(known) = of(&self.gated, &pod) {
                     self.placer.metrics.decided(&reason);
                     let patch = patch::explain(&pod.uid, &known, &reason);
-                    self.send(pod, Write::Patch(patch), Some((EventType::Normal, reason)));
+                    self.send(pod, Write::Patch(patch), Some(reason));
                 }
             }
             Action::Evict { pod, reason } => {
                 self.placer.metrics.decided(&reason);
-                self.send(pod, Write::Evict, Some((EventType::Normal, reason)));
+                self.send(pod, Write::Evict, Some(reason));
             }
             Action::MoveOn { pod, pool, reason } => {
                 self.placer.metrics.decided(&reason);
@@ -229,52 +229,42 @@ impl Desk {
     }
 
     /// Carries a write out beside the loop, and settles it.
-    fn send(&mut self, pod: PodRef, write: Write, notice: Option<(EventType, Reason)>) {
-        let Placer { client, leadership, metrics, .. } = self.placer.clone();
-        let (permits, settled, recorder) = (self.permits.clone(), self.settled.clone(), self.recorder.clone());
+    fn send(&mut self, pod: PodRef, write: Write, notice: Option<Reason>) {
+        let courier = self.courier();
         self.writes.spawn(async move {
-            let Ok(_permit) = permits.acquire().await else { return };
-            if let Some(outcome) = write::write(&client, &pod, &write, &leadership).await {
-                metrics.wrote(outcome);
-                // The engine waits for no answer to an explanation.
-                if !matches!(write, Write::Patch(_)) {
-                    let _ = settled.send(Settled { pod: pod.uid.clone(), outcome }).await;
-                }
-                if let Some((kind, reason)) = notice
-                    && outcome == Outcome::Applied
-                {
-                    notify(&recorder, &reference(&pod), kind, reason.word(), &reason.to_string()).await;
-                }
-            }
+            let Ok(_permit) = courier.permits.acquire().await else { return };
+            let outcome = courier.write(&pod, &write).await;
+            // The engine waits for no answer to an explanation.
+            let is_awaited = !matches!(write, Write::Patch(_));
+            courier.report(pod, outcome, is_awaited, notice).await;
         });
     }
 
     /// Rare, and the pod is no longer gated: what the patch must know is read afresh.
     fn send_move_on(&mut self, pod: PodRef, pool: PoolName, reason: Reason) {
-        let Placer { client, leadership, metrics, .. } = self.placer.clone();
-        let (permits, settled, recorder) = (self.permits.clone(), self.settled.clone(), self.recorder.clone());
+        let courier = self.courier();
         self.writes.spawn(async move {
-            let Ok(_permit) = permits.acquire().await else { return };
+            let Ok(_permit) = courier.permits.acquire().await else { return };
             let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-            let api = Api::<SlimPod>::namespaced_with(client.clone(), &pod.name.namespace, &resource);
+            let api = Api::<SlimPod>::namespaced_with(courier.client.clone(), &pod.name.namespace, &resource);
             let outcome = match api.get(&pod.name.name).await {
                 Ok(found) => {
                     let patch = patch::move_on(&pod.uid, &patchable(&found), &pool, &reason);
-                    write::write(&client, &pod, &Write::Patch(patch), &leadership).await
+                    courier.write(&pod, &Write::Patch(patch)).await
                 }
                 Err(error) => {
                     tracing::debug!(%error, pod = %pod.name, "unable to read a pod that shall move on");
                     Some(Outcome::Refused)
                 }
             };
-            let Some(outcome) = outcome else { return };
-            metrics.wrote(outcome);
-            let _ = settled.send(Settled { pod: pod.uid.clone(), outcome }).await;
-            if outcome == Outcome::Applied {
-                let text = reason.to_string();
-                notify(&recorder, &reference(&pod), EventType::Normal, reason.word(), &text).await;
-            }
+            courier.report(pod, outcome, true, Some(reason)).await;
         });
+    }
+
+    fn courier(&self) -> Courier {
+        let Placer { client, leadership, metrics, .. } = self.placer.clone();
+        let (permits, settled, recorder) = (self.permits.clone(), self.settled.clone(), self.recorder.clone());
+        Courier { client, leadership, metrics, permits, settled, recorder }
     }
 
     fn warn(&mut self, object: Annotated, fault: &Fault) {
@@ -288,6 +278,37 @@ impl Desk {
         self.writes.spawn(async move {
             notify(&recorder, &about, EventType::Warning, "InvalidBase", &fault).await;
         });
+    }
+}
+
+/// What one write needs beside the loop.
+struct Courier {
+    client: Client,
+    leadership: watch::Receiver<Leadership>,
+    metrics: PlacerMetrics,
+    permits: Arc<Semaphore>,
+    settled: mpsc::Sender<Settled>,
+    recorder: Recorder,
+}
+
+impl Courier {
+    async fn write(&self, pod: &PodRef, write: &Write) -> Option<Outcome> {
+        write::write(&self.client, pod, write, &self.leadership).await
+    }
+
+    /// Tells the engine (where it waits for that) and people what became of a write; nothing where it was given up.
+    async fn report(&self, pod: PodRef, outcome: Option<Outcome>, is_awaited: bool, notice: Option<Reason>) {
+        let Some(outcome) = outcome else { return };
+        self.metrics.wrote(outcome);
+        if is_awaited {
+            let _ = self.settled.send(Settled { pod: pod.uid.clone(), outcome }).await;
+        }
+        if let Some(reason) = notice
+            && outcome == Outcome::Applied
+        {
+            let about = reference(&pod);
+            notify(&self.recorder, &about, EventType::Normal, reason.word(), &reason.to_string()).await;
+        }
     }
 }
 
