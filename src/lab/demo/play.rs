@@ -19,9 +19,10 @@ use kube::{
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Place, PodSight, PodState, Record, Scenario, Tally, cpu_per_pod};
+use super::{Place, PodSight, PodState, Pool, Record, Scenario, Tally, cpu_per_pod};
 use crate::{
     kubelet::MANAGED_BY,
+    kubelet::virtual_node_name,
     lab::{
         cluster::{Cluster, ClusterOptions},
         stand::{
@@ -262,7 +263,7 @@ impl<C: Footing> Play<C> {
     }
 
     fn watch_pods(&self, picture: &Shared) -> AbortOnDropHandle<()> {
-        let pools: Vec<_> = self.scenario.pools.iter().map(|pool| pool.name.clone()).collect();
+        let nodes = virtual_nodes(&self.scenario.pools);
         let picture = picture.clone();
         let api = Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
         AbortOnDropHandle::new(tokio::spawn(follow(api, move |seen| {
@@ -270,7 +271,7 @@ impl<C: Footing> Play<C> {
             match seen {
                 Seen::Begin => picture.pods.clear(),
                 Seen::Set(pod) => {
-                    let sight = PodSight::of(&pod, |node| place(node, &pools));
+                    let sight = PodSight::of(&pod, |node| nodes.get(node).cloned().map_or(Place::Real, Place::Pool));
                     picture.pods.insert(pod.uid().unwrap_or_default(), sight);
                     picture.changed();
                 }
@@ -300,11 +301,13 @@ impl<C: Footing> Play<C> {
     }
 }
 
-/// What a node is, by the names that burstlet gives its virtual nodes.
-fn place(node: &str, pools: &[PoolName]) -> Place {
-    let pool_of = |node: &str| Some(node.strip_prefix("burstlet-")?.rsplit_once('-')?.0.to_owned());
-    let pool = pool_of(node).and_then(|name| pools.iter().find(|pool| pool.as_str() == name));
-    pool.map_or(Place::Real, |pool| Place::Pool(pool.clone()))
+/// The pools by the names of their virtual nodes; every other node is a real one.
+fn virtual_nodes(pools: &[Pool]) -> BTreeMap<String, PoolName> {
+    let names = |pool: &Pool| {
+        let pool_name = pool.name.clone();
+        (0..pool.nodes.get()).map(move |index| (virtual_node_name(pool_name.as_str(), index), pool_name.clone()))
+    };
+    pools.iter().flat_map(names).collect()
 }
 
 fn options(scenario: &Scenario) -> StandOptions {
