@@ -13,3 +13,4 @@ mod hpa;
 mod kill;
 mod rollout;
 mod scale;
+mod uninstall;
