@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use burstlet::{
-    admission::{Endpoint, webhook_configurations},
+    admission::{AdmissionMetrics, Endpoint, webhook_configurations},
+    extender::ExtenderMetrics,
+    kubelet::KubeletMetrics,
+    placer::PlacerMetrics,
     run::config::Config,
 };
 use serde_json::{Value, json};
@@ -150,6 +153,39 @@ fn every_container_is_confined() {
             assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
         }
     }
+}
+
+/// A dashboard or an alert over a metric that nobody counts shows nothing, for ever.
+#[test]
+fn dashboard_and_alerts_show_metrics_that_burstlet_has() {
+    let registry = prometheus::Registry::new();
+    let (_, _) = (AdmissionMetrics::register(&registry).unwrap(), ExtenderMetrics::register(&registry).unwrap());
+    let (_, _) = (KubeletMetrics::register(&registry).unwrap(), PlacerMetrics::register(&registry).unwrap());
+    let settings =
+        "clusterId=shop,metrics.serviceMonitor.enabled=true,metrics.dashboard.enabled=true,metrics.alerts.enabled=true";
+    let rendered = objects(&render(settings));
+    let dashboard: Value = serde_json::from_str(
+        find(&rendered, "ConfigMap", "burstlet-dashboard")["data"]["burstlet.json"].as_str().unwrap(),
+    )
+    .unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let shown = panels.flat_map(|panel| panel["targets"].as_array().unwrap()).map(|target| &target["expr"]);
+    let rules = &find(&rendered, "PrometheusRule", "burstlet")["spec"]["groups"][0]["rules"];
+    let told = rules.as_array().unwrap().iter().map(|rule| &rule["expr"]);
+    let named: BTreeSet<_> = shown.chain(told).flat_map(|query| metrics(query.as_str().unwrap())).collect();
+    assert!(named.len() >= 8, "{named:?}");
+    for name in named {
+        // A name that is taken cannot be registered again.
+        let again = prometheus::IntCounter::new(&name, "again").unwrap();
+        assert!(registry.register(Box::new(again)).is_err(), "{name} is no metric of burstlet's");
+    }
+}
+
+/// The metrics that a query names.
+fn metrics(query: &str) -> Vec<String> {
+    let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names = words.filter(|word| word.starts_with("burstlet_"));
+    names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
 }
 
 #[test]
