@@ -9,6 +9,7 @@ use super::{
     quantity::MilliValue,
     sample::{PodSample, Reading},
     scenario::{Replicas, Span},
+    spec::or_default,
 };
 
 /// The pods of a workload and what is asked of them.
@@ -19,13 +20,13 @@ pub(super) struct ClosedLoop {
     initial_age_seconds: Option<Span>,
     ready_delay_seconds: Option<Span>,
     /// CPU asked of all pods at each sync, in thousandths of a core.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     demand_milli: Vec<u32>,
     cpu_request_milli: Option<i64>,
     /// The most that a pod uses; 0 where nothing bounds it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     max_cpu_milli_per_pod: u32,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     unready_metric_missing: bool,
 }
 
@@ -134,5 +135,74 @@ impl Plant {
 
     fn is_ready(&self, pod: &Running, now: Moment) -> bool {
         pod.since.is_past(self.delay(), now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Moment {
+        Moment::from_secs(seconds)
+    }
+
+    fn plant(delay: u64, most: u32, demand: &[u32]) -> Plant {
+        let closed = ClosedLoop {
+            initial_replicas: Replicas(3),
+            initial_age_seconds: None,
+            ready_delay_seconds: Some(Span(Duration::from_secs(delay))),
+            demand_milli: demand.to_vec(),
+            cpu_request_milli: Some(100),
+            max_cpu_milli_per_pod: most,
+            unready_metric_missing: false,
+        };
+        Plant::new(closed, at(0))
+    }
+
+    fn usages(plant: &Plant, index: usize, now: i64) -> Vec<i64> {
+        let samples = plant.samples(index, at(now), Duration::ZERO);
+        samples.iter().map(|sample| sample.cpu.usage.map_or(-1, |usage| usage.0)).collect()
+    }
+
+    #[test]
+    fn demand_is_split_in_whole_thousandths_the_rest_to_the_oldest_and_then_capped() {
+        assert_eq!(usages(&plant(0, 0, &[200]), 0, 0), [67, 67, 66]);
+        assert_eq!(usages(&plant(0, 50, &[200]), 0, 0), [50, 50, 50]);
+    }
+
+    #[test]
+    fn pods_that_are_not_ready_use_nothing_or_have_no_metric() {
+        let mut plant = plant(30, 0, &[300]);
+        plant.follow(4, at(0)).unwrap();
+        assert_eq!(usages(&plant, 0, 15), [100, 100, 100, 0]);
+        assert_eq!(usages(&plant, 0, 30), [75, 75, 75, 75]);
+        plant.closed.unready_metric_missing = true;
+        assert_eq!(usages(&plant, 0, 15), [100, 100, 100, -1]);
+    }
+
+    #[test]
+    fn the_last_pod_that_is_not_ready_goes_first() {
+        let mut plant = plant(30, 0, &[300]);
+        plant.follow(5, at(0)).unwrap();
+        plant.follow(4, at(15)).unwrap();
+        assert_eq!(
+            plant.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(),
+            ["app-0", "app-1", "app-2", "app-3"]
+        );
+        plant.pods[1].since = at(10);
+        plant.follow(2, at(35)).unwrap();
+        assert_eq!(plant.pods.iter().map(|pod| pod.name.as_str()).collect::<Vec<_>>(), ["app-0", "app-2"]);
+    }
+
+    #[test]
+    fn a_ready_pods_condition_changed_when_it_became_ready() {
+        let plant = plant(30, 0, &[300]);
+        let samples = plant.samples(0, at(0), Duration::ZERO);
+        assert_eq!((samples[0].started, samples[0].ready_since), (Some(at(-600)), at(-570)));
+    }
+
+    #[test]
+    fn a_million_pods_are_the_most() {
+        assert_eq!(plant(0, 0, &[]).follow(1_000_001, at(0)), Err(1_000_000));
     }
 }

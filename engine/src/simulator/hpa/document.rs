@@ -55,7 +55,16 @@ impl TryFrom<Written> for Document {
             Some(_) if own != Spec::default() => {
                 Err("the HPA has a `spec` and fields of a spec beside it; write them in one place")
             }
-            spec => Ok(Self { spec: spec.unwrap_or(own), namespace }),
+            spec => {
+                let mut spec = spec.unwrap_or(own);
+                spec.scale_target_ref.get_or_insert_with(target);
+                Ok(Self { spec, namespace })
+            }
         }
     }
+}
+
+/// What is scaled where the document does not say; its pods have a container of that name.
+fn target() -> DescribedObject {
+    DescribedObject { api_version: "apps/v1".to_owned(), kind: "Deployment".to_owned(), name: "app".to_owned() }
 }

@@ -201,3 +201,50 @@ impl<'a> Play<'a> {
         Ok(report)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn played(scenario: &str) -> Result<Vec<(i32, i32)>, ScenarioError> {
+        let report = serde_json::from_str::<Scenario>(scenario).unwrap().play()?;
+        Ok(report.steps.iter().map(|step| (step.current_replicas, step.desired_replicas)).collect())
+    }
+
+    #[test]
+    fn a_step_goes_on_from_what_the_hpa_last_wrote_and_what_the_step_before_saw() {
+        let pods = r#"{"name": "a", "ready": true, "startTime": -600, "cpuRequestMilli": 100, "cpuUsageMilli": 160}"#;
+        let scenario =
+            format!(r#"{{"hpa": {{"maxReplicas": 9}}, "steps": [{{"currentReplicas": 1, "pods": [{pods}]}}, {{}}]}}"#);
+        assert_eq!(played(&scenario), Ok(vec![(1, 2), (2, 2)]));
+    }
+
+    #[test]
+    fn a_closed_loop_settles_where_the_demand_is_met() {
+        let scenario = r#"{"hpa": {"maxReplicas": 9, "metrics": [{"type": "Resource", "resource": {"name": "cpu",
+            "target": {"type": "Utilization", "averageUtilization": 50}}}]},
+            "closedLoop": {"initialReplicas": 2, "demandMilli": [100, 300, 300, 300], "cpuRequestMilli": 100}}"#;
+        assert_eq!(played(scenario), Ok(vec![(2, 2), (2, 4), (4, 6), (6, 6)]));
+    }
+
+    #[test]
+    fn an_hpa_may_be_replaced_at_a_step() {
+        let scenario =
+            r#"{"hpa": {"maxReplicas": 9}, "steps": [{"currentReplicas": 8}, {"hpa": {"spec": {"maxReplicas": 5}}}]}"#;
+        assert_eq!(played(scenario), Ok(vec![(8, 8), (8, 5)]));
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_told() {
+        let error = |scenario: &str| played(scenario).unwrap_err();
+        assert_eq!(error(r#"{"hpa": {"maxReplicas": 3}, "steps": [{}]}"#), ScenarioError::NoReplicas);
+        let backwards = r#"{"hpa": {"maxReplicas": 3}, "steps": [{"t": 9, "currentReplicas": 1}, {"t": 8}]}"#;
+        assert_eq!(error(backwards), ScenarioError::Disorder { step: 1, t: 8.0, before: 9.0 });
+        let twice = r#"{"hpa": {"maxReplicas": 3}, "steps": [{"pods": [{"name": "a"}, {"name": "a"}]}]}"#;
+        assert_eq!(error(twice), ScenarioError::SameName { step: 0, pod: 1, name: "a".to_owned() });
+        let both = r#"{"hpa": {"maxReplicas": 3}, "closedLoop": {"initialReplicas": 1}, "steps": [{"pods": []}]}"#;
+        assert_eq!(error(both), ScenarioError::TwicePods { step: 0 });
+        let later = r#"{"hpa": {"maxReplicas": 3}, "steps": [{"hpa": {"maxReplicas": 0}}]}"#;
+        assert!(matches!(error(later), ScenarioError::Invalid(_)));
+    }
+}

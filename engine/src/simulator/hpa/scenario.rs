@@ -19,6 +19,7 @@ use super::{
     quantity::{MilliValue, Quantity},
     sample::{Phase, PodSample, Reading},
     settings::{FeatureGates, Settings},
+    spec::or_default,
     validation::Invalid,
 };
 
@@ -56,7 +57,7 @@ pub(super) struct Step {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Pod {
     pub(super) name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     phase: PhaseName,
     ready: Option<bool>,
     start_time: Option<f64>,
@@ -68,7 +69,7 @@ pub(super) struct Pod {
     metrics: Option<PodMetrics>,
     metric_time: Option<f64>,
     metric_window_seconds: Option<Span>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     deleted: bool,
 }
 
@@ -161,7 +162,7 @@ impl<'de> Deserialize<'de> for Values {
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Values, E> {
-                self.visit_str(&number.to_string())
+                self.visit_str(&format!("{number:e}"))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Values, A::Error> {
