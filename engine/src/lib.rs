@@ -12,8 +12,10 @@
 //! - [`model`]: ids, quantities, time, pods and nodes as the engine sees them.
 //! - [`policy`]: what people ask for: the base, and how long to try before moving on.
 //! - [`placement`]: the ledger as a fold over the watch, and the decisions made on it.
+//! - [`simulator`]: a cluster in virtual time, as far as it stands: the HPA.
 
 pub mod model;
 pub mod placement;
 pub mod policy;
+pub mod simulator;
 pub mod traffic;

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "lab")]
 mod demo;
+mod hpa;
 mod release;
 mod run;
 
@@ -38,6 +39,10 @@ enum Command {
     /// Whatever was made is removed either way.
     #[cfg(feature = "lab")]
     Demo(demo::DemoArgs),
+    /// Tell what an HPA does, sync by sync, over pods and metrics that a file lists; JSON in and out
+    ///
+    /// Exits with 3 where the API server would refuse the HPA.
+    Hpa(hpa::HpaArgs),
 }
 
 /// Which cluster, as kubectl has it.
@@ -79,14 +84,16 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
-            Command::Release(args) => release::release(args).await,
+            Command::Release(args) => release::release(args).await?,
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             #[cfg(feature = "lab")]
-            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
+            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
+            Command::Hpa(args) => return hpa::hpa(&args),
         }
+        Ok(ExitCode::SUCCESS)
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("burstlet: {}", one_line(&error));
             ExitCode::FAILURE
