@@ -28,9 +28,6 @@ enum Standing {
 }
 
 impl View {
-    /// A pod that does not exist.
-    pub(super) const NONE: Self = Self { standing: None, place: None, occupies: false };
-
     pub(super) fn of(pod: &Pod) -> Self {
         let standing = pod.is_live().then_some(match pod.step {
             Step::Gated => Standing::Gated,

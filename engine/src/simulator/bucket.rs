@@ -36,7 +36,10 @@ mod tests {
     fn a_burst_goes_at_once_and_the_rest_at_the_rate() {
         let mut bucket = Bucket::new(NonZeroU32::new(20).map(|per_second| RateLimit { per_second, burst: 3 }));
         let mut take = |millis| bucket.take(Timestamp::from_millis(millis)).as_millis();
-        assert_eq!([take(1_000), take(1_000), take(1_000), take(1_000), take(1_000)], [1_000, 1_000, 1_000, 1_050, 1_100]);
+        assert_eq!(
+            [take(1_000), take(1_000), take(1_000), take(1_000), take(1_000)],
+            [1_000, 1_000, 1_000, 1_050, 1_100]
+        );
         assert_eq!([take(9_000), take(9_000)], [9_000, 9_000]);
         assert_eq!(Bucket::new(None).take(Timestamp::from_millis(5)).as_millis(), 5);
     }

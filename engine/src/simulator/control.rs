@@ -8,8 +8,8 @@ use crate::{
     model::{PodUid, PoolName, Tier},
     placement::{Action, Event, Kind, Namespace, Outcome, Placing},
     simulator::{
-        pod::{PodId, Place, PoolId, Step, WorkloadIx},
         nodes::Labels,
+        pod::{Place, PodId, PoolId, Step, WorkloadIx},
         world::{Happening, Patch, World},
     },
 };
@@ -29,7 +29,11 @@ impl World<'_> {
                         self.tell(Event::Namespace(Namespace { name, base: None }));
                     }
                 }
-                Kind::Workload => (0..self.workloads.len()).for_each(|ix| self.tell(self.seen_workload(WorkloadIx(ix)))),
+                Kind::Workload => {
+                    for ix in 0..self.workloads.len() {
+                        self.tell(self.seen_workload(WorkloadIx(ix)));
+                    }
+                }
                 Kind::Revision => {
                     for ix in 0..self.workloads.len() {
                         if let Some(event) = self.seen_revision(WorkloadIx(ix), 0) {
@@ -52,7 +56,13 @@ impl World<'_> {
             for number in 0..pool.nodes {
                 let name = format!("burstlet-{}-{number}", pool.name).into();
                 let place = Place::Pool(PoolId(index));
-                let node = self.nodes.add(name, place, crate::model::Resources::default(), pool.pods_per_node, &Labels::default());
+                let node = self.nodes.add(
+                    name,
+                    place,
+                    crate::model::Resources::default(),
+                    pool.pods_per_node,
+                    &Labels::default(),
+                );
                 self.tell_node(self.nodes.seen(node, &self.pool_names));
             }
         }

@@ -62,7 +62,13 @@ impl World<'_> {
         let wanted = state.revisions.all.get(revision)?.desired;
         let id = state.revisions.id(revision)?.clone();
         let name = ObjectName::new(&setup.name.namespace, &format!("{}-{revision}", setup.name.name));
-        Some(Event::Revision(SeenRevision { id, name, workload: Some(state.id.clone()), base: setup.base.clone(), wanted }))
+        Some(Event::Revision(SeenRevision {
+            id,
+            name,
+            workload: Some(state.id.clone()),
+            base: setup.base.clone(),
+            wanted,
+        }))
     }
 
     /// Something wants so many replicas from now on.

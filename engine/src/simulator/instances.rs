@@ -32,12 +32,19 @@ pub(super) struct PoolState {
     pub(super) instances: u32,
     calls: Bucket,
     /// What burstlet was told last.
-    told: Option<Option<u64>>,
+    told: Told,
+}
+
+/// What burstlet knows of a pool's stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Nothing,
+    Free(Option<u64>),
 }
 
 impl PoolState {
     pub(super) fn new(pool: &Pool) -> Self {
-        Self { instances: 0, calls: Bucket::new(pool.throttle), told: None }
+        Self { instances: 0, calls: Bucket::new(pool.throttle), told: Told::Nothing }
     }
 }
 
@@ -91,9 +98,11 @@ impl World<'_> {
 
     /// A wave takes its share of the pool's instances.
     pub(super) fn wave(&mut self, pool: PoolId, share: u32) {
-        let is_taken = |id: &PodId| self.dice.happens(Purpose::ReclaimWave, self.now.as_millis() << 24 ^ u64::from(id.0), share);
+        let is_taken =
+            |id: &PodId| self.dice.happens(Purpose::ReclaimWave, self.now.as_millis() << 24 ^ u64::from(id.0), share);
         let active = self.workloads.iter().flat_map(|state| state.revisions.active());
-        let here = |id: &PodId| self.pod(*id).is_some_and(|pod| pod.has_instance && pod.place() == Some(Place::Pool(pool)));
+        let here =
+            |id: &PodId| self.pod(*id).is_some_and(|pod| pod.has_instance && pod.place() == Some(Place::Pool(pool)));
         let taken: Vec<PodId> = active.filter(here).filter(is_taken).collect();
         for id in taken {
             self.reclaim(id);
@@ -102,8 +111,9 @@ impl World<'_> {
 
     /// The provider takes an instance back: its pod has failed.
     pub(super) fn reclaim(&mut self, id: PodId) {
-        let Some(pod) = self.pod(id).filter(|pod| pod.is_live() && pod.has_instance) else { return };
-        self.workloads[pod.workload.0].books.reclaims += 1;
+        let pod = self.pod(id).filter(|pod| pod.is_live() && pod.has_instance);
+        let Some(workload) = pod.map(|pod| pod.workload) else { return };
+        self.workloads[workload.0].books.reclaims += 1;
         self.leave_active(id);
         self.be_gone(id);
     }
@@ -121,7 +131,7 @@ impl World<'_> {
     /// burstlet asks for the pool's stock, and placement hears of changes.
     pub(super) fn poll(&mut self, pool: PoolId) {
         let free = self.free(pool).map(u64::from);
-        if self.pools[pool.0].told.replace(free) != Some(free) {
+        if std::mem::replace(&mut self.pools[pool.0].told, Told::Free(free)) != Told::Free(free) {
             let pool = self.pool_names[pool.0].clone();
             self.tell(Event::Stock { pool, free });
         }

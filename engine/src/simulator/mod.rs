@@ -60,3 +60,6 @@ pub fn run(setup: &Setup) -> Result<Outcome, hpa::Invalid> {
     world.run();
     Ok(world.outcome())
 }
+
+#[cfg(test)]
+mod tests;

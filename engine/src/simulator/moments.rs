@@ -61,9 +61,8 @@ impl World<'_> {
 
     /// A workload's share of the nodes' cost, by the CPU that its pods requested on them over time.
     fn node_share(&self, ix: WorkloadIx) -> crate::simulator::money::Money {
-        let cpu_time = |ix: usize| {
-            self.workloads[ix].books.real_millis() * u128::from(self.setup.workloads[ix].requests.cpu.0)
-        };
+        let cpu_time =
+            |ix: usize| self.workloads[ix].books.real_millis() * u128::from(self.setup.workloads[ix].requests.cpu.0);
         let whole = (0..self.workloads.len()).map(cpu_time).sum();
         let cost = self.node_cost();
         if self.workloads.len() == 1 { cost } else { cost.share(cpu_time(ix.0), whole) }

@@ -48,7 +48,7 @@ type Key = (u32, u64, NodeId);
 /// All nodes there ever were.
 #[derive(Debug)]
 pub(super) struct Nodes {
-    nodes: Vec<Node>,
+    all: Vec<Node>,
     shapes: Vec<Shape>,
     /// Real nodes that fit each workload's pods, best first.
     fitting: Vec<BTreeSet<Key>>,
@@ -62,7 +62,7 @@ impl Nodes {
     pub(super) fn new(shapes: Vec<Shape>, pools: usize) -> Self {
         let workloads = shapes.len();
         Self {
-            nodes: Vec::new(),
+            all: Vec::new(),
             shapes,
             fitting: vec![BTreeSet::new(); workloads],
             keys: vec![BTreeMap::new(); workloads],
@@ -71,9 +71,16 @@ impl Nodes {
     }
 
     /// Adds a node that is up and open.
-    pub(super) fn add(&mut self, name: NodeName, place: Place, allocatable: Resources, max_pods: u32, labels: &Labels) -> NodeId {
-        let id = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        self.nodes.push(Node {
+    pub(super) fn add(
+        &mut self,
+        name: NodeName,
+        place: Place,
+        allocatable: Resources,
+        max_pods: u32,
+        labels: &Labels,
+    ) -> NodeId {
+        let id = NodeId(u32::try_from(self.all.len()).unwrap_or(u32::MAX));
+        self.all.push(Node {
             name,
             place,
             labels: labels.clone(),
@@ -100,12 +107,12 @@ impl Nodes {
     }
 
     pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
-        self.nodes.get(id.0 as usize)
+        self.all.get(id.0 as usize)
     }
 
     /// Every real node that is up.
     pub(super) fn real(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        (0..).map(NodeId).zip(&self.nodes).filter(|(_, node)| node.is_up && node.place == Place::Real)
+        (0..).map(NodeId).zip(&self.all).filter(|(_, node)| node.is_up && node.place == Place::Real)
     }
 
     /// The node that takes a pod of this workload.
@@ -172,14 +179,14 @@ impl Nodes {
 
     fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
         self.sort_out(id);
-        if let Some(node) = self.nodes.get_mut(id.0 as usize) {
+        if let Some(node) = self.all.get_mut(id.0 as usize) {
             change(node);
         }
         self.sort_in(id);
     }
 
     fn sort_out(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get(id.0 as usize) else { return };
+        let Some(node) = self.all.get(id.0 as usize) else { return };
         match node.place {
             Place::Real => {
                 for (fitting, keys) in self.fitting.iter_mut().zip(&mut self.keys) {
@@ -193,10 +200,11 @@ impl Nodes {
     }
 
     fn sort_in(&mut self, id: NodeId) {
-        let Some(node) = self.nodes.get(id.0 as usize) else { return };
+        let Some(node) = self.all.get(id.0 as usize) else { return };
         match node.place {
             Place::Real => {
-                let share = (node.used.cpu.0.saturating_mul(1_000_000)).checked_div(node.allocatable.cpu.0).unwrap_or(0);
+                let share =
+                    (node.used.cpu.0.saturating_mul(1_000_000)).checked_div(node.allocatable.cpu.0).unwrap_or(0);
                 for (workload, shape) in self.shapes.iter().enumerate() {
                     if node.room(shape) > 0 {
                         let key = (node.of_workload[workload], share, id);
@@ -237,7 +245,13 @@ mod tests {
         let shape = |cpu| Shape { requests: Resources { cpu: MilliCpu(cpu), memory: Bytes(0) }, selector: vec![] };
         let mut nodes = Nodes::new(vec![shape(400), shape(700)], 1);
         for name in ["a", "b"] {
-            nodes.add(name.into(), Place::Real, Resources { cpu: MilliCpu(1_000), memory: Bytes(1) }, 3, &Labels::default());
+            nodes.add(
+                name.into(),
+                Place::Real,
+                Resources { cpu: MilliCpu(1_000), memory: Bytes(1) },
+                3,
+                &Labels::default(),
+            );
         }
         nodes
     }

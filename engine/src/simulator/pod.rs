@@ -88,7 +88,13 @@ impl Pod {
     }
 
     /// The pod as the engine sees it.
-    pub(super) fn seen(&self, node: Option<&NodeName>, revision: &RevisionId, requests: Resources, selector: &[(Box<str>, Box<str>)]) -> Seen {
+    pub(super) fn seen(
+        &self,
+        node: Option<&NodeName>,
+        revision: &RevisionId,
+        requests: Resources,
+        selector: &[(Box<str>, Box<str>)],
+    ) -> Seen {
         let bound = |running, ready| match node {
             Some(node) => Stage::Bound { node: node.clone(), running, ready },
             None => Stage::Finished,

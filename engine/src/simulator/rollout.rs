@@ -49,7 +49,8 @@ pub(super) fn scale(sizes: &[Size], goal: Goal, before: u32, before_surge: u32) 
     let mut left = to_add;
     for index in &order {
         let size = i64::from(desired[*index]);
-        let fraction = rounded(size * i64::from(goal.wanted + goal.surge), i64::from((before + before_surge).max(1))) - size;
+        let fraction =
+            rounded(size * i64::from(goal.wanted + goal.surge), i64::from((before + before_surge).max(1))) - size;
         let part = if to_add > 0 { fraction.clamp(0, left) } else { fraction.clamp(left, 0) };
         left -= part;
         desired[*index] = u32::try_from(size + part).unwrap_or_default();

@@ -257,7 +257,8 @@ impl Latency {
 
     /// The time at `position` of all positions, in whole milliseconds.
     pub(super) fn at(&self, position: u64) -> Duration {
-        let millis = |index: usize| self.0.get(index).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        let millis =
+            |index: usize| self.0.get(index).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         let spans = NonZeroU16::new(u16::try_from(self.0.len().saturating_sub(1)).unwrap_or(u16::MAX));
         let Some(spans) = spans else { return Duration::from_millis(millis(0)) };
         let place = u128::from(position) * u128::from(spans.get());

@@ -64,7 +64,15 @@ mod tests {
 
     fn ready(cost: i32, crowd: u32, since: u64) -> Candidate {
         let since = Timestamp::from_millis(since);
-        Candidate { is_assigned: true, is_running: true, ready_since: Some(since), cost, crowd, created: since, roll: 5 }
+        Candidate {
+            is_assigned: true,
+            is_running: true,
+            ready_since: Some(since),
+            cost,
+            crowd,
+            created: since,
+            roll: 5,
+        }
     }
 
     #[test]

@@ -216,15 +216,15 @@ impl<'a> World<'a> {
     pub(super) fn change(&mut self, id: PodId, change: impl FnOnce(&mut Pod)) {
         let Some(pod) = self.pods.get_mut(id.0 as usize) else { return };
         let is_real = |pod: &Pod| u32::from(pod.is_live() && pod.place() == Some(Place::Real));
-        let (before, served, was_real) = (View::of(pod), pod.is_serving(), is_real(pod));
+        let (before, was_serving, was_real) = (View::of(pod), pod.is_serving(), is_real(pod));
         change(pod);
-        let (after, serves, workload) = (View::of(pod), pod.is_serving(), pod.workload);
+        let (after, is_serving, workload) = (View::of(pod), pod.is_serving(), pod.workload);
         let state = &mut self.workloads[workload.0];
         state.books.change(before, after, self.now);
         if let Some(revision) = state.revisions.get_mut(pod.revision) {
             revision.real = revision.real + is_real(pod) - was_real;
         }
-        if served != serves {
+        if was_serving != is_serving {
             state.flow.set_ready(state.books.ready, self.now);
         }
         self.show(id);
@@ -264,10 +264,8 @@ impl<'a> World<'a> {
     fn plan_ahead(&mut self) {
         let timing = &self.setup.timing;
         let from_start = |offset| self.start.after(offset);
-        let mut plans = vec![
-            (self.start, Happening::Start),
-            (Timestamp::default().after(timing.metrics_phase), Happening::Scrape),
-        ];
+        let mut plans =
+            vec![(self.start, Happening::Start), (Timestamp::default().after(timing.metrics_phase), Happening::Scrape)];
         for (index, workload) in self.setup.workloads.iter().enumerate() {
             let ix = WorkloadIx(index);
             plans.push((Timestamp::default(), Happening::Traffic(ix, 0)));
