@@ -40,6 +40,8 @@ const SHELL: Layers = &[
     // A provider knows pods and clouds, nothing of the cluster's watches.
     ("provider", &["api", "telemetry", "serve"]),
     ("report", &["api", "engine", "telemetry"]),
+    // What demo, replay, compare and tune read.
+    ("scenario", &["api", "engine"]),
     // What binds them together.
     (
         "run",

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "lab")]
 mod demo;
+mod replay;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -26,6 +27,10 @@ struct Cli {
 enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
+    /// Simulate a scenario: what its policy would have delivered and cost
+    ///
+    /// The same scenario and seed give the same output on every machine.
+    Replay(replay::ReplayArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -74,6 +79,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Replay(args) => replay::replay(&args),
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
         }
