@@ -40,6 +40,9 @@
 //! | [`provider`] | who runs instances: the trait, and its implementations |
 //! | [`serve`] | HTTPS listeners |
 //! | [`telemetry`] | logs, metrics, health |
+//! | [`scenario`] | what the demo plays and the simulator replays, read from files |
+//! | [`report`] | what a run has delivered, for people |
+//! | [`study`] | many simulations: policies compared, the base picked |
 //! | [`run`] | all of it in one process, led by one replica |
 //! | [`lab`] | what only trials need: a local cluster, a test bench, the demo (feature `lab`) |
 //! | [`cli`] | the command line, one file a subcommand |
@@ -56,7 +59,10 @@ pub mod lab;
 pub mod placer;
 pub mod provider;
 pub mod release;
+pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod serve;
+pub mod study;
 pub mod telemetry;
 pub mod watch;

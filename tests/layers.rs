@@ -42,6 +42,9 @@ const SHELL: Layers = &[
     ("report", &["api", "engine", "telemetry"]),
     // What helps where nothing of the others runs.
     ("release", &["api", "engine"]),
+    // What demo, replay, compare and tune read.
+    ("scenario", &["api", "engine"]),
+    ("study", &["engine"]),
     // What binds them together.
     (
         "run",

@@ -1,12 +1,16 @@
 //! The command line: one file a subcommand.
 
+mod compare;
 #[cfg(feature = "lab")]
 mod demo;
+mod progress;
+mod replay;
 mod hpa;
 mod release;
 mod run;
+mod tune;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +37,19 @@ enum Command {
     /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
     /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
     Release(release::ReleaseArgs),
+    /// Simulate a scenario: what its policy would have delivered and cost
+    ///
+    /// The same scenario and seed give the same output on every machine.
+    Replay(replay::ReplayArgs),
+    /// Simulate several policies on one traffic, side by side
+    ///
+    /// Each sizes the real nodes as one would who follows it: for the HPA's maximum, by a node autoscaler, none, or for
+    /// the base.
+    Compare(compare::CompareArgs),
+    /// Find the cheapest base that meets objectives, on real nodes that just hold it
+    ///
+    /// Ctrl-C keeps what is done where --results names a file.
+    Tune(tune::TuneArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -85,6 +102,10 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Release(args) => release::release(args).await?,
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Replay(args) => replay::replay(&args),
+            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?),
+            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?),
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
@@ -98,6 +119,14 @@ pub fn main() -> ExitCode {
             eprintln!("burstlet: {}", one_line(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a text; a reader that went away is no error.
+fn printed(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("unable to print"),
     }
 }
 
