@@ -22,6 +22,7 @@
 mod clock;
 mod compact;
 mod csv;
+pub mod import;
 mod rate;
 mod recording;
 mod series;

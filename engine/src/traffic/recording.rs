@@ -18,6 +18,9 @@ impl Step {
     /// One second.
     pub const SECOND: Self = Self(1000);
 
+    /// One minute.
+    pub const MINUTE: Self = Self(60_000);
+
     /// A step as long as `length`.
     pub fn new(length: Duration) -> Result<Self, StepError> {
         let millis = u64::try_from(length.as_millis()).ok();
@@ -118,13 +121,16 @@ impl Recording {
     }
 
     /// What was counted in `spans`, in the order of time, laid out in steps from the start of the first one. A span that
-    /// crosses steps is shared out evenly over its time.
+    /// crosses steps is shared out evenly over its time; what begins a last step and does not fill it is left out.
     pub(super) fn of_spans(is_clock: bool, step: Step, spans: &[Span]) -> Result<Self, RecordingError> {
-        let (Some(first), Some(last)) = (spans.first(), spans.last()) else {
+        let (Some(first), Some(end)) = (spans.first(), spans.iter().map(|span| span.to).max()) else {
             return Err(RecordingError::Empty(Duration::ZERO));
         };
-        let steps = check_length(step, last.to.saturating_sub(first.from))?;
-        let mut requests = vec![0.0; steps.max(1)];
+        let whole = end.saturating_sub(first.from) / step.0 * step.0;
+        if whole == 0 {
+            return Err(RecordingError::Empty(Duration::from_millis(end.saturating_sub(first.from))));
+        }
+        let mut requests = vec![0.0; check_length(step, whole)?];
         for span in spans {
             share_out(*span, first.from, step, &mut requests);
         }
