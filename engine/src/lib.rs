@@ -16,4 +16,5 @@
 pub mod model;
 pub mod placement;
 pub mod policy;
+pub mod simulator;
 pub mod traffic;

@@ -156,6 +156,7 @@ mod tests {
             real,
             pools: BTreeMap::from([("eci-long".parse().unwrap(), eci), ("spot".parse().unwrap(), spot)]),
             cost: t / 1000.0,
+            ..Sample::default()
         }
     }
 
@@ -200,6 +201,7 @@ mod tests {
             base: 3,
             base_exceeded: 0,
             instances_left: 0,
+            ..Summary::default()
         };
         let currency = "CNY".to_owned().try_into().unwrap();
         insta::assert_snapshot!(summary_table(&summary, 0.01234, &currency), @r"

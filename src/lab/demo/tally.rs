@@ -8,6 +8,7 @@ use std::{
 use burstlet_engine::{
     model::{PodUid, PoolName},
     policy::Base,
+    simulator::TierUse,
     traffic::Rate,
 };
 
@@ -32,6 +33,8 @@ pub struct Tally {
     real_time: Duration,
     burst_time: Duration,
     delays: Vec<Duration>,
+    /// How many of the delays the samples have told.
+    told: usize,
     peak: u32,
     base_exceeded: u32,
 }
@@ -60,6 +63,8 @@ struct Used {
     cpu: u128,
     /// Bytes × nanoseconds.
     memory: u128,
+    /// The pods' time.
+    time: Duration,
 }
 
 impl Tally {
@@ -77,6 +82,7 @@ impl Tally {
             real_time: Duration::ZERO,
             burst_time: Duration::ZERO,
             delays: Vec::new(),
+            told: 0,
             peak: 0,
             base_exceeded: 0,
         }
@@ -125,7 +131,13 @@ impl Tally {
             _ => None,
         });
         let pools = self.prices.keys().chain(placed).collect::<BTreeSet<_>>();
-        Sample {
+        let ready_in =
+            |place: &Place| self.count(|sight| sight.state == PodState::Ready && sight.place.as_ref() == Some(place));
+        let in_pools = |count: &dyn Fn(&Place) -> u32| {
+            pools.iter().map(|pool| ((*pool).clone(), count(&Place::Pool((*pool).clone())))).collect()
+        };
+        let delay = self.delays.get(self.told..).unwrap_or_default().iter().max();
+        let sample = Sample {
             t: rounded(now.as_secs_f64(), 3),
             rps: rounded(rate.per_second(), 3),
             wanted: self.wanted,
@@ -133,9 +145,15 @@ impl Tally {
             pending: self.count(|sight| sight.state == PodState::Pending),
             gated: self.count(|sight| sight.state == PodState::Gated),
             real: live_in(&Place::Real),
-            pools: pools.into_iter().map(|pool| (pool.clone(), live_in(&Place::Pool(pool.clone())))).collect(),
+            pools: in_pools(&live_in),
+            ready_real: ready_in(&Place::Real),
+            ready_pools: in_pools(&ready_in),
             cost: rounded(self.cost(), 6),
-        }
+            delay_s: delay.map(|delay| rounded(delay.as_secs_f64(), 3)),
+            ..Sample::default()
+        };
+        self.told = self.delays.len();
+        sample
     }
 
     /// The whole run until the latest picture or sample. A live pod that never became Ready counts with its delay so
@@ -152,10 +170,23 @@ impl Tally {
             burst_share: if placed > 0.0 { rounded(self.burst_time.as_secs_f64() / placed, 4) } else { 0.0 },
             delay_p50_s: seconds(50),
             delay_p95_s: seconds(95),
+            delay_p99_s: seconds(99),
             base: self.base.of(self.most_wanted),
             base_exceeded: self.base_exceeded,
             instances_left,
+            cost: rounded(self.cost(), 6),
+            tiers: self.tiers(),
+            ..Summary::default()
         }
+    }
+
+    fn tiers(&self) -> BTreeMap<String, TierUse> {
+        let real = TierUse { pod_s: rounded(self.real_time.as_secs_f64(), 3), cost: 0.0 };
+        let pool_use = |(pool, used): (&PoolName, &Used)| {
+            let pod_s = rounded(used.time.as_secs_f64(), 3);
+            (pool.to_string(), TierUse { pod_s, cost: rounded(self.cost_of(pool, used), 6) })
+        };
+        self.used.iter().map(pool_use).chain([("real".to_owned(), real)]).collect()
     }
 
     /// Adds the time since the last picture or sample; placed pods count until they finish or are gone, as they are
@@ -170,6 +201,7 @@ impl Tally {
                 Some(Place::Pool(pool)) => {
                     self.burst_time += passed;
                     let used = self.used.entry(pool.clone()).or_default();
+                    used.time += passed;
                     used.cpu += u128::from(life.sight.requests.cpu.0) * passed.as_nanos();
                     used.memory += u128::from(life.sight.requests.memory.0) * passed.as_nanos();
                 }
@@ -177,16 +209,18 @@ impl Tally {
         }
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "money is rounded to 6 places; 53 bits hold far more")]
     fn cost(&self) -> f64 {
-        let cost_of = |(pool, used): (&PoolName, &Used)| {
-            let price = self.prices.get(pool)?;
-            let cpu_seconds = used.cpu as f64 / 1e12;
-            let gib_seconds = used.memory as f64 / 1e9 / f64::from(1 << 30);
-            Some(cpu_seconds * price.cpu_second.get() + gib_seconds * price.gib_second.get())
-        };
         // Not `sum`, whose zero is negative.
-        self.used.iter().filter_map(cost_of).fold(0.0, |all, cost| all + cost)
+        self.used.iter().map(|(pool, used)| self.cost_of(pool, used)).fold(0.0, |all, cost| all + cost)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "money is rounded to 6 places; 53 bits hold far more")]
+    fn cost_of(&self, pool: &PoolName, used: &Used) -> f64 {
+        let cpu_seconds = used.cpu as f64 / 1e12;
+        let gib_seconds = used.memory as f64 / 1e9 / f64::from(1 << 30);
+        self.prices
+            .get(pool)
+            .map_or(0.0, |price| cpu_seconds * price.cpu_second.get() + gib_seconds * price.gib_second.get())
     }
 
     fn count(&self, is_counted: impl Fn(&PodSight) -> bool) -> u32 {

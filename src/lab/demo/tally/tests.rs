@@ -51,7 +51,7 @@ fn a_sample_counts_each_live_pod_by_state_and_by_place() {
     ];
     tally.observe(at(0.0), 6, pods);
     let sample = tally.sample(at(2.0), Rate::new(12.5).unwrap());
-    insta::assert_snapshot!(serde_json::to_string(&sample).unwrap(), @r#"{"t":2.0,"rps":12.5,"wanted":6,"ready":2,"pending":3,"gated":1,"real":2,"pools":{"cloud":2},"cost":3.0}"#);
+    insta::assert_snapshot!(serde_json::to_string(&sample).unwrap(), @r#"{"t":2.0,"rps":12.5,"wanted":6,"ready":2,"pending":3,"gated":1,"real":2,"pools":{"cloud":2},"ready_real":1,"ready_pools":{"cloud":1},"cost":3.0}"#);
 }
 
 #[test]
