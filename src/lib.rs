@@ -40,6 +40,7 @@
 //! | [`provider`] | who runs instances: the trait, and its implementations |
 //! | [`serve`] | HTTPS listeners |
 //! | [`telemetry`] | logs, metrics, health |
+//! | [`record`] | traffic from files, Prometheus and live clusters |
 //! | [`run`] | all of it in one process, led by one replica |
 //! | [`lab`] | what only trials need: a local cluster, a test bench, the demo (feature `lab`) |
 //! | [`cli`] | the command line, one file a subcommand |
@@ -55,6 +56,7 @@ pub mod kubelet;
 pub mod lab;
 pub mod placer;
 pub mod provider;
+pub mod record;
 pub mod run;
 pub mod serve;
 pub mod telemetry;

@@ -39,6 +39,7 @@ const SHELL: Layers = &[
     ("kubelet", &["provider", "watch", "api", "telemetry", "serve"]),
     // A provider knows pods and clouds, nothing of the cluster's watches.
     ("provider", &["api", "telemetry", "serve"]),
+    ("record", &["api", "engine", "telemetry"]),
     ("report", &["api", "engine", "telemetry"]),
     // What binds them together.
     (

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "lab")]
 mod demo;
+mod record;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
+    /// Make recorded traffic of access logs, tables, answers of Prometheus
+    Record(Box<record::RecordArgs>),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
         }

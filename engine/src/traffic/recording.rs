@@ -18,6 +18,9 @@ impl Step {
     /// One second.
     pub const SECOND: Self = Self(1000);
 
+    /// A quarter of a minute, at which HPAs look and much is scraped.
+    pub const QUARTER_MINUTE: Self = Self(15_000);
+
     /// One minute.
     pub const MINUTE: Self = Self(60_000);
 
@@ -330,8 +333,9 @@ mod tests {
     #[test]
     fn a_recording_becomes_the_rates_that_a_workload_meets() {
         let traffic = recording(None, 60, &[60.0, 120.0, 30.0]).traffic();
-        let at = |seconds| traffic.rate_at(Duration::from_secs(seconds)).per_second();
-        assert_eq!([at(0), at(59), at(60), at(179), at(999)], [1.0, 1.0, 2.0, 0.5, 0.5]);
+        let at = |seconds| traffic.rate_at(Duration::from_secs(seconds));
+        let expected = [1.0, 1.0, 2.0, 0.5, 0.5].map(|rate| Rate::new(rate).unwrap());
+        assert_eq!([at(0), at(59), at(60), at(179), at(999)], expected);
         assert_eq!(traffic.duration(), Duration::from_mins(3));
     }
 

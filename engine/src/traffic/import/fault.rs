@@ -129,7 +129,7 @@ pub enum Fault {
         time: String,
     },
     /// A zone other than that of the rows before.
-    #[error("the zone is {}, that of the rows before is {}", zone_name(.found), zone_name(.before))]
+    #[error("the zone is {}, that of the rows before is {}", zone_name(*.found), zone_name(*.before))]
     Zone {
         /// This row's.
         found: Option<Zone>,
@@ -182,7 +182,7 @@ pub enum Fault {
     CutOff(String),
 }
 
-fn zone_name(zone: &Option<Zone>) -> String {
+fn zone_name(zone: Option<Zone>) -> String {
     zone.map_or_else(|| "not stated".to_owned(), |zone| zone.to_string())
 }
 

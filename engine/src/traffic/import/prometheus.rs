@@ -107,15 +107,11 @@ fn one_name(rows: &[(u64, Row)]) -> Result<Option<&str>, ImportError> {
     let mut names = rows.iter().map(|(_, row)| row.metric.get("__name__").map(String::as_str)).collect::<Vec<_>>();
     names.sort_unstable();
     names.dedup();
-    match names[..] {
-        [name] => Ok(name),
-        _ => {
-            let all = names.iter().map(|name| name.unwrap_or("an expression")).collect::<Vec<_>>().join(", ");
-            Err(ImportError::Asked(format!(
-                "the answer has several metrics: {all}; choose one with --where __name__=NAME"
-            )))
-        }
+    if let [name] = names[..] {
+        return Ok(name);
     }
+    let all = names.iter().map(|name| name.unwrap_or("an expression")).collect::<Vec<_>>().join(", ");
+    Err(ImportError::Asked(format!("the answer has several metrics: {all}; choose one with --where __name__=NAME")))
 }
 
 fn matrix_series(

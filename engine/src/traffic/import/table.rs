@@ -220,7 +220,7 @@ impl Layout {
         let duration = if are_requests { find("end_timestamp").and_then(|_| find("duration")) } else { None };
         let filters = settings.filters.iter().map(|filter| Ok((asked(&filter.column)?, filter.clone())));
         let filters = filters.collect::<Result<_, ImportError>>()?;
-        Ok(Self { time, duration, value, filters, values, merges, names })
+        Ok(Self { names, time, duration, value, filters, values, merges })
     }
 }
 

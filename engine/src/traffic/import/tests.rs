@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::traffic::in_utc;
+use crate::traffic::{Rate, in_utc};
 
 fn import_as(text: &[u8], settings: &Settings) -> Result<Import, ImportError> {
     let mut importer = Importer::new(settings.clone());
@@ -62,7 +62,8 @@ fn a_table_counts_by_its_own_interval() {
         [r#""value" counts requests of an interval, at "timestamp""#, "times state no zone; they were taken as +00:00"]
     );
     let rates = Settings { values: Some(Values::Rates), ..Settings::default() };
-    assert_eq!(import_as(TABLE.as_bytes(), &rates).unwrap().recording.rates().2.per_second(), 187.0);
+    let rates = import_as(TABLE.as_bytes(), &rates).unwrap().recording.rates();
+    assert_eq!(rates.2, Rate::new(187.0).unwrap());
 }
 
 #[test]
@@ -264,7 +265,7 @@ proptest! {
         }
         let all = ["gaps=interpolate", "order=sort", "duplicates=sum", "zones=each", "rows=skip", "end=cut"];
         let repairs = all.iter().filter(|_| mended).map(|repair| repair.parse().unwrap()).collect();
-        let mut importer = Importer::new(Settings { lenient, repairs, ..Settings::default() });
+        let mut importer = Importer::new(Settings { repairs, lenient, ..Settings::default() });
         let pushed = importer.push(&bytes);
         let cut = if cut { importer.cut_off("cut") } else { Ok(()) };
         if pushed.is_ok() && cut.is_ok() && let Ok(import) = importer.finish() {

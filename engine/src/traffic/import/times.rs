@@ -1,6 +1,7 @@
 //! The time column of a trace: one notation and one zone from the first row to the last.
 
 use super::{Fault, FaultKind, Faults, ImportError, Place};
+use crate::model::Timestamp;
 use crate::traffic::{Zone, clock::Written, csv::shortened};
 
 /// How a trace writes its times.
@@ -52,13 +53,13 @@ pub(super) struct Times {
     /// What a time without a zone means.
     assumed: Zone,
     notation: Option<Notation>,
-    /// The zone of the first calendar time.
-    zone: Option<Option<Zone>>,
+    /// The first calendar time, whose zone all others must have.
+    first: Option<Written>,
 }
 
 impl Times {
     pub(super) fn new(assumed: Zone) -> Self {
-        Self { assumed, notation: None, zone: None }
+        Self { assumed, notation: None, first: None }
     }
 
     /// Whether times are moments of the calendar, not offsets from a start.
@@ -68,13 +69,13 @@ impl Times {
 
     /// What had to be assumed of the zone.
     pub(super) fn assumption(&self) -> Option<String> {
-        let is_assumed = self.zone == Some(None);
+        let is_assumed = self.first.is_some_and(|first| first.zone.is_none());
         is_assumed.then(|| format!("times state no zone; they were taken as {}", self.assumed))
     }
 
     /// The zone that times state.
     pub(super) fn zone(&self) -> Option<Zone> {
-        self.zone.flatten()
+        self.first.and_then(|first| first.zone)
     }
 
     /// Milliseconds since 1970, or since the start. None where the row is skipped.
@@ -117,13 +118,13 @@ impl Times {
         faults: &mut Faults,
     ) -> Result<Option<u64>, ImportError> {
         self.notation = Some(Notation::Calendar);
-        let first = *self.zone.get_or_insert(written.zone);
+        let first = self.first.get_or_insert(written).zone;
         if first != written.zone {
             faults.meet(place, Fault::Zone { found: written.zone, before: first })?;
         }
         // Where zones differ and only a summary is wanted, each time counts by its own zone, too.
         debug_assert!(matches!(faults.way(FaultKind::Zones), None | Some("each")));
-        Ok(written.moment(self.assumed).map(|moment| moment.as_millis()))
+        Ok(written.moment(self.assumed).map(Timestamp::as_millis))
     }
 }
 
