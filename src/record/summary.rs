@@ -126,11 +126,7 @@ pub fn summary_table(summary: &SummaryJson) -> String {
     let mut row = |name: &str, value: String| {
         table.add_row([name.to_owned(), value]);
     };
-    let duration = |seconds: f64| {
-        Duration::try_from_secs_f64(seconds)
-            .map(|duration| humantime::format_duration(duration).to_string())
-            .unwrap_or_default()
-    };
+    let duration = |seconds: f64| Duration::try_from_secs_f64(seconds).map(in_days).unwrap_or_default();
     if let Some(format) = &summary.format {
         row("format", format.clone());
     }
@@ -155,6 +151,17 @@ pub fn summary_table(summary: &SummaryJson) -> String {
         column.set_cell_alignment(CellAlignment::Left);
     }
     table.trim_fmt()
+}
+
+/// In days and what is smaller: a month is no fixed time.
+fn in_days(duration: Duration) -> String {
+    let days = duration.as_secs() / 86_400;
+    let rest = duration.saturating_sub(Duration::from_secs(days * 86_400));
+    match (days, rest.is_zero()) {
+        (0, _) => humantime::format_duration(rest).to_string(),
+        (_, true) => format!("{days}d"),
+        _ => format!("{days}d {}", humantime::format_duration(rest)),
+    }
 }
 
 /// Three decimals at most.

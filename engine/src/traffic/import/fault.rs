@@ -99,7 +99,7 @@ impl FromIterator<Repair> for Repairs {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Fault {
     /// Intervals without a row.
-    #[error("{missing} intervals are missing after {after}")]
+    #[error("{missing} interval{} missing after {after}", if *.missing == 1 { " is" } else { "s are" })]
     Gap {
         /// How many.
         missing: u64,
