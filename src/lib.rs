@@ -41,6 +41,7 @@
 //! | [`serve`] | HTTPS listeners |
 //! | [`telemetry`] | logs, metrics, health |
 //! | [`record`] | traffic from files, Prometheus and live clusters |
+//! | [`report`] | a run as one HTML file |
 //! | [`run`] | all of it in one process, led by one replica |
 //! | [`lab`] | what only trials need: a local cluster, a test bench, the demo (feature `lab`) |
 //! | [`cli`] | the command line, one file a subcommand |
@@ -57,6 +58,7 @@ pub mod lab;
 pub mod placer;
 pub mod provider;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod serve;
 pub mod telemetry;
