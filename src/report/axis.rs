@@ -8,12 +8,12 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis that `highest` fits under, with three to five marks at round numbers.
+    /// An axis that `highest` fits under, with three to six marks at round numbers.
     pub(super) fn of_values(highest: f64) -> Self {
         let highest = if highest.is_finite() && highest > 0.0 { highest } else { 1.0 };
         let magnitude = 10_f64.powf(highest.log10().floor());
         let steps = [0.2, 0.25, 0.5, 1.0, 2.0, 2.5, 5.0];
-        let fits = |step: &f64| step * magnitude * 4.0 >= highest * 0.999_999;
+        let fits = |step: &f64| step * magnitude * 5.0 >= highest * 0.999_999;
         let every = steps.into_iter().find(fits).unwrap_or(5.0) * magnitude;
         let marks = (highest / every - 1e-9).ceil().max(1.0);
         Self { end: marks * every, every }
@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn values_have_round_marks_above_the_highest() {
         for (highest, expected) in [
-            (0.0, &[0.0, 0.25, 0.5, 0.75, 1.0][..]),
+            (0.0, &[0.0, 0.2, 0.4, 0.6, 0.8, 1.0][..]),
+            (440.0, &[0.0, 100.0, 200.0, 300.0, 400.0, 500.0]),
             (20.0, &[0.0, 5.0, 10.0, 15.0, 20.0]),
             (137.0, &[0.0, 50.0, 100.0, 150.0]),
             (3752.0, &[0.0, 1000.0, 2000.0, 3000.0, 4000.0]),

@@ -108,6 +108,10 @@ impl Chart {
                 Layer::Bars { class, values } => (format!("bars {class}"), self.bars(values)),
                 Layer::Level { class, value } => (format!("line {class}"), format!("M0 {}H{WIDTH}", self.y(*value))),
             };
+            if matches!(layer, Layer::Level { .. }) {
+                // A rim keeps it apart from any surface that it crosses.
+                let _ = writeln!(svg, "<path class=\"rim\" d=\"{path}\"/>");
+            }
             if !path.is_empty() {
                 let _ = writeln!(svg, "<path class=\"{class}\" d=\"{path}\"/>");
             }

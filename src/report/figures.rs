@@ -45,10 +45,11 @@ impl<'a> Figures<'a> {
         let charts = [Some(self.traffic()), Some(self.pods()), self.delay(), Some(self.cost()), self.lost()];
         let charts: String = charts.into_iter().flatten().map(|chart| chart.html()).collect();
         format!(
-            "{}{charts}<div class=\"two\">{}{}</div>\n{}",
+            "{}{charts}<div class=\"two\"><div>{}{}</div>\n{}</div>\n{}",
             self.tiles(),
             self.tiers_table(),
-            self.totals_table(),
+            self.promises_table(),
+            self.plant_table(),
             self.moments_table()
         )
     }
@@ -211,10 +212,10 @@ impl<'a> Figures<'a> {
         )
     }
 
-    fn totals_table(&self) -> String {
+    fn promises_table(&self) -> String {
         let summary = &self.played.summary;
         let seconds = |delay: Option<f64>| delay.map_or_else(|| "none".to_owned(), duration);
-        let mut rows = vec![
+        let rows = [
             ("delay, median", seconds(summary.delay_p50_s)),
             ("delay, 95th percentile", seconds(summary.delay_p95_s)),
             ("delay, 99th percentile", seconds(summary.delay_p99_s)),
@@ -222,23 +223,24 @@ impl<'a> Figures<'a> {
             ("placements beyond the base", fixed(f64::from(summary.base_exceeded), 0)),
             ("instances left behind", fixed(f64::from(summary.instances_left), 0)),
         ];
-        if let Some(plant) = &summary.plant {
-            rows.extend([
-                ("requests", fixed(plant.requests, 0)),
-                ("of them late", fixed(plant.late, 0)),
-                ("of them unserved", fixed(plant.unserved, 0)),
-                ("pods created", fixed(f64::from(plant.created), 0)),
-                ("pod-seconds short of the base", fixed(plant.base_short_s, 0)),
-                ("evictions", fixed(f64::from(plant.evictions), 0)),
-                ("pods that a pool took back", fixed(f64::from(plant.reclaims), 0)),
-                ("creations that a pool refused", fixed(f64::from(plant.refusals), 0)),
-                ("real nodes at most", fixed(f64::from(plant.nodes_peak), 0)),
-                ("node-hours", fixed(plant.node_s / 3600.0, 2)),
-            ]);
-        }
-        let row = |(name, value): (&str, String)| format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>\n");
-        let rows: String = rows.into_iter().map(row).collect();
-        format!("<div class=\"card wide\"><table><caption>Totals</caption><tbody>\n{rows}</tbody></table></div>\n")
+        totals("Delays and base", &rows)
+    }
+
+    fn plant_table(&self) -> String {
+        let Some(plant) = &self.played.summary.plant else { return String::new() };
+        let rows = [
+            ("requests", fixed(plant.requests, 0)),
+            ("of them late", fixed(plant.late, 0)),
+            ("of them unserved", fixed(plant.unserved, 0)),
+            ("pods created", fixed(f64::from(plant.created), 0)),
+            ("pod-seconds short of the base", fixed(plant.base_short_s, 0)),
+            ("evictions", fixed(f64::from(plant.evictions), 0)),
+            ("pods that a pool took back", fixed(f64::from(plant.reclaims), 0)),
+            ("creations that a pool refused", fixed(f64::from(plant.refusals), 0)),
+            ("real nodes at most", fixed(f64::from(plant.nodes_peak), 0)),
+            ("node-hours", fixed(plant.node_s / 3600.0, 2)),
+        ];
+        totals("Requests, pods and nodes", &rows)
     }
 
     /// The charts' values for those who read tables.
@@ -273,6 +275,12 @@ impl<'a> Figures<'a> {
             escaped(self.currency)
         )
     }
+}
+
+fn totals(caption: &str, rows: &[(&str, String)]) -> String {
+    let row = |(name, value): &(&str, String)| format!("<tr><th scope=\"row\">{name}</th><td>{value}</td></tr>\n");
+    let rows: String = rows.iter().map(row).collect();
+    format!("<div class=\"card wide\"><table><caption>{caption}</caption><tbody>\n{rows}</tbody></table></div>\n")
 }
 
 /// A line and the surface under it.
