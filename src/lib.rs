@@ -41,7 +41,8 @@
 //! | [`serve`] | HTTPS listeners |
 //! | [`telemetry`] | logs, metrics, health |
 //! | [`record`] | traffic from files, Prometheus and live clusters |
-//! | [`report`] | a run as one HTML file |
+//! | [`scenario`] | what the demo plays and the simulator replays, read from files |
+//! | [`report`] | what a run has delivered, for people |
 //! | [`run`] | all of it in one process, led by one replica |
 //! | [`lab`] | what only trials need: a local cluster, a test bench, the demo (feature `lab`) |
 //! | [`cli`] | the command line, one file a subcommand |
@@ -60,6 +61,7 @@ pub mod provider;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod serve;
 pub mod telemetry;
 pub mod watch;

@@ -41,6 +41,8 @@ const SHELL: Layers = &[
     ("provider", &["api", "telemetry", "serve"]),
     ("record", &["api", "engine", "telemetry"]),
     ("report", &["api", "engine", "telemetry"]),
+    // What demo, replay, compare and tune read.
+    ("scenario", &["record", "api", "engine"]),
     // What binds them together.
     (
         "run",

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
-use burstlet::report::{Subject, html};
+use burstlet::report::{Subject, html_page};
 use burstlet_engine::simulator::{Load, Outcome, Plant, Played, Sample, Summary, TierUse};
 
 const SUBJECT: Subject = Subject {
@@ -143,7 +143,7 @@ frame.srcdoc = document.getElementById("page").textContent;
 #[test]
 fn the_report_is_drawn_right_at_every_width_and_in_both_schemes() {
     for (name, workloads) in [("one", &["shop/web"][..]), ("two", &["shop/web", "shop/checkout"])] {
-        let report = html(SUBJECT, &outcome(workloads));
+        let report = html_page(SUBJECT, &outcome(workloads));
         for (width, height, scheme) in
             [(390, 3200, "light"), (390, 3200, "dark"), (1280, 2400, "light"), (1280, 2400, "dark")]
         {
@@ -183,18 +183,18 @@ fn the_report_is_drawn_right_at_every_width_and_in_both_schemes() {
 
 #[test]
 fn a_report_is_one_file_that_asks_for_nothing() {
-    let report = html(SUBJECT, &outcome(&["shop/web"]));
+    let report = html_page(SUBJECT, &outcome(&["shop/web"]));
     for needle in ["<script", "http://", "https://", "url(", "@import", "src=", "href="] {
         assert!(!report.contains(needle), "{needle}");
     }
     assert!(report.contains("<h1>flash-crowd &lt;b&gt;&amp; more&lt;/b&gt;</h1>"));
     assert!(report.len() < 200_000, "{} bytes", report.len());
-    assert_eq!(report, html(SUBJECT, &outcome(&["shop/web"])), "not the same bytes");
+    assert_eq!(report, html_page(SUBJECT, &outcome(&["shop/web"])), "not the same bytes");
 }
 
 #[test]
 fn a_run_without_moments_is_a_report_too() {
     let empty = Played { workload: "d/w".to_owned(), samples: vec![], summary: Summary::default(), pods: vec![] };
-    let report = html(SUBJECT, &Outcome { seed: 0, workloads: vec![empty], events: 0 });
+    let report = html_page(SUBJECT, &Outcome { seed: 0, workloads: vec![empty], events: 0 });
     assert!(!report.contains("NaN") && !report.contains("inf"), "{report}");
 }

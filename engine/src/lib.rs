@@ -4,14 +4,15 @@
 //! system and the simulator run the same code, and a test of it needs neither a cluster nor a runtime.
 //!
 //! ```text
-//!   model ◄── policy ◄── placement
-//!     ▲
-//!     └────── traffic
+//!   model ◄── policy ◄── placement ◄── simulator
+//!     ▲                                  │
+//!     └────── traffic ◄──────────────────┘
 //! ```
 //!
 //! - [`model`]: ids, quantities, time, pods and nodes as the engine sees them.
 //! - [`policy`]: what people ask for: the base, and how long to try before moving on.
 //! - [`placement`]: the ledger as a fold over the watch, and the decisions made on it.
+//! - [`simulator`]: a cluster in virtual time around the same engine: what a scenario would deliver and cost.
 
 pub mod model;
 pub mod placement;

@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::ClusterArgs,
     lab::{
-        demo::{Currency, LiveTable, Paint, Play, Record, Scenario, summary_table},
+        demo::{Play, Record, Scenario},
         stand::{Footing, Host, StandError},
     },
+    report::{LiveTable, Paint, summary_table},
     telemetry::{self, LogFormat},
 };
 
@@ -63,7 +64,7 @@ pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Res
 }
 
 /// Plays and prints.
-async fn watch<C: Footing>(play: Play<C>, mut show: Show, stop: &CancellationToken) -> anyhow::Result<()> {
+async fn watch<C: Footing>(play: Play<C>, show: Show, stop: &CancellationToken) -> anyhow::Result<()> {
     eprintln!("waiting until the base is ready and metrics-server tells of it …");
     let mut failed = show.begin().inspect_err(|_| stop.cancel()).err();
     let tell = |record| {
@@ -89,32 +90,27 @@ async fn watch<C: Footing>(play: Play<C>, mut show: Show, stop: &CancellationTok
 /// Prints what is told: as a table, or as JSON.
 struct Show {
     table: Option<LiveTable>,
-    currency: Currency,
-    /// The last sample's.
-    cost: f64,
+    currency: String,
 }
 
 impl Show {
     fn new(scenario: &Scenario, json: bool) -> anyhow::Result<Self> {
         let pools = scenario.pools.iter().map(|pool| pool.name.clone()).collect();
         let paint = Paint::choose(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
-        let currency = scenario.currency().context("the scenario names no pool")?.clone();
+        let currency = scenario.currency().context("the scenario names no pool")?.to_string();
         let table = (!json).then(|| LiveTable::new(pools, currency.clone(), scenario.workload.most, paint));
-        Ok(Self { table, currency, cost: 0.0 })
+        Ok(Self { table, currency })
     }
 
     fn begin(&self) -> std::io::Result<()> {
         self.table.as_ref().map_or(Ok(()), |table| print(&table.header()))
     }
 
-    fn tell(&mut self, record: &Record) -> std::io::Result<()> {
+    fn tell(&self, record: &Record) -> std::io::Result<()> {
         let Some(table) = &self.table else { return print(&serde_json::to_string(record)?) };
         match record {
-            Record::Sample(sample) => {
-                self.cost = sample.cost;
-                print(&table.row(sample))
-            }
-            Record::Summary { summary } => print(&summary_table(summary, self.cost, &self.currency)),
+            Record::Sample(sample) => print(&table.row(sample)),
+            Record::Summary { summary } => print(&summary_table(summary, &self.currency)),
         }
     }
 }

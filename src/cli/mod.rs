@@ -3,6 +3,7 @@
 #[cfg(feature = "lab")]
 mod demo;
 mod record;
+mod replay;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -29,6 +30,10 @@ enum Command {
     Run(run::RunArgs),
     /// Make recorded traffic of access logs, tables, answers of Prometheus
     Record(Box<record::RecordArgs>),
+    /// Simulate a scenario: what its policy would have delivered and cost
+    ///
+    /// The same scenario and seed give the same output on every machine.
+    Replay(replay::ReplayArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -78,6 +83,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await,
+            Command::Replay(args) => replay::replay(&args),
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
         }

@@ -1,14 +1,9 @@
-//! Reports for people: one HTML file that needs neither network nor scripts, readable on a phone, in print, in light
-//! and in dark.
-//!
-//! Charts are SVG drawn here, with their labels in HTML beside them: so they stretch with the page and the labels keep
-//! their size. Numbers are written by one module, the same on every machine.
+//! What a run has delivered, for people: the table, and one HTML file.
 
-mod axis;
-mod chart;
-mod figures;
-mod number;
-mod page;
-mod thin;
+mod html;
+mod paint;
+mod table;
 
-pub use page::{Subject, html};
+pub use html::{Subject, html_page};
+pub use paint::Paint;
+pub use table::{LiveTable, summary_table};

@@ -1,5 +1,65 @@
 //! Virtual time: what a scenario would deliver and cost, with the same engine inside that decides live.
+//!
+//! ```text
+//!  traffic ─> flow ─> CPU of each pod ─> metrics-server ─> HPA ─> Deployment ─> ReplicaSet ─> pod
+//!               ▲                                                                              │ gated
+//!               │ Ready                                                           placement::Placement
+//!             kubelet, ours or a real node's <─ kube-scheduler <── base, burst or wait ─────────┘
+//! ```
+//!
+//! [`run`] takes a [`Setup`] and answers an [`Outcome`]. It is a function: the same setup gives the same outcome to the last
+//! bit on every machine, in any time zone or locale, on any number of cores. Time is whole milliseconds, money and
+//! requests are whole numbers, what is random is a function of the seed, and nothing is iterated in a hash's order.
+//!
+//! # What is simulated, and how
+//!
+//! - **Requests** are a flow with a queue (`flow`): served, late, unserved.
+//! - **CPU** follows from it; metrics-server tells it late and averaged (`metrics`).
+//! - **The HPA** is upstream's, rule by rule ([`hpa`]).
+//! - **Deployments and ReplicaSets**: rolling updates with surge and lack, scaling in proportion amid one (`rollout`), the
+//!   order of deletion (`victims`), the controllers' limits on requests (`bucket`).
+//! - **kube-scheduler**: fit by requests, pod count and `nodeSelector`; spread, then least allocated (`nodes`). No preemption,
+//!   affinity, taints or volumes.
+//! - **Real nodes** come and go with a node autoscaler (`machines`).
+//! - **Pools** start instances by a measured or a given distribution, run out of stock, throttle, and take instances
+//!   back (`instances`).
+//! - **burstlet** itself is [`placement`](crate::placement), told what its watches would tell it (`control`).
 
+mod books;
+mod bucket;
+mod control;
+mod deploy;
+mod dice;
+mod flow;
+pub mod hpa;
+mod instances;
+mod machines;
+mod metrics;
+mod moments;
+mod money;
+mod nodes;
 mod outcome;
+mod pod;
+mod queue;
+mod revisions;
+mod rollout;
+mod schedule;
+mod setup;
+mod victims;
+mod world;
 
+pub use money::{Money, PerMilli};
 pub use outcome::{Load, Outcome, Plant, Played, PodStory, Record, Sample, Summary, TierUse};
+pub use setup::{
+    Amount, Autoscaler, Latency, Pool, RateLimit, RealNodes, Reclaim, Rolling, Serving, Setup, Timing, Workload,
+};
+
+/// Simulates a whole run. Fails where the API server would refuse an HPA.
+pub fn run(setup: &Setup) -> Result<Outcome, hpa::Invalid> {
+    let mut world = world::World::new(setup)?;
+    world.run();
+    Ok(world.outcome())
+}
+
+#[cfg(test)]
+mod tests;

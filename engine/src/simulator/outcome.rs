@@ -215,7 +215,7 @@ impl Outcome {
         };
         let mut text = "seconds,workload,requests_per_second,wanted,ready,pending,gated,real,ready_real".to_owned();
         for pool in &pools {
-            text += &format!(",{pool},ready_{pool}");
+            text.extend([",", pool.as_str(), ",ready_", pool.as_str()]);
         }
         text += ",cost,nodes,served,late,unserved,backlog,delay_s\n";
         for record in self.records() {
@@ -233,7 +233,8 @@ fn row(sample: &Sample, workload: &str, pools: &[&PoolName]) -> String {
     let mut row = format!("{t},{workload},{rps},{wanted},{ready},{pending},{gated},{real},{ready_real}");
     let count = |pods: &BTreeMap<PoolName, u32>, pool: &PoolName| pods.get(pool).copied().unwrap_or_default();
     for pool in pools {
-        row += &format!(",{},{}", count(&sample.pools, pool), count(&sample.ready_pools, pool));
+        let [placed, ready] = [&sample.pools, &sample.ready_pools].map(|pods| count(pods, pool).to_string());
+        row.extend([",", &placed, ",", &ready]);
     }
     let Load { served, late, unserved, backlog } = sample.load.unwrap_or_default();
     let delay = sample.delay_s.map(|delay| delay.to_string()).unwrap_or_default();

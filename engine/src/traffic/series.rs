@@ -76,6 +76,11 @@ impl Traffic {
         later.checked_sub(1).map_or(Rate::ZERO, |index| self.rows[index].1)
     }
 
+    /// The rows: from each offset until the next, its rate.
+    pub fn rows(&self) -> &[(Duration, Rate)] {
+        &self.rows
+    }
+
     /// From the first row to the last.
     pub fn duration(&self) -> Duration {
         self.rows.last().map_or(Duration::ZERO, |&(time, _)| time)

@@ -36,8 +36,6 @@ use crate::{
 
 /// How often a sample is taken, and the traffic's cost is laid on the pods.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often the HPA looks: faster than Kubernetes' 15 s, so that a trial is short.
-const HPA_SYNC: Duration = Duration::from_secs(5);
 /// Longer than any demo.
 const NEVER: Duration = Duration::from_hours(24);
 /// How long instances get to be gone once their workload is deleted.
@@ -312,15 +310,22 @@ fn virtual_nodes(pools: &[Pool]) -> BTreeMap<String, PoolName> {
 
 fn options(scenario: &Scenario) -> StandOptions {
     let nodes = &scenario.real_nodes;
-    let start_up = |range: super::StartUp| StartUp { min: range.min, max: range.max };
+    let usual = ClusterOptions::default();
+    let resolution = scenario.cluster.metrics_resolution.map_or(usual.metrics_resolution, |span| span.0);
+    let start_up = |range: &super::StartUp| StartUp { min: range.min, max: range.max };
     StandOptions {
-        cluster: ClusterOptions { hpa_sync: HPA_SYNC, ..ClusterOptions::default() },
+        cluster: ClusterOptions {
+            hpa_sync: scenario.cluster.hpa_sync.map_or(usual.hpa_sync, |span| span.0),
+            // metrics-server takes no less.
+            metrics_resolution: resolution.max(usual.metrics_resolution),
+            ..usual
+        },
         real_nodes: stand::RealNodes {
             count: nodes.count.get(),
             cpu: format!("{}m", nodes.cpu.0),
             memory: nodes.memory.0.to_string(),
             pods: nodes.pods.get(),
-            settings: Settings { start_up: start_up(nodes.start_up), network: 100, ..Settings::default() },
+            settings: Settings { start_up: start_up(&nodes.start_up), network: 100, ..Settings::default() },
         },
         pools: scenario
             .pools
@@ -330,14 +335,14 @@ fn options(scenario: &Scenario) -> StandOptions {
                 nodes: pool.nodes.get(),
                 pods_per_node: pool.pods_per_node.get(),
                 settings: Settings {
-                    start_up: start_up(pool.start_up),
+                    start_up: start_up(&pool.start_up),
                     stock: pool.stock.map(u64::from),
                     ..Settings::default()
                 },
             })
             .collect(),
         scheduler: Scheduler::Dedicated,
-        move_on_after: Duration::from_secs(30),
-        move_back_after: Duration::from_secs(10),
+        move_on_after: scenario.rules.move_on_after.map_or(Duration::from_secs(30), |span| span.0),
+        move_back_after: scenario.rules.move_back_after.map_or(Duration::from_secs(10), |span| span.0),
     }
 }

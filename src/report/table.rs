@@ -1,10 +1,13 @@
-//! The demo for people: a line a sample as it comes, and the summary.
+//! A run for people: a line a sample, and the summary.
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use burstlet_engine::model::PoolName;
+use burstlet_engine::{
+    model::PoolName,
+    simulator::{Plant, Sample, Summary},
+};
 
-use super::{Currency, Paint, Sample, Summary, paint::Ink};
+use super::{Paint, paint::Ink};
 
 /// Cells of the bar at most; a larger workload is drawn to scale.
 const BAR: u32 = 40;
@@ -22,14 +25,14 @@ const SHADES: [(char, Ink); 3] = [('▓', Ink::Blue), ('▒', Ink::Magenta), ('�
 #[derive(Debug, Clone)]
 pub struct LiveTable {
     pools: Vec<PoolName>,
-    currency: Currency,
+    currency: String,
     most: u32,
     paint: Paint,
 }
 
 impl LiveTable {
     /// A table of these pools, their currency, and the most replicas that are to be expected (the HPA's maximum).
-    pub fn new(mut pools: Vec<PoolName>, currency: Currency, most: u32, paint: Paint) -> Self {
+    pub fn new(mut pools: Vec<PoolName>, currency: String, most: u32, paint: Paint) -> Self {
         pools.sort_unstable();
         Self { pools, currency, most, paint }
     }
@@ -39,7 +42,7 @@ impl LiveTable {
         let names = ["rps", "wanted", "ready", "pending", "gated", "real"].map(str::to_owned);
         let pools = self.pools.iter().map(ToString::to_string);
         let shades = self.pools.iter().zip(SHADES.into_iter().cycle());
-        let mut parts = vec![self.line("time", &names, pools, &self.currency.to_string())];
+        let mut parts = vec![self.line("time", &names, pools, &self.currency)];
         parts.push(self.paint.apply(Ink::Green, "█ real"));
         parts.extend(shades.map(|(pool, (block, ink))| self.paint.apply(ink, &format!("{block} {pool}"))));
         parts.push(self.paint.apply(Ink::Dim, "░ no node yet"));
@@ -101,26 +104,55 @@ impl LiveTable {
     }
 }
 
-/// The summary and the money as a small table.
-pub fn summary_table(summary: &Summary, cost: f64, currency: &Currency) -> String {
+/// The summary as a small table.
+pub fn summary_table(summary: &Summary, currency: &str) -> String {
     let seconds = |delay: Option<f64>| delay.map_or_else(|| "no scale-out".to_owned(), |delay| format!("{delay:.1} s"));
     let share = format!("{:.1} %", summary.burst_share * 100.0);
-    let rows = [
-        ("most ready pods", summary.peak.to_string()),
-        ("base", summary.base.to_string()),
-        ("placements beyond the base", summary.base_exceeded.to_string()),
-        ("burst share of pod time", share),
-        ("created to Ready, median", seconds(summary.delay_p50_s)),
-        ("created to Ready, p95", seconds(summary.delay_p95_s)),
-        ("cost of burst pods", format!("{cost:.4} {currency}")),
-        ("instances left behind", summary.instances_left.to_string()),
+    let mut rows = vec![
+        ("most ready pods".to_owned(), summary.peak.to_string()),
+        ("base".to_owned(), summary.base.to_string()),
+        ("placements beyond the base".to_owned(), summary.base_exceeded.to_string()),
+        ("burst share of pod time".to_owned(), share),
+        ("created to Ready, median".to_owned(), seconds(summary.delay_p50_s)),
+        ("created to Ready, p95".to_owned(), seconds(summary.delay_p95_s)),
     ];
+    if let Some(plant) = &summary.plant {
+        rows.push(("created to Ready, p99".to_owned(), seconds(summary.delay_p99_s)));
+        rows.extend(plant_rows(plant));
+    }
+    for (tier, used) in &summary.tiers {
+        let figure = format!("{:.2} h, {:.4} {currency}", used.pod_s / 3600.0, used.cost);
+        rows.push((format!("pod time and cost, {tier}"), figure));
+    }
+    rows.push(("cost".to_owned(), format!("{:.4} {currency}", summary.cost)));
+    rows.push(("instances left behind".to_owned(), summary.instances_left.to_string()));
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     for (name, figure) in rows {
         table.add_row([Cell::new(name), Cell::new(figure).set_alignment(CellAlignment::Right)]);
     }
     table.to_string()
+}
+
+/// What only a simulation knows.
+fn plant_rows(plant: &Plant) -> Vec<(String, String)> {
+    let share = |part: f64| {
+        let percent = if plant.requests > 0.0 { part / plant.requests * 100.0 } else { 0.0 };
+        format!("{part:.0} ({percent:.3} %)")
+    };
+    let rows = [
+        ("requests", format!("{:.0}", plant.requests)),
+        ("requests late", share(plant.late)),
+        ("requests unserved", share(plant.unserved)),
+        ("pods created", plant.created.to_string()),
+        ("base lacking on real nodes", format!("{:.1} pod-s", plant.base_short_s)),
+        ("evictions", plant.evictions.to_string()),
+        ("taken back by pools", plant.reclaims.to_string()),
+        ("refused by pools", plant.refusals.to_string()),
+        ("real nodes, at most", plant.nodes_peak.to_string()),
+        ("real node time", format!("{:.2} h", plant.node_s / 3600.0)),
+    ];
+    rows.map(|(name, figure)| (name.to_owned(), figure)).to_vec()
 }
 
 fn pods_in(sample: &Sample, pool: &PoolName) -> u32 {
@@ -141,7 +173,7 @@ mod tests {
 
     fn table(most: u32, paint: Paint) -> LiveTable {
         let pools = ["spot", "eci-long"].map(|name| name.parse().unwrap()).to_vec();
-        LiveTable::new(pools, "CNY".to_owned().try_into().unwrap(), most, paint)
+        LiveTable::new(pools, "CNY".to_owned(), most, paint)
     }
 
     fn sample(t: f64, real: u32, pools: [u32; 2], waiting: u32) -> Sample {
@@ -201,10 +233,10 @@ mod tests {
             base: 3,
             base_exceeded: 0,
             instances_left: 0,
+            cost: 0.01234,
             ..Summary::default()
         };
-        let currency = "CNY".to_owned().try_into().unwrap();
-        insta::assert_snapshot!(summary_table(&summary, 0.01234, &currency), @r"
+        insta::assert_snapshot!(summary_table(&summary, "CNY"), @r"
         ┌───────────────────────────────────────────┐
         │ most ready pods                        20 │
         │ base                                    3 │

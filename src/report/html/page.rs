@@ -21,7 +21,7 @@ pub struct Subject<'a> {
 const STYLE: &str = include_str!("style.css");
 
 /// `outcome` as one HTML file. The same outcome gives the same bytes on every machine.
-pub fn html(subject: Subject, outcome: &Outcome) -> String {
+pub fn html_page(subject: Subject, outcome: &Outcome) -> String {
     let (name, about) = (escaped(subject.name), escaped(subject.about));
     let is_alone = outcome.workloads.len() == 1;
     let span = outcome.workloads.iter().map(|played| lasts(&played.samples)).fold(0.0, f64::max);

@@ -320,7 +320,7 @@ fn lost_field(path: &str, written: &Value, kept: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    const WEB: &str = include_str!("../../../simulations/flash-crowd/workload.yaml");
+    const WEB: &str = include_str!("../../simulations/flash-crowd/workload.yaml");
 
     fn read(text: &str) -> Result<Workload, ManifestError> {
         Workload::read(&[("web.yaml".to_owned(), text.to_owned())])

@@ -1,0 +1,163 @@
+//! burstlet inside the simulation: the engine that decides live, fed by the simulated watch.
+//!
+//! This is the one seam to `placement`: what it is told, what it answers, and how its writes arrive.
+
+use std::time::Duration;
+
+use crate::{
+    model::{PodUid, PoolName, Tier},
+    placement::{Action, Event, Kind, Namespace, Outcome, Placing},
+    simulator::{
+        nodes::Labels,
+        pod::{Place, PodId, PoolId, Step, WorkloadIx},
+        world::{Happening, Patch, World},
+    },
+};
+
+/// How often the placer asks without a reason.
+const TICK: Duration = Duration::from_millis(500);
+
+impl World<'_> {
+    /// Tells placement all that there is: the lists that its watches begin with.
+    pub(super) fn list(&mut self) {
+        for kind in [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod] {
+            self.tell(Event::Begin(kind));
+            match kind {
+                Kind::Namespace => {
+                    for workload in &self.setup.workloads {
+                        let name = workload.name.namespace.to_string();
+                        self.tell(Event::Namespace(Namespace { name, base: None }));
+                    }
+                }
+                Kind::Workload => {
+                    for ix in 0..self.workloads.len() {
+                        self.tell(self.seen_workload(WorkloadIx(ix)));
+                    }
+                }
+                Kind::Revision => {
+                    for ix in 0..self.workloads.len() {
+                        if let Some(event) = self.seen_revision(WorkloadIx(ix), 0) {
+                            self.tell(event);
+                        }
+                    }
+                }
+                Kind::Node => self.add_first_nodes(),
+                Kind::Pod => {}
+            }
+            self.tell(Event::Finish(kind));
+        }
+    }
+
+    fn add_first_nodes(&mut self) {
+        for _ in 0..self.setup.real_nodes.count {
+            self.add_real_node();
+        }
+        for (index, pool) in self.setup.pools.iter().enumerate() {
+            for number in 0..pool.nodes {
+                let name = format!("burstlet-{}-{number}", pool.name).into();
+                let place = Place::Pool(PoolId(index));
+                let node = self.nodes.add(
+                    name,
+                    place,
+                    crate::model::Resources::default(),
+                    pool.pods_per_node,
+                    &Labels::default(),
+                );
+                self.tell_node(self.nodes.seen(node, &self.pool_names));
+            }
+        }
+    }
+
+    /// Asks placement, and plans what it answers.
+    pub(super) fn decide(&mut self) {
+        self.is_dirty = false;
+        let write = self.setup.timing.api_lag;
+        for action in self.placement.decide(self.now) {
+            let event = match action {
+                Action::Place { pod, placing, .. } => {
+                    let patch = match placing {
+                        Placing::Base => Some(Patch::Base),
+                        Placing::Release => Some(Patch::Release),
+                        Placing::Burst { pool, .. } => self.pool_id(&pool).map(Patch::Burst),
+                    };
+                    pod_id(&pod.uid).zip(patch).map(|(id, patch)| Happening::Patch(id, patch))
+                }
+                Action::MoveOn { pod, pool, .. } => {
+                    let patch = self.pool_id(&pool).map(Patch::BaseShort);
+                    pod_id(&pod.uid).zip(patch).map(|(id, patch)| Happening::Patch(id, patch))
+                }
+                Action::Evict { pod, .. } => pod_id(&pod.uid).map(|id| {
+                    self.placement.settle(&pod.uid, Outcome::Applied, self.now);
+                    if let Some(pod) = self.pods.get(id.0 as usize) {
+                        self.workloads[pod.workload.0].books.evictions += 1;
+                    }
+                    Happening::Delete(id)
+                }),
+                // Texts for people change nothing here.
+                Action::Explain { .. } | Action::Warn { .. } => None,
+            };
+            if let Some(event) = event {
+                self.plan_in(write, event);
+            }
+        }
+        self.plan_tick();
+    }
+
+    /// Time alone matters to placement while pods wait, or might return.
+    fn plan_tick(&mut self) {
+        let is_restless = |state: &super::world::WorkloadState| {
+            state.books.is_waiting() || state.books.has_burst() || !state.unschedulable.is_empty()
+        };
+        if !self.tick_is_planned && self.workloads.iter().any(is_restless) {
+            self.tick_is_planned = true;
+            self.plan_in(TICK, Happening::Tick);
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.tick_is_planned = false;
+        self.is_dirty = true;
+    }
+
+    /// A patch of placement's arrives at the API server.
+    pub(super) fn patch(&mut self, id: PodId, patch: Patch) {
+        let Some(pod) = self.pod(id) else { return };
+        let is_gated = pod.step == Step::Gated;
+        let is_taken = pod.is_live()
+            && match patch {
+                Patch::BaseShort(_) => matches!(pod.step, Step::Queued { .. }),
+                Patch::Base | Patch::Release | Patch::Burst(_) => is_gated,
+            };
+        let uid = pod.uid.clone();
+        let outcome = if is_taken { Outcome::Applied } else { Outcome::Refused };
+        self.placement.settle(&uid, outcome, self.now);
+        self.is_dirty = true;
+        if !is_taken {
+            return;
+        }
+        let tier = match patch {
+            Patch::Release => None,
+            Patch::Base => Some(Tier::Base),
+            Patch::Burst(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::Burst),
+            Patch::BaseShort(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::BaseShort),
+        };
+        let now = self.now;
+        self.change(id, |pod| {
+            pod.tier = tier;
+            if is_gated {
+                pod.step = Step::Queued { unschedulable: false };
+                pod.decided = Some(now);
+            }
+        });
+        self.queue_for_scheduling(id);
+    }
+
+    pub(super) fn pool_id(&self, name: &PoolName) -> Option<PoolId> {
+        self.pool_names.iter().position(|pool| pool == name).map(PoolId)
+    }
+}
+
+/// The pod behind a UID: simulated UIDs are numbers.
+fn pod_id(uid: &PodUid) -> Option<PodId> {
+    uid.as_str().parse().ok().map(PodId)
+}

@@ -1,0 +1,146 @@
+//! kube-scheduler and the kubelets of real nodes.
+
+use crate::{
+    model::Tier,
+    simulator::{
+        dice::Purpose,
+        pod::{NodeId, Place, PodId, Step, WorkloadIx},
+        world::{Happening, World},
+    },
+};
+
+impl World<'_> {
+    /// A pod comes into kube-scheduler's queue, whose bindings are limited.
+    pub(super) fn queue_for_scheduling(&mut self, id: PodId) {
+        let is_burst = self.pod(id).is_some_and(|pod| matches!(pod.tier, Some(Tier::Burst(_))));
+        let turn = if is_burst && self.setup.timing.extender_binds { self.now } else { self.scheduler.take(self.now) };
+        self.queue.plan(turn.after(self.setup.timing.api_lag), Happening::Schedule(id));
+    }
+
+    /// kube-scheduler's turn for a pod.
+    pub(super) fn schedule(&mut self, id: PodId) {
+        let Some(pod) = self.pod(id) else { return };
+        let Step::Queued { unschedulable } = pod.step else { return };
+        if !pod.is_live() {
+            return;
+        }
+        let workload = pod.workload;
+        match self.choose_node(id) {
+            Some((node, place)) => {
+                self.workloads[workload.0].unschedulable.remove(&id);
+                self.bind(id, node, place);
+                if !self.workloads[workload.0].unschedulable.is_empty() {
+                    self.wake(workload);
+                }
+            }
+            None if !unschedulable => {
+                self.workloads[workload.0].unschedulable.insert(id);
+                self.change(id, |pod| pod.step = Step::Queued { unschedulable: true });
+            }
+            None => drop(self.workloads[workload.0].unschedulable.insert(id)),
+        }
+    }
+
+    fn choose_node(&self, id: PodId) -> Option<(NodeId, Place)> {
+        let pod = self.pod(id)?;
+        let real = || self.nodes.choose_real(pod.workload).map(|node| (node, Place::Real));
+        let of_pool = |name| {
+            let pool = self.pool_id(name)?;
+            self.nodes.choose_virtual(pool).map(|node| (node, Place::Pool(pool)))
+        };
+        match &pod.tier {
+            None | Some(Tier::Base) => real(),
+            Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
+            Some(Tier::Burst(pool)) => of_pool(pool),
+        }
+    }
+
+    fn bind(&mut self, id: PodId, node: NodeId, place: Place) {
+        let Some(pod) = self.pod(id) else { return };
+        let (workload, revision, highest) = (pod.workload, pod.revision, pod.highest_base);
+        let now = self.now;
+        self.nodes.occupy(node, id, workload);
+        self.change(id, |pod| {
+            pod.step = Step::Bound;
+            pod.node = Some((node, place));
+            pod.bound = Some(now);
+        });
+        match place {
+            Place::Real => {
+                self.judge_base(workload, revision, highest);
+                let start_up = self.dice.latency(&self.setup.real_nodes.start_up, Purpose::StartUp, u64::from(id.0));
+                self.plan_in(start_up + self.setup.timing.status_lag, Happening::Run(id));
+            }
+            Place::Pool(_) => self.plan_in(self.setup.timing.api_lag, Happening::Instance(id)),
+        }
+    }
+
+    /// Counts a placement that puts more than the base of a governed revision on real nodes.
+    fn judge_base(&mut self, workload: WorkloadIx, revision: usize, highest: u32) {
+        let state = &self.workloads[workload.0];
+        if state.books.base.is_none() {
+            return;
+        }
+        let standing = state.revisions.all.get(revision).map_or(0, |revision| revision.real);
+        if standing > highest {
+            self.workloads[workload.0].books.base_exceeded += 1;
+        }
+    }
+
+    /// A pod's containers run, wherever.
+    pub(super) fn containers_run(&mut self, id: PodId) {
+        let Some(pod) = self.pod(id).filter(|pod| pod.step == Step::Bound && pod.is_live()) else { return };
+        let workload = pod.workload;
+        let now = self.now;
+        let ready_after = &self.setup.workloads[workload.0].serving.ready_after;
+        let wait = self.dice.latency(ready_after, Purpose::ReadyAfter, u64::from(id.0));
+        if wait.is_zero() {
+            self.pods[id.0 as usize].running = Some(now);
+            self.become_ready(id);
+        } else {
+            self.change(id, |pod| (pod.step, pod.running) = (Step::Running, Some(now)));
+            self.plan_in(wait, Happening::Ready(id));
+        }
+    }
+
+    pub(super) fn become_ready(&mut self, id: PodId) {
+        let Some(pod) = self.pod(id) else { return };
+        if !matches!(pod.step, Step::Bound | Step::Running) || !pod.is_live() {
+            return;
+        }
+        let (workload, revision, slot, created) = (pod.workload, pod.revision, pod.slot, pod.created);
+        let now = self.now;
+        let state = &mut self.workloads[workload.0];
+        let cpu = state.flow.cpu_each(now);
+        if state.books.has_begun() && created >= self.start {
+            state.books.became_ready(now.since(created));
+        }
+        // One that is about to be deleted is available to nobody.
+        if let Some(of) = state.revisions.get_mut(revision)
+            && of.active.get(slot) == Some(&id)
+        {
+            of.available += 1;
+        }
+        self.change(id, |pod| (pod.step, pod.ready, pod.ready_cpu) = (Step::Ready, Some(now), cpu));
+        self.rollout_may_go_on(workload);
+    }
+
+    /// A node has room again: pods that found none are tried.
+    pub(super) fn room_came(&mut self) {
+        for ix in 0..self.workloads.len() {
+            if !self.workloads[ix].unschedulable.is_empty() {
+                self.wake(WorkloadIx(ix));
+            }
+        }
+    }
+
+    /// The oldest pod that finds a node now gets its turn.
+    fn wake(&mut self, workload: WorkloadIx) {
+        let waiting = &self.workloads[workload.0].unschedulable;
+        let first = waiting.iter().copied().find(|id| self.choose_node(*id).is_some());
+        if let Some(id) = first {
+            self.workloads[workload.0].unschedulable.remove(&id);
+            self.queue_for_scheduling(id);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `burstlet replay`.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+};
+
+use anyhow::Context;
+use burstlet_engine::simulator::{self, Outcome};
+use clap::Args;
+
+use crate::{
+    report::{LiveTable, Paint, Subject, html_page, summary_table},
+    scenario::Scenario,
+};
+
+/// Rows of the table at most.
+const ROWS: usize = 40;
+
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// A scenario that burstlet ships (see simulations/), or a scenario's file or folder
+    #[arg(default_value = Scenario::DEFAULT)]
+    scenario: String,
+    /// Print one JSON object a sample, and the summary last: the same objects as those of demo --json
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print the samples as comma-separated values
+    #[arg(long)]
+    csv: bool,
+    /// Seed of all that is random, instead of the scenario's own
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Write the run as one HTML file, too, that needs no network
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
+    let scenario = Scenario::open(&args.scenario)?;
+    let mut setup = scenario.setup()?;
+    setup.seed = args.seed.unwrap_or(setup.seed);
+    let outcome = simulator::run(&setup).with_context(|| scenario.name.clone())?;
+    if let Some(path) = &args.report {
+        let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
+        let subject = Subject { name: &scenario.name, about: &scenario.about, currency: &currency };
+        let written = std::fs::write(path, html_page(subject, &outcome));
+        written.with_context(|| format!("{}: unable to write the report", path.display()))?;
+    }
+    let text = if args.json {
+        lines(&outcome)?
+    } else if args.csv {
+        outcome.csv()
+    } else {
+        table(&scenario, &outcome)
+    };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("unable to print"),
+    }
+}
+
+fn lines(outcome: &Outcome) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for record in outcome.records() {
+        text += &serde_json::to_string(&record)?;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Some moments of the run, evenly spaced, and its summary.
+fn table(scenario: &Scenario, outcome: &Outcome) -> String {
+    let paint = Paint::choose(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
+    let pools: Vec<_> = scenario.pools.iter().map(|pool| pool.name.clone()).collect();
+    let mut text = format!("{}: {}\n", scenario.name, scenario.about);
+    for played in &outcome.workloads {
+        let table = LiveTable::new(pools.clone(), currency.clone(), scenario.workload.most, paint);
+        text.extend([&table.header(), "\n"]);
+        let step = played.samples.len().div_ceil(ROWS).max(1);
+        for sample in played.samples.iter().step_by(step) {
+            text.extend([&table.row(sample), "\n"]);
+        }
+        text.extend([&summary_table(&played.summary, &currency), "\n"]);
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! Scenarios: what the demo plays and what the simulator replays, in one YAML file beside its manifests and its traffic.
+//!
+//! ```yaml
+//! name: flash-crowd
+//! about: One line of what it shows.
+//! manifests: [workload.yaml]        # one Deployment and the HPA that scales it, in any number of files
+//! traffic: {file: traffic.csv, speed: 1, scale: 1}
+//! requestCpu: 20ms                  # CPU time that one request costs a pod
+//! realNodes: {count: 3, cpu: "2", memory: 4Gi, pods: 30, startUp: {min: 500ms, max: 1500ms}}
+//! pools:
+//! - name: cloud
+//!   nodes: 2
+//!   podsPerNode: 50
+//!   startUp: {min: 1500ms, max: 4s}
+//!   stock: 40                       # optional: instances it can run at once
+//!   price: {cpuSecond: 0.000049, gibSecond: 0.00000613, currency: CNY}
+//! settle: 10s                       # how long to watch after the traffic's end
+//! ```
+//!
+//! All of the following may be left out. What is marked with an asterisk only a simulation can play:
+//!
+//! ```yaml
+//! seed: 1                           # * of all that is random
+//! warmUp: 10m                       # * how long the first rate is met before the start
+//! sampleEvery: 15s                  # * by default 1s for runs up to an hour, 15s for longer ones
+//! updates: [10m]                    # * when a new revision is rolled out
+//! cluster: {hpaSync: 15s, metricsResolution: 15s, creations: {perSecond: 20, burst: 30}, bindings: {perSecond: 50, burst: 100}}
+//! rules: {moveOnAfter: 90s, moveBackAfter: 20s, coolDown: 20s}
+//! serving:                          # *
+//!   requestTime: 50ms               # time that a request takes a pod, by default its CPU time
+//!   concurrency: 8                  # requests that a pod serves at once
+//!   lateAfter: 1s                   # a request that waits longer is late
+//!   giveUpAfter: 10s                # one that would wait longer is unserved
+//!   readyAfter: {min: 0s, max: 0s}  # from containers running to Ready
+//!   stop: 0s                        # from deletion to stopped; never more than the pod's grace
+//! nodeAutoscaler: {max: 10, boot: {min: 60s, max: 120s}, scan: 10s, scaleDownAfter: 10m, utilization: 50}   # *
+//! realNodes:
+//!   labels: {disk: ssd}             # *
+//!   price: {hour: 0.36}             # * of one node, in the pools' currency
+//! pools:
+//! - quota: 100                      # * instances that the account may run
+//!   throttle: {perSecond: 5, burst: 10}              # * calls to create
+//!   stockOuts: [{from: 5m, until: 10m, left: 4}]     # * how many instances there are meanwhile
+//!   reclaim: {perHour: 2%, waves: [{at: 20m, share: 60%}]}   # * spot instances that are taken back
+//!   startUp: {min: 1s, between: [2s, 9s], max: 40s}  # * measured: evenly spaced quantiles between the extremes
+//! ```
+//!
+//! File names are relative to the scenario's folder. Unknown fields are refused, with line and column.
+
+mod folder;
+mod manifests;
+mod pool;
+mod read;
+mod setup;
+
+pub use manifests::{ManifestError, Workload};
+pub use pool::{
+    Currency, NodePrice, Percent, Pool, Price, Reclaim, Span, StartUp, StockOut, Throttle, UnitPrice, Wave,
+};
+pub use read::{ClusterSpeed, NodeAutoscaler, RealNodes, Rules, Scenario, ScenarioError, Serving};
+pub use setup::SetupError;
+
+#[cfg(test)]
+mod tests;
