@@ -175,7 +175,7 @@ impl<'a> Figures<'a> {
             tile("Peak", "", &fixed(f64::from(summary.peak), 0), "pods ready at once"),
             tile("Burst share", "", &percent(summary.burst_share), "of the pods' time"),
             delay_tile(summary),
-            tile("Cost", "", &format!("{} {}", short(summary.cost), escaped(self.currency)), "in all"),
+            tile("Cost", "", &format!("{} <small>{}</small>", short(summary.cost), escaped(self.currency)), "in all"),
         ];
         if let Some(plant) = &summary.plant {
             tiles.push(requests_tile(plant));
