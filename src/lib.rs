@@ -40,6 +40,7 @@
 //! | [`provider`] | who runs instances: the trait, and its implementations |
 //! | [`serve`] | HTTPS listeners |
 //! | [`telemetry`] | logs, metrics, health |
+//! | [`record`] | traffic from files, Prometheus and live clusters |
 //! | [`scenario`] | what the demo plays and the simulator replays, read from files |
 //! | [`report`] | what a run has delivered, for people |
 //! | [`study`] | many simulations: policies compared, the base picked |
@@ -58,6 +59,7 @@ pub mod kubelet;
 pub mod lab;
 pub mod placer;
 pub mod provider;
+pub mod record;
 pub mod release;
 pub mod report;
 pub mod run;

@@ -39,12 +39,14 @@ const SHELL: Layers = &[
     ("kubelet", &["provider", "watch", "api", "telemetry", "serve"]),
     // A provider knows pods and clouds, nothing of the cluster's watches.
     ("provider", &["api", "telemetry", "serve"]),
+    ("record", &["api", "engine", "telemetry"]),
     ("report", &["api", "engine", "telemetry"]),
     // What helps where nothing of the others runs.
     ("release", &["api", "engine"]),
     // What demo, replay, compare and tune read.
     ("scenario", &["api", "engine"]),
     ("study", &["engine"]),
+    ("scenario", &["record", "api", "engine"]),
     // What binds them together.
     (
         "run",

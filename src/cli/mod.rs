@@ -3,10 +3,11 @@
 mod compare;
 #[cfg(feature = "lab")]
 mod demo;
-mod progress;
-mod replay;
 mod hpa;
+mod progress;
+mod record;
 mod release;
+mod replay;
 mod run;
 mod tune;
 
@@ -37,6 +38,8 @@ enum Command {
     /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
     /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
     Release(release::ReleaseArgs),
+    /// Make recorded traffic of access logs, tables, answers of Prometheus
+    Record(Box<record::RecordArgs>),
     /// Simulate a scenario: what its policy would have delivered and cost
     ///
     /// The same scenario and seed give the same output on every machine.
@@ -102,10 +105,10 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Release(args) => release::release(args).await?,
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
-            Command::Replay(args) => replay::replay(&args),
-            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?),
-            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?),
+            Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await?,
+            Command::Replay(args) => replay::replay(&args)?,
+            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
+            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?)?,
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,

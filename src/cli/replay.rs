@@ -1,6 +1,6 @@
 //! `burstlet replay`.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, path::PathBuf};
 
 use anyhow::Context;
 use burstlet_engine::simulator::{self, Outcome};
@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::{
     cli::printed,
-    report::{LiveTable, Paint, summary_table},
+    report::{LiveTable, Paint, Subject, html_page, summary_table},
     scenario::Scenario,
 };
 
@@ -29,6 +29,9 @@ pub(super) struct ReplayArgs {
     /// Seed of all that is random, instead of the scenario's own
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Write the run as one HTML file, too, that needs no network
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
@@ -36,6 +39,12 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     let mut setup = scenario.setup()?;
     setup.seed = args.seed.unwrap_or(setup.seed);
     let outcome = simulator::run(&setup).with_context(|| scenario.name.clone())?;
+    if let Some(path) = &args.report {
+        let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
+        let subject = Subject { name: &scenario.name, about: &scenario.about, currency: &currency };
+        let written = std::fs::write(path, html_page(subject, &outcome));
+        written.with_context(|| format!("{}: unable to write the report", path.display()))?;
+    }
     let text = if args.json {
         lines(&outcome)?
     } else if args.csv {

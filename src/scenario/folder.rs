@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use burstlet_engine::traffic::Traffic;
+
 use super::ScenarioError;
+use crate::record::{RecordError, read_traffic};
 
 /// Name of the scenario file in its folder.
 pub(super) const FILE: &str = "scenario.yaml";
@@ -72,6 +75,18 @@ impl Folder {
             }
             Self::OnDisk(folder) => std::fs::read_to_string(folder.join(name))
                 .map_err(|error| ScenarioError::Read { file: self.path_of(name), error }),
+        }
+    }
+
+    /// The traffic of file `name`: the project's CSV, or what `burstlet record` writes; compressed or not.
+    pub(super) fn traffic(&self, scenario: &str, name: &str) -> Result<Traffic, ScenarioError> {
+        match self {
+            Self::BuiltIn(_) => {
+                let text = self.read(scenario, name)?;
+                let file = self.path_of(name);
+                Traffic::read(text.as_bytes()).map_err(|error| RecordError::Traffic { file, error }.into())
+            }
+            Self::OnDisk(folder) => Ok(read_traffic(&folder.join(name))?),
         }
     }
 }

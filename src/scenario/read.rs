@@ -10,7 +10,7 @@ use std::{
 
 use burstlet_engine::{
     model::{Bytes, MilliCpu},
-    traffic::{CsvError, Factor, Traffic},
+    traffic::{Factor, Traffic},
 };
 use serde::Deserialize;
 
@@ -18,6 +18,7 @@ use super::{
     Currency, ManifestError, NodePrice, Percent, Pool, Span, StartUp, Throttle, Workload,
     folder::{BUILT_IN, BuiltIn, FILE, Folder, built_in_names},
 };
+use crate::record::RecordError;
 
 /// Everything that a scenario's file says, read and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -202,13 +203,8 @@ pub enum ScenarioError {
         error: Box<serde_saphyr::Error>,
     },
     /// The traffic cannot be used.
-    #[error("{file}: {error}")]
-    Traffic {
-        /// The traffic file.
-        file: String,
-        /// What is wrong, with its line.
-        error: CsvError,
-    },
+    #[error(transparent)]
+    Traffic(#[from] RecordError),
     /// The manifests cannot be used.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -263,9 +259,7 @@ impl Scenario {
         check(&written).map_err(|(field, fault)| ScenarioError::Field { file: file.clone(), field, fault })?;
         let read = |named: &String| folder.read(name, named).map(|text| (folder.path_of(named), text));
         let manifests = written.manifests.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let (traffic_file, traffic) = read(&written.traffic.file)?;
-        let traffic =
-            Traffic::from_csv(&traffic).map_err(|error| ScenarioError::Traffic { file: traffic_file, error })?;
+        let traffic = folder.traffic(name, &written.traffic.file)?;
         let traffic = traffic.sped_up(written.traffic.speed).scaled(written.traffic.scale);
         let is_long = traffic.duration() + written.settle > Duration::from_hours(1);
         let usual = Duration::from_secs(if is_long { 15 } else { 1 });

@@ -112,7 +112,7 @@ fn number(column: &'static str, text: &str) -> Result<f64, RowFault> {
 }
 
 /// Enough of `text` to know it again, and never a whole broken file in one error.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(60).collect()
 }
 

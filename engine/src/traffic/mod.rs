@@ -15,12 +15,21 @@
 //!   requests over intervals, and a step keeps each interval's count).
 //! - The last row closes the recording: its time is the [duration](Traffic::duration), its rate holds from then on.
 //!
+//! [`Recording`] writes the same in a tenth of the room: steps of one length, as few bytes each as they need.
+//!
 //! A row that does not keep to this is refused with its line number and what is allowed; nothing is repaired silently.
 
+mod clock;
+mod compact;
 mod csv;
+pub mod import;
 mod rate;
+mod recording;
 mod series;
 
+pub use clock::{Zone, ZoneError, in_utc, moment};
+pub use compact::CompactError;
 pub use csv::{CsvError, HEADER, RowFault};
 pub use rate::{Factor, FactorError, Rate, RateError};
-pub use series::Traffic;
+pub use recording::{Align, Recording, RecordingError, Step, StepError};
+pub use series::{Traffic, TrafficError};

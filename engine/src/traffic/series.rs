@@ -2,7 +2,23 @@
 
 use std::time::Duration;
 
-use super::{Factor, Rate};
+use super::{CompactError, CsvError, Factor, Rate, Recording, compact, recording::Span};
+
+/// Why bytes are no recorded traffic.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TrafficError {
+    /// A traffic file that cannot be used.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
+    /// A CSV file that cannot be used.
+    #[error(transparent)]
+    Csv(#[from] CsvError),
+    /// Neither.
+    #[error(
+        "byte {0} is no text; recorded traffic is the CSV of \"seconds,requests_per_second\" or what `burstlet record` writes"
+    )]
+    NotText(usize),
+}
 
 /// Recorded traffic: from each row's offset until the next row's, its rate.
 ///
@@ -25,6 +41,33 @@ impl Traffic {
     /// `rows` as the reader has checked them.
     pub(super) fn of_checked(rows: Vec<(Duration, Rate)>) -> Self {
         Self { rows }
+    }
+
+    /// Reads recorded traffic in either of the project's formats: its CSV, or what [`Recording::to_bytes`] writes.
+    pub fn read(bytes: &[u8]) -> Result<Self, TrafficError> {
+        if bytes.starts_with(compact::MAGIC.as_bytes()) {
+            return Ok(Recording::from_bytes(bytes)?.traffic());
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| TrafficError::NotText(error.valid_up_to()))?;
+        Ok(Self::from_csv(text)?)
+    }
+
+    /// The format that people read and write, as the [module](super) describes it.
+    pub fn to_csv(&self) -> String {
+        let row = |(time, rate): &(Duration, Rate)| format!("{},{}\n", time.as_secs_f64(), rate.per_second());
+        let rows = self.rows.iter().map(row);
+        std::iter::once(format!("{}\n", super::HEADER)).chain(rows).collect()
+    }
+
+    /// What each row but the last counts, in milliseconds from the start.
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.rows.windows(2).map(move |rows| {
+            let ((from, rate), (to, _)) = (rows[0], rows[1]);
+            let (from, to) = (millis(from), millis(to));
+            let seconds = Duration::from_millis(to - from).as_secs_f64();
+            Span { from, to, requests: rate.per_second() * seconds }
+        })
     }
 
     /// The rate at `offset` from the start. After the end the last row's rate holds.
@@ -126,6 +169,16 @@ mod tests {
         let sped_up = traffic.sped_up(four);
         assert_eq!(rates(&sped_up, &[0, 249, 250, 750]), [1.0, 1.0, 5.0, 2.0]);
         assert_eq!(sped_up.duration(), Duration::from_millis(750));
+    }
+
+    #[test]
+    fn traffic_is_read_from_either_format_and_other_bytes_are_refused() {
+        let csv = "seconds,requests_per_second\n0,1\n1,2.5\n2,2.5\n";
+        let traffic = Traffic::read(csv.as_bytes()).unwrap();
+        assert_eq!(traffic.to_csv(), csv);
+        let bytes = Recording::of_traffic(&traffic, None).unwrap().to_bytes();
+        assert_eq!(Traffic::read(&bytes).unwrap(), traffic);
+        assert!(Traffic::read(b"\x1f\x8b").unwrap_err().to_string().starts_with("byte 1 is no text; recorded"));
     }
 
     #[test]

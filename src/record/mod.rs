@@ -1,0 +1,12 @@
+//! Recording traffic: from files, compressed or not, from Prometheus, and from a live cluster.
+//!
+//! Reading and judging a trace is the engine's ([`burstlet_engine::traffic::import`]); here are the files, the network
+//! and the clock around it.
+
+mod file;
+mod prometheus;
+mod summary;
+
+pub use file::{RecordError, import_file, read_traffic, write_recording};
+pub use prometheus::{Query, QueryError, Window};
+pub use summary::{SummaryJson, summary_table};

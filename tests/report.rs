@@ -1,0 +1,200 @@
+//! The HTML report in a real browser: headless Chromium draws it at a phone's and a desk's width, in light and in dark.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by it, its helpers too")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use burstlet::report::{Subject, html_page};
+use burstlet_engine::simulator::{Load, Outcome, Plant, Played, Sample, Summary, TierUse};
+
+const SUBJECT: Subject = Subject {
+    name: "flash-crowd <b>& more</b>",
+    about: "A crowd comes at noon: the base stays on real nodes, what the HPA adds bursts to two pools.",
+    currency: "CNY",
+};
+
+/// A day with a wave and a crowd, in samples of 15 s.
+fn day(workload: &str) -> Played {
+    let sample = |index: u32| {
+        let t = f64::from(index) * 15.0;
+        let hour = t / 3600.0;
+        let wave = 60.0 + 40.0 * ((hour - 14.0) / 24.0 * std::f64::consts::TAU).cos();
+        let crowd = if (12.0..13.5).contains(&hour) { 340.0 * (1.0 - (hour - 12.0) / 1.5) } else { 0.0 };
+        let rps = wave + crowd;
+        let pods = |load: f64| (1..60).find(|pods| f64::from(*pods) * 8.0 >= load).unwrap_or(60_u32);
+        let wanted = pods(rps);
+        let ready = if index % 240 < 4 { wanted.saturating_sub(2) } else { wanted };
+        let real = ready.min(6);
+        let spot = (ready - real).min(20);
+        let rest = ready - real - spot;
+        let pools = BTreeMap::from([("eci-spot".into(), spot), ("eci".into(), rest)]);
+        let lost = f64::from(index.saturating_sub(2880)).min(20.0);
+        Sample {
+            t,
+            rps,
+            wanted,
+            ready,
+            real,
+            ready_real: real,
+            pools: pools.clone(),
+            ready_pools: pools,
+            cost: f64::from(index) * 0.0021,
+            load: Some(Load { served: t * 80.0, late: lost * 55.0, unserved: lost * 9.0, backlog: 0.0 }),
+            delay_s: (index % 40 == 3).then(|| 3.0 + f64::from(index % 7)),
+            ..Sample::default()
+        }
+    };
+    let samples: Vec<_> = (0..5760).map(sample).collect();
+    let used = |pod_s, cost| TierUse { pod_s, cost };
+    let summary = Summary {
+        peak: 55,
+        burst_share: 0.4121,
+        delay_p50_s: Some(3.2),
+        delay_p95_s: Some(8.75),
+        delay_p99_s: Some(9.0),
+        base: 6,
+        cost: 12.0939,
+        tiers: BTreeMap::from([
+            ("real".to_owned(), used(518_400.0, 0.0)),
+            ("eci-spot".to_owned(), used(250_000.0, 7.1)),
+            ("eci".to_owned(), used(113_400.0, 4.9939)),
+        ]),
+        plant: Some(Plant { requests: 6_912_000.0, late: 1100.0, unserved: 180.0, nodes_peak: 3, ..Plant::default() }),
+        ..Summary::default()
+    };
+    Played { workload: workload.to_owned(), samples, summary, pods: Vec::new() }
+}
+
+fn outcome(workloads: &[&str]) -> Outcome {
+    Outcome { seed: 7, workloads: workloads.iter().map(|name| day(name)).collect(), events: 1_234_567 }
+}
+
+/// A folder for the browser's profile and the drawings, which stay to be looked at.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report").join(name);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
+    let browser = ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(|name| Command::new(name).arg("--version").output().is_ok())
+        .unwrap_or_else(|| std::panic::panic_any("no chromium to draw the report with: apt-get install chromium"));
+    let profile = format!("--user-data-dir={}", folder.join("profile").display());
+    let output = Command::new(browser)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=5000", &profile])
+        .args(arguments)
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Draws the report in a frame of `width`, and measures it there.
+const FRAME: &str = r#"<!DOCTYPE html><meta charset="utf-8"><style>body{margin:0}iframe{border:0;display:block}</style>
+<iframe id="frame" width="WIDTH" height="HEIGHT"></iframe><pre id="told"></pre><script id="page" type="text/plain">PAGE</script>
+<script>
+const luminance = colour => colour.map(part => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+const parts = text => text.match(/[\d.]+/g).map(Number);
+const background = element => {
+    for (; element; element = element.parentElement) {
+        const found = parts(getComputedStyle(element).backgroundColor);
+        if (found.length < 4 || found[3] > 0) return found.slice(0, 3);
+    }
+    return [255, 255, 255];
+};
+const frame = document.getElementById("frame");
+frame.onload = () => {
+    const page = frame.contentDocument, told = {};
+    told.overflow = page.documentElement.scrollWidth - frame.clientWidth;
+    told.clipped = [...page.querySelectorAll(".x span, .y span, .tiles dd, h1, h3")].filter(element => {
+        const box = element.getBoundingClientRect();
+        return box.width > 0 && (box.left < -0.5 || box.right > frame.clientWidth + 0.5);
+    }).length;
+    told.overlapping = [...page.querySelectorAll(".x")].filter(axis => {
+        const boxes = [...axis.children].map(mark => mark.getBoundingClientRect()).filter(box => box.width > 0);
+        return boxes.some((box, index) => index > 0 && box.left < boxes[index - 1].right + 2);
+    }).length;
+    const text = [...page.querySelectorAll("h1,h2,h3,p,dt,dd,th,td,li,span,caption,summary")]
+        .filter(element => element.textContent.trim() && element.getBoundingClientRect().width > 0);
+    told.faintest = Math.min(...text.map(element => {
+        const pair = [luminance(parts(getComputedStyle(element).color)), luminance(background(element))].sort();
+        return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    }));
+    told.charts = page.querySelectorAll("svg[role=img]").length;
+    told.unnamed = [...page.querySelectorAll("svg")].filter(svg => !svg.querySelector("title").textContent || !svg.querySelector("desc").textContent).length;
+    told.empty = [...page.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().height < 100 || svg.querySelectorAll("path:not(.grid)").length === 0).length;
+    told.ids = [...page.querySelectorAll("[id]")].length - new Set([...page.querySelectorAll("[id]")].map(element => element.id)).size;
+    told.dark = luminance(background(page.body)) < 0.2;
+    document.getElementById("told").textContent = JSON.stringify(told);
+};
+frame.srcdoc = document.getElementById("page").textContent;
+</script>"#;
+
+#[test]
+fn the_report_is_drawn_right_at_every_width_and_in_both_schemes() {
+    for (name, workloads) in [("one", &["shop/web"][..]), ("two", &["shop/web", "shop/checkout"])] {
+        let report = html_page(SUBJECT, &outcome(workloads));
+        for (width, height, scheme) in
+            [(390, 3200, "light"), (390, 3200, "dark"), (1280, 2400, "light"), (1280, 2400, "dark")]
+        {
+            let folder = folder(&format!("{name}-{width}-{scheme}"));
+            let frame = FRAME
+                .replace("WIDTH", &width.to_string())
+                .replace("HEIGHT", &height.to_string())
+                .replace("PAGE", &report);
+            let page = folder.join("frame.html");
+            fs::write(&page, frame).unwrap();
+            fs::write(folder.join("report.html"), &report).unwrap();
+            let is_dark = scheme == "dark";
+            let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark));
+            let picture = format!("--screenshot={}", folder.join("report.png").display());
+            let size = format!("--window-size={width},{height}");
+            let shot = chromium(&folder, &[&scheme, &picture, &size], &page);
+            let dumped = chromium(&folder, &[&scheme, &size, "--dump-dom"], &page);
+            for output in [&shot, &dumped] {
+                let log = String::from_utf8_lossy(&output.stderr);
+                let complaint = log.lines().find(|line| line.contains("CONSOLE"));
+                assert_eq!(complaint, None, "{name} {width} {scheme}");
+            }
+            let dom = String::from_utf8_lossy(&dumped.stdout).into_owned();
+            let told = dom.split("<pre id=\"told\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
+            let told: serde_json::Value = serde_json::from_str(told).unwrap();
+            let zero = ["overflow", "clipped", "overlapping", "unnamed", "empty", "ids"];
+            for key in zero {
+                assert!(told[key].as_i64().unwrap() <= 0, "{name} {width} {scheme}: {key} in {told}");
+            }
+            assert!(told["faintest"].as_f64().unwrap() >= 4.5, "{name} {width} {scheme}: {told}");
+            assert_eq!(told["charts"], 5 * workloads.len(), "{told}");
+            assert_eq!(told["dark"], is_dark, "{told}");
+            assert!(fs::metadata(folder.join("report.png")).unwrap().len() > 20_000);
+        }
+    }
+}
+
+#[test]
+fn a_report_is_one_file_that_asks_for_nothing() {
+    let report = html_page(SUBJECT, &outcome(&["shop/web"]));
+    for needle in ["<script", "http://", "https://", "url(", "@import", "src=", "href="] {
+        assert!(!report.contains(needle), "{needle}");
+    }
+    assert!(report.contains("<h1>flash-crowd &lt;b&gt;&amp; more&lt;/b&gt;</h1>"));
+    assert!(report.len() < 200_000, "{} bytes", report.len());
+    assert_eq!(report, html_page(SUBJECT, &outcome(&["shop/web"])), "not the same bytes");
+}
+
+#[test]
+fn a_run_without_moments_is_a_report_too() {
+    let empty = Played { workload: "d/w".to_owned(), samples: vec![], summary: Summary::default(), pods: vec![] };
+    let report = html_page(SUBJECT, &Outcome { seed: 0, workloads: vec![empty], events: 0 });
+    assert!(!report.contains("NaN") && !report.contains("inf"), "{report}");
+}
