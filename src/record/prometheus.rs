@@ -187,7 +187,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use axum::{Form, Router, http::HeaderMap, routing::post};
+    use axum::{Router, http::HeaderMap, routing::post};
     use burstlet_engine::traffic::import::{Importer, Settings};
 
     use super::*;
@@ -227,7 +227,9 @@ mod tests {
     async fn fake() -> (Uri, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&asked);
-        let answer = move |headers: HeaderMap, Form(form): Form<BTreeMap<String, String>>| async move {
+        let answer = move |headers: HeaderMap, body: String| async move {
+            let url = reqwest::Url::parse(&format!("http://form/?{body}")).unwrap();
+            let form: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
             let token = headers.get("authorization").map(|token| token.to_str().unwrap().to_owned());
             seen.lock().unwrap().push(format!("{} {}", form["query"], token.unwrap_or_default()));
             if form["query"] == "up(" {

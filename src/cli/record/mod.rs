@@ -1,34 +1,33 @@
 //! `burstlet record`.
 
+mod cluster;
+
 use std::{
     io::{IsTerminal, Write},
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
-use burstlet_engine::{
-    model::Timestamp,
-    traffic::{
-        Align, Factor, Recording, Step, Zone,
-        import::{Filter, Format, Import, ImportReport, Importer, Repair, Settings, Values},
-        moment,
-    },
+use burstlet_engine::traffic::{
+    Align, Factor, Recording, Step, Zone,
+    import::{Filter, Format, Import, ImportReport, Importer, Repair, Settings, Values},
+    moment,
 };
 use clap::{Args, ValueEnum};
 use http::Uri;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use crate::record::{Query, RecordError, SummaryJson, Window, import_file, summary_table, write_recording};
+use crate::record::{Query, RecordError, SummaryJson, Window, import_file, now, summary_table, write_recording};
 
 #[derive(Debug, Args)]
 pub(super) struct RecordArgs {
     /// Traces: access logs, CSV, Azure's tables, saved answers of Prometheus, traffic files; gzip or not; - for standard input
-    #[arg(value_name = "FILE", required_unless_present = "prometheus", conflicts_with = "prometheus")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["prometheus", "context"], conflicts_with_all = ["prometheus", "context"])]
     files: Vec<PathBuf>,
     /// Traffic file to write; CSV where the name ends in .csv, compressed where it ends in .gz; - for standard output
-    #[arg(short, long, value_name = "FILE", required_unless_present = "summary")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["summary", "context"])]
     output: Option<PathBuf>,
     /// Tell what is there and what is wrong with it; refuse nothing, write nothing
     #[arg(long, conflicts_with = "output")]
@@ -42,6 +41,8 @@ pub(super) struct RecordArgs {
     shaping: Shaping,
     #[command(flatten)]
     prometheus: Prometheus,
+    #[command(flatten)]
+    live: cluster::Live,
 }
 
 /// How traces are read.
@@ -129,6 +130,9 @@ struct Prometheus {
 }
 
 pub(super) async fn record(args: RecordArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    if args.live.context.is_some() {
+        return args.live.record(args.shaping.step, args.output.as_ref(), args.json, &stop).await;
+    }
     let settings = args.reading.settings(&args.shaping, args.summary);
     let mut recordings = Vec::new();
     let mut reports = Vec::new();
@@ -182,10 +186,8 @@ fn bar_of(path: &Path) -> ProgressBar {
 }
 
 async fn ask(url: &Uri, args: &RecordArgs) -> anyhow::Result<Vec<u8>> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    let now = Timestamp::from_millis(u64::try_from(now.as_millis())?);
     let (from, to) = (args.shaping.from.as_deref().unwrap_or("now-1h"), args.shaping.to.as_deref().unwrap_or("now"));
-    let window = Window::parse(from, to, args.shaping.step.unwrap_or(DEFAULT_STEP), now)?;
+    let window = Window::parse(from, to, args.shaping.step.unwrap_or(DEFAULT_STEP), now())?;
     let token = match &args.prometheus.token_file {
         Some(path) => {
             let token = std::fs::read_to_string(path).with_context(|| format!("{}: unable to read", path.display()))?;
