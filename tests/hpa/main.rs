@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use self::{generate::Dice, oracle::Oracle};
 
-/// How many random scenarios are played; `HPA_SCENARIOS` asks for more.
+/// How many random scenarios are played; `HPA_SCENARIOS` asks for more, `HPA_SEED` for others.
 const SCENARIOS: u64 = 800;
 
 /// Every reason that a sync can give.
