@@ -68,8 +68,9 @@ fn build() -> PathBuf {
         replaced.insert(module.join(PLACE).join(name).display().to_string(), json!(file));
     };
     let own = root.join("tests/hpa/oracle");
-    place("main.go", &own.join("main.go"));
-    place("plant.go", &own.join("plant.go"));
+    for name in ["main.go", "plant.go", "loop.go"] {
+        place(name, &own.join(name));
+    }
     place("podautoscaler/open.go", &own.join("open.go"));
     for name in UPSTREAM {
         let text = fs::read_to_string(package.join(name)).unwrap().replace("time.Now()", "Clock()");
