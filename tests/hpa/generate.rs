@@ -79,8 +79,12 @@ impl Dice {
         self.maybe(&mut scenario, 30, "metricWindowSeconds", &[json!(0), json!(15), json!(60), json!(10.5)]);
         self.maybe(&mut scenario, 15, "syncPeriodSeconds", &[json!(10), json!(15), json!(30), json!(7.5)]);
         scenario.insert("hpa".to_owned(), self.hpa(scale_to_zero));
-        let steps = self.steps(scale_to_zero);
-        scenario.insert("steps".to_owned(), steps);
+        if self.chance(25) {
+            self.close_loop(&mut scenario, scale_to_zero);
+        } else {
+            let steps = self.steps(scale_to_zero);
+            scenario.insert("steps".to_owned(), steps);
+        }
         Value::Object(scenario)
     }
 
@@ -269,6 +273,37 @@ impl Dice {
             steps.push(Value::Object(step));
         }
         Value::Array(steps)
+    }
+
+    /// A closed loop, sometimes with steps beside it.
+    fn close_loop(&mut self, scenario: &mut Map<String, Value>, scale_to_zero: bool) {
+        let mut demand = self.between(0, 1_500);
+        let syncs = self.between(1, 40);
+        let demands = (0..syncs).map(|_| {
+            let jump = if self.chance(15) { 1_500 } else { 60 };
+            demand = (demand + self.between(-jump, jump)).max(0);
+            demand
+        });
+        let demands = demands.collect::<Vec<_>>();
+        let mut closed = Map::new();
+        closed.insert("initialReplicas".to_owned(), json!(self.between(0, 12)));
+        closed.insert("demandMilli".to_owned(), json!(demands));
+        closed.insert("cpuRequestMilli".to_owned(), json!(self.pick(&[100, 100, 250])));
+        self.maybe(&mut closed, 20, "initialAgeSeconds", &[json!(0), json!(20), json!(10_000)]);
+        self.maybe(&mut closed, 70, "readyDelaySeconds", &[json!(0), json!(10), json!(15), json!(31), json!(100)]);
+        self.maybe(&mut closed, 40, "maxCpuMilliPerPod", &[json!(0), json!(80), json!(150), json!(400)]);
+        self.maybe(&mut closed, 30, "unreadyMetricMissing", &[json!(true), json!(false)]);
+        scenario.insert("closedLoop".to_owned(), Value::Object(closed));
+        if self.chance(30) {
+            let mut steps = self.steps(scale_to_zero);
+            for step in steps.as_array_mut().unwrap() {
+                let step = step.as_object_mut().unwrap();
+                step.remove("pods");
+                // The demand may go on after them, at times that follow from the index.
+                step.remove("t");
+            }
+            scenario.insert("steps".to_owned(), steps);
+        }
     }
 
     fn others(&mut self, names: &[&str], scale_to_zero: bool, lists: bool) -> Value {

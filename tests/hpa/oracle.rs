@@ -8,6 +8,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::OnceLock,
 };
 
 use serde_json::{Value, json};
@@ -25,7 +26,9 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn start() -> Self {
-        let binary = build();
+        // Once for all tests, which run at the same time.
+        static BINARY: OnceLock<PathBuf> = OnceLock::new();
+        let binary = BINARY.get_or_init(build);
         let mut process =
             Command::new(binary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let scenarios = process.stdin.take();
@@ -65,8 +68,9 @@ fn build() -> PathBuf {
         replaced.insert(module.join(PLACE).join(name).display().to_string(), json!(file));
     };
     let own = root.join("tests/hpa/oracle");
-    place("main.go", &own.join("main.go"));
-    place("plant.go", &own.join("plant.go"));
+    for name in ["main.go", "plant.go", "loop.go"] {
+        place(name, &own.join(name));
+    }
     place("podautoscaler/open.go", &own.join("open.go"));
     for name in UPSTREAM {
         let text = fs::read_to_string(package.join(name)).unwrap().replace("time.Now()", "Clock()");

@@ -1,5 +1,5 @@
 // The oracle plays scenarios of `burstlet hpa` on upstream's own controller and API server's checks: one scenario a line in,
-// one report a line out. It knows steps, not closed loops.
+// one report a line out.
 package main
 
 import (
@@ -81,6 +81,9 @@ func played(line []byte) any {
 	if err != nil {
 		return map[string]string{"invalid": err.Error()}
 	}
+	if s.ClosedLoop != nil {
+		s.Steps = append(s.Steps, make([]step, max(0, len(s.ClosedLoop.DemandMilli)-len(s.Steps)))...)
+	}
 	// As burstlet does, every spec is checked before the first sync.
 	replaced := hpa
 	specs := make([]*autoscalingv2.HorizontalPodAutoscaler, len(s.Steps))
@@ -121,7 +124,13 @@ func played(line []byte) any {
 		if step.T != nil {
 			t = *step.T
 		}
-		reports = append(reports, plant.sync(controller, step, t))
+		if s.ClosedLoop != nil {
+			if at, err := t.Float64(); i == 0 && err == nil {
+				plant.specReplicas = s.ClosedLoop.InitialReplicas
+				s.ClosedLoop.begin(at)
+			}
+		}
+		reports = append(reports, plant.sync(controller, s.ClosedLoop, i, step, t))
 	}
 	return map[string][]report{"steps": reports}
 }
@@ -144,15 +153,21 @@ func quantity(line []byte) (any, bool) {
 	return map[string]any{"milli": q.MilliValue(), "bits": fmt.Sprint(math.Float64bits(q.AsApproximateFloat64())), "text": canonical.String()}, true
 }
 
-func (p *plant) sync(controller *podautoscaler.HorizontalController, step step, t json.Number) report {
+func (p *plant) sync(controller *podautoscaler.HorizontalController, loop *closedLoop, index int, step step, t json.Number) report {
 	at, err := t.Float64()
 	must(err)
 	p.take(step, moment(at))
+	if loop != nil {
+		p.pods = loop.pods(index, at)
+	}
 	before := p.specReplicas
 	err = controller.Sync(context.Background(), namespace+"/"+name, moment(at))
 	report := report{T: t, CurrentReplicas: before, DesiredReplicas: p.specReplicas, Conditions: []condition{}}
 	if err != nil {
 		report.Error = err.Error()
+	}
+	if loop != nil {
+		loop.follow(p.specReplicas, at)
 	}
 	for _, c := range p.hpa.Status.Conditions {
 		report.Conditions = append(report.Conditions, condition{string(c.Type), string(c.Status), c.Reason, c.Message})

@@ -46,6 +46,7 @@ type scenario struct {
 	MetricWindowSeconds            *float64        `json:"metricWindowSeconds"`
 	FeatureGates                   map[string]bool `json:"featureGates"`
 	Steps                          []step          `json:"steps"`
+	ClosedLoop                     *closedLoop     `json:"closedLoop"`
 }
 
 type step struct {

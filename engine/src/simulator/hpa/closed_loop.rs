@@ -114,12 +114,26 @@ impl Plant {
         if replicas > Self::MOST {
             return Err(Self::MOST);
         }
-        while self.pods.len() > replicas {
-            let unready = self.pods.iter().rposition(|pod| !self.is_ready(pod, now));
-            self.pods.remove(unready.unwrap_or(self.pods.len() - 1));
+        match self.pods.len().checked_sub(replicas) {
+            None => self.create(replicas - self.pods.len(), now),
+            Some(over) => self.remove(over, now),
         }
-        self.create(replicas - self.pods.len(), now);
         Ok(())
+    }
+
+    fn remove(&mut self, mut over: usize, now: Moment) {
+        let unready = self.pods.iter().map(|pod| !self.is_ready(pod, now)).collect::<Vec<_>>();
+        let mut goes = vec![false; unready.len()];
+        for among_unready in [true, false] {
+            for (goes, unready) in goes.iter_mut().zip(&unready).rev() {
+                if over > 0 && !*goes && (*unready || !among_unready) {
+                    *goes = true;
+                    over -= 1;
+                }
+            }
+        }
+        let mut goes = goes.into_iter();
+        self.pods.retain(|_| !goes.next().unwrap_or_default());
     }
 
     fn create(&mut self, pods: usize, since: Moment) {

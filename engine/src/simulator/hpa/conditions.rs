@@ -69,3 +69,21 @@ impl Conditions {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_keep_the_order_in_which_they_first_appeared() {
+        let mut conditions = Conditions::default();
+        conditions.set(ConditionType::AbleToScale, true, "SucceededGetScale", "a");
+        conditions.set(ConditionType::ScalingActive, false, "ScalingDisabled", "b");
+        conditions.set(ConditionType::AbleToScale, true, "ReadyForNewScale", "c");
+        let reasons = conditions.all().iter().map(|condition| condition.reason).collect::<Vec<_>>();
+        assert_eq!(reasons, ["ReadyForNewScale", "ScalingDisabled"]);
+        let shown = serde_json::to_value(&conditions.all()[1]).unwrap();
+        let expected = serde_json::json!({"type": "ScalingActive", "status": "False", "reason": "ScalingDisabled", "message": "b"});
+        assert_eq!(shown, expected);
+    }
+}

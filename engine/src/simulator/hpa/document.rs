@@ -68,3 +68,39 @@ impl TryFrom<Written> for Document {
 fn target() -> DescribedObject {
     DescribedObject { api_version: "apps/v1".to_owned(), kind: "Deployment".to_owned(), name: "app".to_owned() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Document, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_spec_stands_alone_or_in_a_manifest() {
+        let alone = read(r#"{"maxReplicas": 3}"#).unwrap();
+        let manifest = read(
+            r#"{"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web", "namespace": "shop"},
+                "spec": {"maxReplicas": 3}, "status": {"currentReplicas": 1}}"#,
+        )
+        .unwrap();
+        assert_eq!(alone.spec, manifest.spec);
+        assert_eq!((alone.namespace, manifest.namespace.as_deref()), (None, Some("shop")));
+    }
+
+    #[test]
+    fn a_spec_in_two_places_is_refused() {
+        let error = read(r#"{"maxReplicas": 3, "spec": {"maxReplicas": 4}}"#).unwrap_err();
+        assert!(error.starts_with("the HPA has a `spec` and fields of a spec beside it"), "{error}");
+    }
+
+    #[test]
+    fn null_is_as_if_it_were_absent() {
+        let spec = read(r#"{"maxReplicas": null, "minReplicas": null, "metrics": [{"type": null, "pods": null}]}"#)
+            .unwrap()
+            .spec;
+        assert_eq!((spec.max_replicas, spec.min_replicas), (0, None));
+        assert_eq!(spec.metrics.unwrap()[0].kind, "");
+    }
+}

@@ -259,6 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn an_event_once_outdated_stays_so_under_longer_rules() {
+        let (short, long) = (rules(Select::Most, &[pods(5, 10)]), rules(Select::Most, &[pods(5, 600)]));
+        let mut events = ScaleEvents::default();
+        events.store(&short, 1, 2, at(0));
+        events.store(&short, 2, 4, at(1));
+        events.store(&short, 4, 7, at(20));
+        assert_eq!(events.up.len(), 2, "the last of two outdated ones gave its place away");
+        events.store(&long, 7, 8, at(30));
+        assert_eq!(events.up.len(), 2, "and now the first, though the period holds it again");
+    }
+
+    #[test]
     fn a_policy_beyond_32_bits_overflows_as_upstreams_does() {
         let up = rules(Select::Most, &[pods(i32::MAX, 60)]);
         assert_eq!(limit(&up, 5, 90), (5, "ScaleUpLimit"));

@@ -277,3 +277,106 @@ fn sum_of_shares(values: &[MilliValue]) -> MilliValue {
     }
     MilliValue(sum)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        super::{
+            moment::Moment,
+            sample::{OtherMetrics, Target},
+            spec::MetricIdentifier,
+        },
+        *,
+    };
+
+    fn values(values: &[i64]) -> Vec<MilliValue> {
+        values.iter().copied().map(MilliValue).collect()
+    }
+
+    fn identifier(name: &str) -> MetricIdentifier {
+        MetricIdentifier { name: name.to_owned(), selector: None }
+    }
+
+    fn resource(container: Option<&str>, target: ResourceTarget) -> Metric {
+        Metric::Resource { name: "cpu".to_owned(), container: container.map(str::to_owned), target }
+    }
+
+    fn ingress() -> DescribedObject {
+        DescribedObject { api_version: "v1".to_owned(), kind: "Ingress".to_owned(), name: "main".to_owned() }
+    }
+
+    const ONE: MilliValue = MilliValue(1_000);
+
+    #[test]
+    fn the_series_of_an_external_metric_add_up_to_what_64_bits_hold() {
+        for (series, whole, shared) in
+            [(&[1, 2, 3][..], 6, 6), (&[i64::MAX, 1], i64::MAX, i64::MAX), (&[5, -3], 2, 2), (&[-3, 5], 2, i64::MAX)]
+        {
+            assert_eq!(sum(&values(series)), MilliValue(whole), "{series:?}");
+            assert_eq!(sum_of_shares(&values(series)), MilliValue(shared), "{series:?}");
+        }
+    }
+
+    #[test]
+    fn a_metric_is_named_as_upstream_names_it() {
+        let object = |target| Metric::Object { object: ingress(), metric: identifier("hits"), target: Some(target) };
+        for (metric, name) in [
+            (resource(None, ResourceTarget::Utilization(50)), "cpu resource utilization (percentage of request)"),
+            (
+                resource(Some("app"), ResourceTarget::Utilization(50)),
+                "cpu container resource utilization (percentage of request)",
+            ),
+            (resource(Some("app"), ResourceTarget::Average(ONE)), "cpu resource"),
+            (Metric::Pods { metric: identifier("rps"), target: ONE }, "pods metric rps"),
+            (object(WholeTarget::Value(ONE)), "Ingress metric hits"),
+            (object(WholeTarget::Average(ONE)), "external metric hits(nil)"),
+        ] {
+            assert_eq!(metric.description(), name);
+        }
+    }
+
+    #[test]
+    fn a_metric_that_fails_tells_the_condition_less_than_the_error() {
+        let nothing = OtherMetrics::default();
+        let seen = Seen { now: Moment::START, target: Target::of(1), pods: &[], other: &nothing };
+        let readiness = Readiness { now: Moment::START, initialization: Duration::ZERO, delay: Duration::ZERO };
+        let tolerances = Tolerances { up: 0.1, down: 0.1 };
+        let with = Proposing { seen, readiness, tolerances, namespace: "shop" };
+        for (metric, reason, before) in [
+            (
+                resource(None, ResourceTarget::Utilization(50)),
+                "FailedGetResourceMetric",
+                "failed to get cpu resource metric value: ",
+            ),
+            (
+                resource(Some("app"), ResourceTarget::Utilization(50)),
+                "FailedGetContainerResourceMetric",
+                "failed to get app container metric value: ",
+            ),
+            (
+                Metric::Pods { metric: identifier("rps"), target: ONE },
+                "FailedGetPodsMetric",
+                "failed to get pods metric value: ",
+            ),
+            (
+                Metric::Object {
+                    object: ingress(),
+                    metric: identifier("hits"),
+                    target: Some(WholeTarget::Average(ONE)),
+                },
+                "FailedGetObjectMetric",
+                "failed to get object metric value: failed to get hits object metric: ",
+            ),
+            (
+                Metric::External { metric: identifier("lag"), target: WholeTarget::Value(ONE) },
+                "FailedGetExternalMetric",
+                "failed to get lag external metric value: failed to get external metric lag: ",
+            ),
+        ] {
+            let error = metric.propose(with).unwrap_err();
+            assert_eq!((error.reason, error.to_string()), (reason, format!("{before}{}", error.told)));
+        }
+    }
+}

@@ -96,3 +96,41 @@ impl fmt::Display for LabelSelector {
         write!(f, "}},}}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn requirement(operator: &str, values: &[&str]) -> LabelSelector {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        let requirement =
+            LabelSelectorRequirement { key: "tier".to_owned(), operator: operator.to_owned(), values: Some(values) };
+        LabelSelector { match_labels: None, match_expressions: Some(vec![requirement]) }
+    }
+
+    #[test]
+    fn a_requirement_has_the_values_that_its_operator_needs() {
+        for (operator, values, fault) in [
+            ("In", &["a"][..], None),
+            ("Exists", &[], None),
+            ("In", &[], Some("values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty")),
+            (
+                "Exists",
+                &["a"],
+                Some(r#"values: Invalid value: ["a"]: values set must be empty for exists and does not exist"#),
+            ),
+            ("Gt", &["1"], Some(r#""Gt" is not a valid label selector operator"#)),
+        ] {
+            assert_eq!(requirement(operator, values).check().err().as_deref(), fault, "{operator} {values:?}");
+        }
+    }
+
+    #[test]
+    fn it_shows_as_upstreams_messages_show_it() {
+        let selector = requirement("In", &["a", "b"]);
+        assert_eq!(
+            selector.to_string(),
+            "&LabelSelector{MatchLabels:map[string]string{},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:tier,Operator:In,Values:[a b],},},}"
+        );
+    }
+}
