@@ -43,6 +43,7 @@
 //! | [`record`] | traffic from files, Prometheus and live clusters |
 //! | [`scenario`] | what the demo plays and the simulator replays, read from files |
 //! | [`report`] | what a run has delivered, for people |
+//! | [`study`] | many simulations: policies compared, the base picked |
 //! | [`run`] | all of it in one process, led by one replica |
 //! | [`lab`] | what only trials need: a local cluster, a test bench, the demo (feature `lab`) |
 //! | [`cli`] | the command line, one file a subcommand |
@@ -63,5 +64,6 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod serve;
+pub mod study;
 pub mod telemetry;
 pub mod watch;

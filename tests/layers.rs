@@ -43,6 +43,8 @@ const SHELL: Layers = &[
     ("report", &["api", "engine", "telemetry"]),
     // What demo, replay, compare and tune read.
     ("scenario", &["record", "api", "engine"]),
+    ("scenario", &["api", "engine"]),
+    ("study", &["engine"]),
     // What binds them together.
     (
         "run",

@@ -1,12 +1,15 @@
 //! The command line: one file a subcommand.
 
+mod compare;
 #[cfg(feature = "lab")]
 mod demo;
+mod progress;
 mod record;
 mod replay;
 mod run;
+mod tune;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -34,6 +37,15 @@ enum Command {
     ///
     /// The same scenario and seed give the same output on every machine.
     Replay(replay::ReplayArgs),
+    /// Simulate several policies on one traffic, side by side
+    ///
+    /// Each sizes the real nodes as one would who follows it: for the HPA's maximum, by a node autoscaler, none, or for
+    /// the base.
+    Compare(compare::CompareArgs),
+    /// Find the cheapest base that meets objectives, on real nodes that just hold it
+    ///
+    /// Ctrl-C keeps what is done where --results names a file.
+    Tune(tune::TuneArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -84,6 +96,8 @@ pub fn main() -> ExitCode {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await,
             Command::Replay(args) => replay::replay(&args),
+            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?),
+            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?),
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
         }
@@ -94,6 +108,14 @@ pub fn main() -> ExitCode {
             eprintln!("burstlet: {}", one_line(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Prints a text; a reader that went away is no error.
+fn printed(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("unable to print"),
     }
 }
 

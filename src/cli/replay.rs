@@ -1,15 +1,13 @@
 //! `burstlet replay`.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-};
+use std::{io::IsTerminal, path::PathBuf};
 
 use anyhow::Context;
 use burstlet_engine::simulator::{self, Outcome};
 use clap::Args;
 
 use crate::{
+    cli::printed,
     report::{LiveTable, Paint, Subject, html_page, summary_table},
     scenario::Scenario,
 };
@@ -54,10 +52,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     } else {
         table(&scenario, &outcome)
     };
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("unable to print"),
-    }
+    printed(&text)
 }
 
 fn lines(outcome: &Outcome) -> anyhow::Result<String> {

@@ -1,8 +1,11 @@
-use std::fs;
+use std::{fs, time::Duration};
 
 use burstlet_engine::{policy::Base, traffic::Rate};
 
-use super::*;
+use super::{
+    folder::{BUILT_IN, FILE},
+    *,
+};
 
 /// The built-in default on disk, with one text of one of its files replaced.
 fn changed(file: &str, from: &str, to: &str) -> Result<Scenario, String> {
@@ -78,7 +81,8 @@ fn speed_and_scale_change_the_traffic() {
 fn an_unknown_name_lists_what_there_is() {
     assert_eq!(
         Scenario::open("flesh-crowd").unwrap_err().to_string(),
-        "no scenario \"flesh-crowd\"; give the path of a scenario file or of its folder, or one of flash-crowd, daily-wave"
+        "no scenario \"flesh-crowd\"; give the path of a scenario file or of its folder, or one of flash-crowd, daily-wave, \
+         stock-out, spot-reclaim, slow-autoscaler, rolling-update"
     );
 }
 

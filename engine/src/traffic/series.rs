@@ -94,6 +94,16 @@ impl Traffic {
             .fold(Rate::ZERO, |highest, rate| if rate > highest { rate } else { highest })
     }
 
+    /// The traffic between two offsets, as traffic of its own that starts at zero.
+    #[must_use]
+    pub fn part(self, from: Duration, to: Duration) -> Self {
+        let begin = (Duration::ZERO, self.rate_at(from));
+        let end = (to.saturating_sub(from), self.rate_at(to));
+        let within = self.rows.iter().filter(|(time, _)| from < *time && *time < to);
+        let rows = std::iter::once(begin).chain(within.map(|(time, rate)| (*time - from, *rate))).chain([end]);
+        Self { rows: rows.collect() }
+    }
+
     /// The same traffic with every rate times `factor`.
     #[must_use]
     pub fn scaled(mut self, factor: Factor) -> Self {
@@ -140,6 +150,13 @@ mod tests {
         let traffic = traffic(&[(0, 1.0), (1000, 5.0), (3000, 2.0)]);
         assert_eq!(traffic.peak(), Rate::new(5.0).unwrap());
         assert_eq!(traffic.duration(), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_part_starts_at_zero_with_the_rate_that_held() {
+        let part =
+            traffic(&[(0, 1.0), (1000, 5.0), (3000, 2.0)]).part(Duration::from_millis(500), Duration::from_secs(2));
+        assert_eq!(part, traffic(&[(0, 1.0), (500, 5.0), (1500, 5.0)]));
     }
 
     #[test]
