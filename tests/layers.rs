@@ -44,9 +44,9 @@ const SHELL: Layers = &[
     // What helps where nothing of the others runs.
     ("release", &["api", "engine"]),
     // What demo, replay, compare and tune read.
+    ("scenario", &["record", "api", "engine"]),
     ("scenario", &["api", "engine"]),
     ("study", &["engine"]),
-    ("scenario", &["record", "api", "engine"]),
     // What binds them together.
     (
         "run",

@@ -256,7 +256,8 @@ mod tests {
     fn a_truncated_gzip_is_named_with_the_line_or_cut() {
         let folder = folder();
         let path = folder.path().join("a.csv.gz");
-        let text: String = (0..20_000).map(|index| format!("{index},{}\n", index * 7919 % 1000)).collect();
+        let row = |index: u32| format!("{index},{}\n", index * 7919 % 1000);
+        let text: String = (0..20_000).map(row).collect();
         let whole = compressed(format!("time,count\n{text}").as_bytes()).unwrap();
         fs::write(&path, &whole[..whole.len() / 2]).unwrap();
         let refused = import(&path).unwrap_err().to_string();

@@ -188,7 +188,19 @@ mod tests {
         let text = "period,count\n1998-04-30 21:30:00,60\n1998-04-30 21:31:00,90\n1998-04-30 21:35:00,30\n1998-04-30 21:36:00,1\n";
         let import = import(text, Settings { repairs, ..Settings::default() });
         let summary = SummaryJson::new(&import.recording, &[import.report]);
-        insta::assert_snapshot!(summary_table(&summary), @"");
-        insta::assert_snapshot!(serde_json::to_string(&summary).unwrap(), @"");
+        insta::assert_snapshot!(summary_table(&summary), @r#"
+        format           table
+        rows             4
+        start            1998-04-30T21:30:00Z
+        span             7m
+        resolution       1m (7 steps)
+        requests         181
+        requests/s       min 0, mean 0.431, max 1.5
+        longest silence  3m
+        gaps             3, repaired: zero; first at line 4: 3 intervals are missing after 1998-04-30T21:31:00Z
+        note             "count" counts requests of an interval, at "period"
+        note             times state no zone; they were taken as +00:00
+        "#);
+        insta::assert_snapshot!(serde_json::to_string(&summary).unwrap(), @r#"{"format":"table","rows":4,"start":"1998-04-30T21:30:00Z","span_s":420.0,"step_s":60.0,"steps":7,"requests":181.0,"min":0.0,"mean":0.430952380952381,"max":1.5,"silence_s":180.0,"faults":{"gaps":{"count":3,"first":"line 4: 3 intervals are missing after 1998-04-30T21:31:00Z","repaired":"zero"}},"assumptions":["\"count\" counts requests of an interval, at \"period\"","times state no zone; they were taken as +00:00"]}"#);
     }
 }

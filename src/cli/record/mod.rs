@@ -40,7 +40,7 @@ pub(super) struct RecordArgs {
     #[command(flatten)]
     shaping: Shaping,
     #[command(flatten)]
-    prometheus: Prometheus,
+    asking: Asking,
     #[command(flatten)]
     live: cluster::Live,
 }
@@ -117,8 +117,8 @@ enum AlignArg {
 /// A live source.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "From Prometheus")]
-struct Prometheus {
-    /// Address of a Prometheus, such as http://127.0.0.1:9090
+struct Asking {
+    /// Address of a Prometheus, such as `http://127.0.0.1:9090`
     #[arg(long, value_name = "URL", requires_all = ["query", "from"])]
     prometheus: Option<Uri>,
     /// What to ask it; counters (names in _total) become rates
@@ -136,7 +136,7 @@ pub(super) async fn record(args: RecordArgs, stop: CancellationToken) -> anyhow:
     let settings = args.reading.settings(&args.shaping, args.summary);
     let mut recordings = Vec::new();
     let mut reports = Vec::new();
-    if let Some(url) = &args.prometheus.prometheus {
+    if let Some(url) = &args.asking.prometheus {
         let answer = tokio::select! {
             answer = ask(url, &args) => answer?,
             () = stop.cancelled() => return Err(RecordError::Stopped.into()),
@@ -156,7 +156,7 @@ pub(super) async fn record(args: RecordArgs, stop: CancellationToken) -> anyhow:
             reports.push(import.report);
         }
     }
-    let recording = args.shaping.shape(&recordings, args.prometheus.prometheus.is_some(), args.reading.zone)?;
+    let recording = args.shaping.shape(&recordings, args.asking.prometheus.is_some(), args.reading.zone)?;
     tell(&args, &recording, &reports)
 }
 
@@ -188,14 +188,14 @@ fn bar_of(path: &Path) -> ProgressBar {
 async fn ask(url: &Uri, args: &RecordArgs) -> anyhow::Result<Vec<u8>> {
     let (from, to) = (args.shaping.from.as_deref().unwrap_or("now-1h"), args.shaping.to.as_deref().unwrap_or("now"));
     let window = Window::parse(from, to, args.shaping.step.unwrap_or(DEFAULT_STEP), now())?;
-    let token = match &args.prometheus.token_file {
+    let token = match &args.asking.token_file {
         Some(path) => {
             let token = std::fs::read_to_string(path).with_context(|| format!("{}: unable to read", path.display()))?;
             Some(token.trim().to_owned())
         }
         None => None,
     };
-    let query = Query { url: url.clone(), text: args.prometheus.query.clone().unwrap_or_default(), window };
+    let query = Query { url: url.clone(), text: args.asking.query.clone().unwrap_or_default(), window };
     let bar = if std::io::stderr().is_terminal() {
         ProgressBar::new(window.to.since(window.from).as_secs())
     } else {

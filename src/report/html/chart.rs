@@ -50,11 +50,11 @@ impl Chart {
             escaped(unit),
             self.legend_html()
         );
-        html += &format!("<div class=\"plot\"><div class=\"y\" aria-hidden=\"true\">{}</div>\n", self.value_labels());
         let _ = write!(
             html,
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
+            "<div class=\"plot\"><div class=\"y\" aria-hidden=\"true\">{}</div>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
              <title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>\n{}</svg>\n",
+            self.value_labels(),
             escaped(title),
             escaped(description),
             self.drawing()

@@ -245,7 +245,8 @@ impl<'a> Figures<'a> {
 
     /// The charts' values for those who read tables.
     fn moments_table(&self) -> String {
-        let pools: String = self.pools.iter().map(|pool| format!("<th scope=\"col\">{}</th>", escaped(pool))).collect();
+        let pool_heading = |pool: &String| format!("<th scope=\"col\">{}</th>", escaped(pool));
+        let pools: String = self.pools.iter().map(pool_heading).collect();
         let row = |column: &Column| {
             let in_pool = |pool: &String| {
                 let pods = column

@@ -37,7 +37,7 @@ pub(super) fn fixed(number: f64, decimals: usize) -> String {
 pub(super) fn short(number: f64) -> String {
     let size = number.abs();
     let decimals = match size {
-        size if size >= 100.0 || size < 1e-9 => 0,
+        size if !(1e-9..100.0).contains(&size) => 0,
         size if size >= 10.0 => 1,
         size if size >= 1.0 => 2,
         size if size >= 0.1 => 3,

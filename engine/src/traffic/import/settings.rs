@@ -44,7 +44,8 @@ impl Format {
             if holds("\"nginx_version\"") || holds("\"nginx_build\"") {
                 return Ok(Self::NginxStatus);
             }
-            if holds("\"status\"") {
+            // Whatever the order of its fields.
+            if ["\"status\"", "\"resultType\"", "\"metric\""].into_iter().any(holds) {
                 return Ok(Self::Prometheus);
             }
         }

@@ -73,6 +73,9 @@ fn series_of_prometheus_are_added_up_and_restarts_counted() {
     assert_eq!((report.rows, report.resets, report.requests), (6, 1, 50.0));
     let one = Settings { filters: vec!["pod=b".parse().unwrap()], ..Settings::default() };
     assert_eq!(import_as(ANSWER.as_bytes(), &one).unwrap().recording.requests(), [15.0, 0.0]);
+    let turned =
+        r#"{"data":{"result":[{"metric":{},"values":[[0,"1"],[1,"1"]]}],"resultType":"matrix"},"status":"success"}"#;
+    assert_eq!(import(turned).unwrap().recording.requests(), [1.0, 1.0]);
     let rates = ANSWER.replace("requests_total", "rps");
     assert_eq!(import(&rates).unwrap().recording.requests(), [150.0, 705.0, 405.0, 330.0]);
 }
