@@ -3,9 +3,9 @@
 mod compare;
 #[cfg(feature = "lab")]
 mod demo;
+mod hpa;
 mod progress;
 mod replay;
-mod hpa;
 mod run;
 mod tune;
 
