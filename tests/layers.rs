@@ -42,7 +42,7 @@ const SHELL: Layers = &[
     ("report", &["api", "engine", "telemetry"]),
     // What demo, replay, compare and tune read.
     ("scenario", &["api", "engine"]),
-    ("study", &["engine"]),
+    ("study", &["scenario", "engine"]),
     // What binds them together.
     (
         "run",

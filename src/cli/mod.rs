@@ -3,6 +3,8 @@
 mod compare;
 #[cfg(feature = "lab")]
 mod demo;
+#[cfg(feature = "lab")]
+mod fidelity;
 mod hpa;
 mod progress;
 mod replay;
@@ -95,10 +97,9 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
-            Command::Replay(args) => replay::replay(&args),
-            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?),
-            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?),
+            Command::Replay(args) => Box::pin(replay::replay(args)).await?,
+            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
+            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?)?,
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,

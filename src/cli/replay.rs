@@ -29,12 +29,20 @@ pub(super) struct ReplayArgs {
     /// Seed of all that is random, instead of the scenario's own
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Play it on a real control plane as well, as demo does, and compare
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    real: super::fidelity::RealArgs,
 }
 
-pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
+pub(super) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     let scenario = Scenario::open(&args.scenario)?;
     let mut setup = scenario.setup()?;
     setup.seed = args.seed.unwrap_or(setup.seed);
+    #[cfg(feature = "lab")]
+    if args.real.is_asked() {
+        return super::fidelity::fidelity(&args.real, scenario, setup, args.json).await;
+    }
     let outcome = simulator::run(&setup).with_context(|| scenario.name.clone())?;
     let text = if args.json {
         lines(&outcome)?
@@ -46,7 +54,8 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     printed(&text)
 }
 
-fn lines(outcome: &Outcome) -> anyhow::Result<String> {
+/// The run as JSON, one object a line.
+pub(super) fn lines(outcome: &Outcome) -> anyhow::Result<String> {
     let mut text = String::new();
     for record in outcome.records() {
         text += &serde_json::to_string(&record)?;
@@ -56,7 +65,7 @@ fn lines(outcome: &Outcome) -> anyhow::Result<String> {
 }
 
 /// Some moments of the run, evenly spaced, and its summary.
-fn table(scenario: &Scenario, outcome: &Outcome) -> String {
+pub(super) fn table(scenario: &Scenario, outcome: &Outcome) -> String {
     let paint = Paint::choose(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
     let pools: Vec<_> = scenario.pools.iter().map(|pool| pool.name.clone()).collect();
