@@ -65,7 +65,7 @@ fn traffic(peak: u32) -> Traffic {
         seed = seed * 16_807 % 2_147_483_647;
         let noise = 0.98 + 0.04 * f64::from(u32::try_from(seed).unwrap_or_default()) / 2_147_483_647.0;
         let hill = f64::from(minute.saturating_sub(360).min(1_440 - minute)) / 540.0;
-        let crowd = if (600..630).contains(&minute) || (1_200..1_230).contains(&minute) { 0.4 } else { 0.0 };
+        let crowd = if (600..630).contains(&minute) || (885..915).contains(&minute) { 0.4 } else { 0.0 };
         let share = (0.1 + 0.45 * hill.min(1.0) + crowd) / 0.95;
         text += &format!("{},{:.3}\n", minute * 60, f64::from(peak) * 6.0 * share * noise);
     }

@@ -3,6 +3,8 @@
 mod compare;
 #[cfg(feature = "lab")]
 mod demo;
+#[cfg(feature = "lab")]
+mod fidelity;
 mod hpa;
 mod progress;
 mod record;
@@ -106,7 +108,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Release(args) => release::release(args).await?,
             Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await?,
-            Command::Replay(args) => replay::replay(&args)?,
+            Command::Replay(args) => Box::pin(replay::replay(args)).await?,
             Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
             Command::Tune(args) => tune::tune(&args, &stop_on_signal()?)?,
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,

@@ -15,7 +15,7 @@ use burstlet_engine::{
 use serde::Deserialize;
 
 use super::{
-    Currency, ManifestError, NodePrice, Percent, Pool, Span, StartUp, Throttle, Workload,
+    Currency, ManifestError, NodePrice, Percent, Pool, Reclaim, Span, StartUp, Throttle, Workload,
     folder::{BUILT_IN, BuiltIn, FILE, Folder, built_in_names},
 };
 use crate::record::RecordError;
@@ -249,6 +249,25 @@ impl Scenario {
     /// Currency of every price.
     pub fn currency(&self) -> Option<&Currency> {
         self.pools.first().map(|pool| &pool.price.currency)
+    }
+
+    /// Fields of it that only a simulation plays.
+    pub fn only_simulated(&self) -> Vec<&'static str> {
+        let has = |test: fn(&Pool) -> bool| self.pools.iter().any(test);
+        let fields = [
+            ("updates", !self.updates.is_empty()),
+            ("serving", self.serving != Serving::default()),
+            ("nodeAutoscaler", self.node_autoscaler.is_some()),
+            ("realNodes.labels", !self.real_nodes.labels.is_empty()),
+            ("realNodes.price", self.real_nodes.price.is_some()),
+            ("pools[].quota", has(|pool| pool.quota.is_some())),
+            ("pools[].throttle", has(|pool| pool.throttle.is_some())),
+            ("pools[].stockOuts", has(|pool| !pool.stock_outs.is_empty())),
+            ("pools[].reclaim", has(|pool| pool.reclaim != Reclaim::default())),
+            ("cluster.creations", self.cluster.creations.is_some()),
+            ("cluster.bindings", self.cluster.bindings.is_some()),
+        ];
+        fields.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()
     }
 
     fn read(folder: &Folder, name: &str) -> Result<Self, ScenarioError> {

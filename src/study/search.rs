@@ -74,8 +74,12 @@ impl Search {
         let open = (0..=self.most).filter(|base| !self.judged.contains_key(base));
         let predicted = open.map(|base| (base, self.predicted(base, predict)));
         let promising = predicted.filter(|(_, cost)| best.is_none_or(|(_, best)| cost * (1.0 - error) < best));
+        // A larger base that changes nothing costs as much as the best, and of equals the smallest is chosen.
+        let changes = |base: u32| {
+            best.is_none_or(|(best, _)| base < best || (predict(best, base) - predict(best, best)).abs() > f64::EPSILON)
+        };
         let (base, _) = promising
-            .filter(|(base, _)| !self.is_hopeless(*base))
+            .filter(|(base, _)| !self.is_hopeless(*base) && changes(*base))
             .reduce(|best, next| if next.1 < best.1 { next } else { best })?;
         Some(self.halfway(base))
     }

@@ -69,10 +69,11 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, usage: i64, request: i64) {
-        self.pods += 1;
-        self.usage = self.usage.wrapping_add(usage);
-        self.requests = self.requests.wrapping_add(request);
+    /// Adds a pod and those alike.
+    fn add(&mut self, pods: i64, usage: i64, request: i64) {
+        self.pods += pods;
+        self.usage = self.usage.wrapping_add(usage.wrapping_mul(pods));
+        self.requests = self.requests.wrapping_add(request.wrapping_mul(pods));
     }
 
     fn and(self, other: Self) -> Self {
@@ -121,13 +122,14 @@ impl<'a> Tally<'a> {
             if pod.deleted || pod.phase == Phase::Failed {
                 continue;
             }
+            let pods = pod.count();
             match usage {
-                _ if pod.phase == Phase::Pending => tally.unready.add(0, request),
-                None => tally.missing.add(full, request),
+                _ if pod.phase == Phase::Pending => tally.unready.add(pods, 0, request),
+                None => tally.missing.add(pods, full, request),
                 Some(_) if readiness.is_some_and(|readiness| readiness.withholds(pod)) => {
-                    tally.unready.add(0, request);
+                    tally.unready.add(pods, 0, request);
                 }
-                Some(usage) => tally.counted.add(usage.0, request),
+                Some(usage) => tally.counted.add(pods, usage.0, request),
             }
         }
         tally
@@ -223,8 +225,8 @@ pub(super) fn for_value<'a>(
     if pods.is_empty() {
         return Err(Unknown::NoPods);
     }
-    let ready = pods.iter().filter(|pod| pod.phase == Phase::Running && pod.ready == Some(true)).count();
-    let replicas = ratio * to_f64(i64::try_from(ready).unwrap_or(i64::MAX));
+    let ready = pods.iter().filter(|pod| pod.phase == Phase::Running && pod.ready == Some(true));
+    let replicas = ratio * to_f64(ready.map(PodSample::count).sum());
     Ok(at_most_i32(replicas))
 }
 

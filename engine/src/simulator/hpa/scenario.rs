@@ -258,6 +258,7 @@ impl Pod {
             sampled: self.metric_time.map_or(now.whole_second(), moment),
             window: self.metric_window_seconds.map_or(window, |span| span.0),
             metrics: self.metrics.as_ref().map_or(&[], |metrics| &metrics.0),
+            alike: 0,
         }
     }
 }
