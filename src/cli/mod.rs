@@ -2,6 +2,8 @@
 
 #[cfg(feature = "lab")]
 mod demo;
+#[cfg(feature = "lab")]
+mod emulate;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -32,6 +34,9 @@ enum Command {
     /// Whatever was made is removed either way.
     #[cfg(feature = "lab")]
     Demo(demo::DemoArgs),
+    /// Answer like a cloud, on this machine and for free
+    #[cfg(feature = "lab")]
+    Emulate(emulate::EmulateArgs),
 }
 
 /// Which cluster, as kubectl has it.
@@ -76,6 +81,8 @@ pub fn main() -> ExitCode {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
+            #[cfg(feature = "lab")]
+            Command::Emulate(args) => Box::pin(emulate::emulate(args, stop_on_signal()?)).await,
         }
     });
     match outcome {

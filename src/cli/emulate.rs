@@ -1,0 +1,86 @@
+//! `burstlet emulate`.
+
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::lab::emulator::{AccessKey, Cloud, Emulator, Ground, Options, Settings};
+
+#[derive(Debug, Args)]
+pub(super) struct EmulateArgs {
+    #[command(subcommand)]
+    cloud: CloudCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CloudCommand {
+    /// Alibaba Cloud's Elastic Container Instance, and the VPC actions that go with it
+    AlibabaEci(AlibabaEciArgs),
+}
+
+#[derive(Debug, Args)]
+struct AlibabaEciArgs {
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    frame: FrameArgs,
+}
+
+/// Keys of clouds that sign with an id and a secret.
+#[derive(Debug, Args)]
+struct KeyArgs {
+    /// A key that the cloud knows; may be given again for further ones
+    #[arg(long = "access-key", value_name = "ID:SECRET", required = true)]
+    access_keys: Vec<AccessKey>,
+}
+
+/// What every emulator takes.
+#[derive(Debug, Args)]
+struct FrameArgs {
+    /// Address and port; port 0 is a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Speak TLS, by a certificate made for this run; the first line of output has it
+    #[arg(long)]
+    tls: bool,
+    /// How the cloud behaves to begin with (YAML); the admin endpoint changes it later: PATCH /_admin/settings
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+impl FrameArgs {
+    fn ground(&self) -> anyhow::Result<Arc<Ground>> {
+        let settings = match &self.settings {
+            None => Settings::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("unable to read the settings {}", path.display()))?;
+                serde_saphyr::from_str(&text)
+                    .map_err(|error| anyhow::anyhow!("{} has no settings: {error}", path.display()))?
+            }
+        };
+        Ok(Arc::new(Ground::new(settings)))
+    }
+
+    async fn serve(&self, ground: Arc<Ground>, cloud: Arc<dyn Cloud>, stop: CancellationToken) -> anyhow::Result<()> {
+        let options = Options { listen: self.listen, tls: self.tls };
+        let emulator = Emulator::start(&options, ground, cloud).await?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{emulator}").and_then(|()| out.flush()).context("unable to print")?;
+        drop(out);
+        stop.cancelled().await;
+        Ok(())
+    }
+}
+
+pub(super) async fn emulate(args: EmulateArgs, stop: CancellationToken) -> anyhow::Result<()> {
+    match args.cloud {
+        CloudCommand::AlibabaEci(AlibabaEciArgs { keys, frame }) => {
+            let ground = frame.ground()?;
+            let cloud = crate::lab::emulator::alibaba_eci::Eci::new(ground.clone(), keys.access_keys);
+            frame.serve(ground, Arc::new(cloud), stop).await
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Serverless clouds.
+//!
+//! Each cloud is a module with its signing, its wire format and its [`Provider`](super::Provider). What they share
+//! stands here: calls kept to a rate, a circuit breaker, secrets that are never printed, and the choice among a pool's zones.
+
+pub mod alibaba_eci;
+pub mod limits;
+pub mod places;
+mod secret;
+
+pub use secret::Secret;
