@@ -18,6 +18,16 @@ pub(super) struct EmulateArgs {
 enum CloudCommand {
     /// Alibaba Cloud's Elastic Container Instance, and the VPC actions that go with it
     AlibabaEci(AlibabaEciArgs),
+    /// Kingsoft Cloud's Container Instances (KCI)
+    KingsoftKci(SignedArgs),
+}
+
+#[derive(Debug, Args)]
+struct SignedArgs {
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    frame: FrameArgs,
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +90,11 @@ pub(super) async fn emulate(args: EmulateArgs, stop: CancellationToken) -> anyho
         CloudCommand::AlibabaEci(AlibabaEciArgs { keys, frame }) => {
             let ground = frame.ground()?;
             let cloud = crate::lab::emulator::alibaba_eci::Eci::new(ground.clone(), keys.access_keys);
+            frame.serve(ground, Arc::new(cloud), stop).await
+        }
+        CloudCommand::KingsoftKci(SignedArgs { keys, frame }) => {
+            let ground = frame.ground()?;
+            let cloud = crate::lab::emulator::kingsoft_kci::Kci::new(ground.clone(), keys.access_keys);
             frame.serve(ground, Arc::new(cloud), stop).await
         }
     }

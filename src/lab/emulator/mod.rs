@@ -30,7 +30,10 @@ mod clock;
 mod faults;
 mod frame;
 mod ground;
+pub mod kingsoft_kci;
+mod machines;
 mod settings;
+mod sigv4;
 mod stock;
 
 pub use bill::{Bill, BillItem, Price};

@@ -4,8 +4,15 @@
 //! stands here: calls kept to a rate, a circuit breaker, secrets that are never printed, and the choice among a pool's zones.
 
 pub mod alibaba_eci;
+pub mod bandwidth;
+pub mod credentials;
+pub mod fleet;
+pub mod http;
+pub mod kingsoft_kci;
 pub mod limits;
 pub mod places;
+pub mod pod;
 mod secret;
+pub mod signing;
 
 pub use secret::Secret;
