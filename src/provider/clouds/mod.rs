@@ -8,4 +8,5 @@ pub mod limits;
 pub mod places;
 mod secret;
 
+pub use burstlet_engine::model::{Bytes, MilliCpu, QuantityError, Resources};
 pub use secret::Secret;
