@@ -6,7 +6,10 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::lab::emulator::{AccessKey, Cloud, Emulator, Ground, Options, Settings};
+use crate::lab::emulator::{
+    AccessKey, Cloud, Emulator, Ground, Options, Settings,
+    alibaba_eci::{Eci, Layout, VSwitch},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct EmulateArgs {
@@ -34,8 +37,26 @@ struct SignedArgs {
 struct AlibabaEciArgs {
     #[command(flatten)]
     keys: KeyArgs,
+    /// The region that it is
+    #[arg(long, value_name = "REGION", default_value = "cn-hangzhou")]
+    region: String,
+    /// A vSwitch of its VPC; may be given again for further ones
+    #[arg(
+        long = "vswitch",
+        value_name = "ID=ZONE[=CIDR]",
+        default_values = ["vsw-a=cn-hangzhou-h", "vsw-b=cn-hangzhou-i"]
+    )]
+    vswitches: Vec<VSwitch>,
+    /// How many instances a security group takes, where not 2000; may be given again
+    #[arg(long = "security-group", value_name = "ID=LIMIT", value_parser = limit)]
+    security_groups: Vec<(String, u64)>,
     #[command(flatten)]
     frame: FrameArgs,
+}
+
+fn limit(text: &str) -> Result<(String, u64), String> {
+    let limit = text.split_once('=').and_then(|(id, limit)| Some((id.to_owned(), limit.parse().ok()?)));
+    limit.ok_or_else(|| "write ID=LIMIT, such as sg-1=5000".to_owned())
 }
 
 /// Keys of clouds that sign with an id and a secret.
@@ -87,9 +108,10 @@ impl FrameArgs {
 
 pub(super) async fn emulate(args: EmulateArgs, stop: CancellationToken) -> anyhow::Result<()> {
     match args.cloud {
-        CloudCommand::AlibabaEci(AlibabaEciArgs { keys, frame }) => {
+        CloudCommand::AlibabaEci(AlibabaEciArgs { keys, region, vswitches, security_groups, frame }) => {
             let ground = frame.ground()?;
-            let cloud = crate::lab::emulator::alibaba_eci::Eci::new(ground.clone(), keys.access_keys);
+            let layout = Layout { region, vswitches, security_groups: security_groups.into_iter().collect() };
+            let cloud = Eci::new(ground.clone(), keys.access_keys, layout);
             frame.serve(ground, Arc::new(cloud), stop).await
         }
         CloudCommand::KingsoftKci(SignedArgs { keys, frame }) => {

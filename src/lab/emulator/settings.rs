@@ -54,6 +54,13 @@ pub struct Settings {
     pub quota_instances: Option<u64>,
     /// How much CPU may stand at a time in the whole account, in vCPU.
     pub quota_cpu: Option<u64>,
+    /// Time from the notice that a spot instance is taken back until it is.
+    #[serde(with = "humantime_serde")]
+    pub reclaim_notice: Duration,
+    /// CPU that each container uses, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory that each container uses, in bytes.
+    pub memory_bytes: u64,
     /// Seconds that the cloud's clock is ahead of this machine's; negative where it is behind.
     pub clock_skew_seconds: i64,
     /// Seed of latencies and chances.
@@ -74,6 +81,9 @@ impl Default for Settings {
             stock_schedule: Vec::new(),
             quota_instances: None,
             quota_cpu: None,
+            reclaim_notice: Duration::from_mins(3),
+            cpu_millis: 100,
+            memory_bytes: 64 << 20,
             clock_skew_seconds: 0,
             seed: 1,
         }

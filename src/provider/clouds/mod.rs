@@ -15,4 +15,5 @@ pub mod pod;
 mod secret;
 pub mod signing;
 
+pub use burstlet_engine::model::{Bytes, MilliCpu, QuantityError, Resources};
 pub use secret::Secret;

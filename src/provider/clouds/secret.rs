@@ -40,7 +40,6 @@ mod tests {
     #[test]
     fn a_secret_shows_stars_wherever_it_is_printed() {
         #[derive(Debug)]
-        #[expect(dead_code, reason = "read by Debug alone")]
         struct Holder {
             key: Option<Secret>,
         }
