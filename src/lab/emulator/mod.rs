@@ -85,6 +85,9 @@ pub trait Cloud: Send + Sync + 'static {
     /// Takes a spot instance back, with the cloud's notice; `false` where there is none of that id.
     fn reclaim(&self, id: &str) -> bool;
 
+    /// Lets the bill know of all that has ended by itself until now.
+    fn settle(&self) {}
+
     /// Paths beside the API that need a connection of their own, such as WebSockets of exec. No fault touches them.
     fn streams(&self) -> Router {
         Router::new()

@@ -18,8 +18,11 @@ use tokio::{
     time::sleep,
 };
 
-use super::places::Places;
-use crate::provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Usage};
+use super::places::{Order, Places};
+use crate::{
+    api::pool::SubnetOrder,
+    provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Usage},
+};
 
 /// How often instances are listed while some start or end, and while none does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,6 +258,15 @@ impl<A: Api> Fleet<A> {
         }
         Ok(())
     }
+}
+
+/// A pool's subnets as places.
+pub(super) fn places(count: usize, order: SubnetOrder) -> Places {
+    let order = match order {
+        SubnetOrder::Ordered => Order::Ordered,
+        SubnetOrder::Spread => Order::Spread,
+    };
+    Places::new(count, order)
 }
 
 fn is_over(found: &Found) -> bool {

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use rustls_platform_verifier::BuilderVerifierExt;
 
+use super::limits::Breaker;
 use crate::{provider::ProviderError, serve::read_body_limited};
 
 /// Longest wait for an answer.
@@ -44,6 +45,7 @@ impl Answer {
 #[derive(Debug, Clone)]
 pub struct Http {
     client: Client<HttpsConnector<HttpConnector>, Body>,
+    breaker: Arc<Breaker>,
 }
 
 impl Http {
@@ -69,25 +71,33 @@ impl Http {
             }
         };
         let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), breaker: Arc::default() })
     }
 
     /// Sends `request`, whose address is absolute. An error means that nothing, or not all, was answered: the call
-    /// may or may not have taken effect.
+    /// may or may not have taken effect. After several of those in a row, calls are refused here for a while.
     pub async fn send(&self, request: Request<Body>) -> Result<Answer, ProviderError> {
         let host = request.uri().host().unwrap_or_default().to_owned();
+        self.breaker.check().map_err(|pause| {
+            let text = format!("{host}: several calls in a row were not answered; the next is made in {pause:.0?}");
+            ProviderError::Unavailable(text)
+        })?;
+        let exchange = tokio::time::timeout(TIMEOUT, self.exchange(&host, request)).await;
+        let answer = exchange
+            .unwrap_or_else(|_| Err(ProviderError::Unavailable(format!("{host}: no answer within {TIMEOUT:?}"))));
+        match &answer {
+            Ok(answer) if !answer.status.is_server_error() => self.breaker.answered(),
+            _ => self.breaker.failed(),
+        }
+        answer
+    }
+
+    async fn exchange(&self, host: &str, request: Request<Body>) -> Result<Answer, ProviderError> {
         let unavailable = |problem: String| ProviderError::Unavailable(format!("{host}: {problem}"));
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| unavailable(chain(&error)))?;
-            let (head, body) = response.into_parts();
-            let body =
-                read_body_limited(Body::new(body), MOST).await.map_err(|error| unavailable(error.to_string()))?;
-            let text = String::from_utf8_lossy(&body).into_owned();
-            Ok(Answer { status: head.status, headers: head.headers, text })
-        };
-        tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .unwrap_or_else(|_| Err(unavailable(format!("no answer within {TIMEOUT:?}"))))
+        let response = self.client.request(request).await.map_err(|error| unavailable(chain(&error)))?;
+        let (head, body) = response.into_parts();
+        let body = read_body_limited(Body::new(body), MOST).await.map_err(|error| unavailable(error.to_string()))?;
+        Ok(Answer { status: head.status, headers: head.headers, text: String::from_utf8_lossy(&body).into_owned() })
     }
 }
 

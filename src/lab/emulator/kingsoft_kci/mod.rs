@@ -265,10 +265,11 @@ impl Cloud for Kci {
     }
 
     fn instances(&self) -> Value {
-        let mut state = self.state();
-        let now = self.ground.clock.now();
-        state.machines.settle(&self.ground, now);
-        json!(state.machines.shown(now))
+        json!(self.state().machines.shown(self.ground.clock.now()))
+    }
+
+    fn settle(&self) {
+        self.state().machines.settle(&self.ground, self.ground.clock.now());
     }
 
     fn reclaim(&self, id: &str) -> bool {

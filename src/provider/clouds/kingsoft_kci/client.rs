@@ -14,7 +14,7 @@ use crate::{
         clouds::{
             credentials::{KeyStore, Names, SigningKeys},
             http::{Http, host_of},
-            limits::{Breaker, Bucket, Rate},
+            limits::{Bucket, Rate},
             pod::invalid,
             signing::sigv4::{Keys, Scope, Signable, sign},
         },
@@ -40,7 +40,6 @@ pub(super) struct Client {
     scope: Scope,
     store: Arc<dyn KeyStore>,
     bucket: Bucket,
-    breaker: Breaker,
 }
 
 /// An instance as `DescribeContainerGroup` tells it.
@@ -128,7 +127,6 @@ impl Client {
             scope: Scope { region: settings.region.clone(), service: "kci" },
             store,
             bucket: Bucket::new(rate),
-            breaker: Breaker::default(),
         })
     }
 
@@ -191,27 +189,8 @@ impl Client {
     }
 
     async fn call<T: DeserializeOwned>(&self, action: &str, params: Params<'_>) -> Result<T, ProviderError> {
-        self.breaker.check().map_err(|pause| {
-            ProviderError::Unavailable(format!(
-                "kci: several calls in a row were not answered; the next is made in {pause:?}"
-            ))
-        })?;
         self.bucket.take().await;
-        let request = self.request(action, params).await?;
-        let answer = match self.http.send(request).await {
-            Ok(answer) if answer.status.is_server_error() => {
-                self.breaker.failed();
-                answer
-            }
-            Ok(answer) => {
-                self.breaker.answered();
-                answer
-            }
-            Err(error) => {
-                self.breaker.failed();
-                return Err(error);
-            }
-        };
+        let answer = self.http.send(self.request(action, params).await?).await?;
         let refusal = serde_json::from_str::<Refusal>(&answer.text).unwrap_or_default();
         if !answer.status.is_success() || refusal.error.is_some() {
             let error = classify(answer.status, &refusal, answer.retry_after());

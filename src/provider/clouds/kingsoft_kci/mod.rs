@@ -25,11 +25,10 @@ pub use self::{
 };
 use super::{
     credentials::{KeyStore, store},
-    fleet::{Api, Choice, Fleet, Found, Pace},
-    places::{Order, Places},
+    fleet::{Api, Choice, Fleet, Found, Pace, places},
 };
 use crate::{
-    api::pool::kingsoft_kci::{KingsoftKci, SubnetOrder},
+    api::pool::kingsoft_kci::KingsoftKci,
     provider::{Instance, InstanceId, InstanceState, Owner, ProviderError},
 };
 
@@ -57,11 +56,7 @@ impl Kci {
     /// The same with keys of another origin, listing at `pace`.
     pub fn with_keys(settings: KingsoftKci, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
         request::check(&settings)?;
-        let order = match settings.subnet_order {
-            SubnetOrder::Ordered => Order::Ordered,
-            SubnetOrder::Spread => Order::Spread,
-        };
-        let places = Places::new(settings.subnet_ids.len(), order);
+        let places = places(settings.subnet_ids.len(), settings.subnet_order);
         let client = Client::new(&settings, keys)?;
         let sizes = Sizes::new(&settings.sizes);
         Ok(Self::new(KciApi { settings, sizes, client }, places, pace))
