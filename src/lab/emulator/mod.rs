@@ -25,6 +25,8 @@
 
 mod admin;
 pub mod alibaba_eci;
+pub mod aws_ecs;
+pub mod azure_aci;
 mod bill;
 mod clock;
 mod faults;
