@@ -13,7 +13,7 @@ use burstlet_engine::{
 };
 use serde::Deserialize;
 
-use crate::serve::ServerTls;
+use crate::{api::pool::alibaba_eci::AlibabaEci, serve::ServerTls};
 
 /// What runs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, clap::ValueEnum)]
@@ -186,6 +186,8 @@ pub enum Provider {
         /// Its HTTP address, such as `http://127.0.0.1:8080`.
         endpoint: String,
     },
+    /// Alibaba Cloud's Elastic Container Instance.
+    AlibabaEci(Box<AlibabaEci>),
 }
 
 fn default_namespace() -> String {

@@ -4,7 +4,9 @@
 //! stands here: calls kept to a rate, a circuit breaker, secrets that are never printed, and the choice among a pool's zones.
 
 pub mod alibaba_eci;
+pub mod http;
 pub mod limits;
+pub mod meter;
 pub mod places;
 mod secret;
 

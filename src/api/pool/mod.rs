@@ -1,0 +1,3 @@
+//! What a pool's file says of its provider, as plain data.
+
+pub mod alibaba_eci;
