@@ -18,8 +18,9 @@ use burstlet::{
 use serde_json::{Value, json};
 
 use crate::{
+    conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt},
+    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
     venv,
 };
 
@@ -163,3 +164,11 @@ async fn the_provider_runs_pods_on_moto_too_where_signatures_are_checked() {
     child.stdin.take().unwrap().flush().unwrap();
     child.wait().unwrap();
 }
+
+async fn subject() -> Subject {
+    let at = answering(prompt()).await;
+    let address = at.emulator.address();
+    subject_of(at, provider(&address, keys(), json!({})), provider(&address, keys(), json!({})))
+}
+
+crate::trial::conforms_but_for_usage!(super::subject());

@@ -13,8 +13,9 @@ use burstlet::{
 use serde_json::{Value, json};
 
 use crate::{
+    conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt},
+    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
     venv,
 };
 
@@ -117,3 +118,11 @@ async fn aci_secrets_are_rotated_and_the_clusters_own_token_serves_too() {
     keys.set("AZURE_FEDERATED_TOKEN_FILE", token.path().to_str().unwrap());
     by_secret.list("lab").await.unwrap();
 }
+
+async fn subject() -> Subject {
+    let at = answering(prompt()).await;
+    let (one, other) = (provider(&at, keys(), json!({})), provider(&at, keys(), json!({})));
+    subject_of(at, one, other)
+}
+
+crate::trial::conforms_but_for_usage!(super::subject());

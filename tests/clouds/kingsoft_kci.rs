@@ -13,8 +13,9 @@ use burstlet::{
 use serde_json::{Value, json};
 
 use crate::{
+    conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt},
+    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
     venv,
 };
 
@@ -184,3 +185,12 @@ async fn nothing_is_called_for_a_pod_that_cannot_run() {
     let too_many = self::provider(&at, keys(), json!({"securityGroupIds": ["a", "b", "c", "d"]})).unwrap_err();
     assert!(too_many.to_string().contains("securityGroupIds"), "{too_many}");
 }
+
+/// KCI has no token that would make two processes create one instance; one process leads at a time, and looks up first.
+async fn subject() -> Subject {
+    let at = answering(prompt()).await;
+    let one = provider(&at, keys(), json!({})).unwrap();
+    subject_of(at, one.clone(), one)
+}
+
+crate::trial::conforms_but_for_usage!(super::subject());

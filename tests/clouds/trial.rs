@@ -10,6 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
+use crate::conformance::Subject;
+
 /// A cloud that answers, and what it stands on.
 pub(crate) struct Answering {
     pub(crate) ground: Arc<Ground>,
@@ -177,3 +179,60 @@ pub(crate) async fn come_and_go<P: Provider + Clone>(
     let (counted, billed) = (seconds * cost.per_second, at.ground.bill.totals(at.ground.clock.now())[cost.currency]);
     assert!((counted / billed - 1.0).abs() < 0.01, "{counted} was counted, and {billed} is billed");
 }
+
+/// A provider and its second self for the conformance suite. Instances are known by names that end with the pod's UID.
+pub(crate) fn subject<P: Provider>(at: Answering, provider: P, restarted: P) -> Subject {
+    let cloud = at.cloud.clone();
+    let created = move || {
+        let mut counts = BTreeMap::new();
+        for instance in cloud.instances().as_object().unwrap().values() {
+            let name = instance["name"].as_str().unwrap();
+            let uid = ["u-1", "good", "bad"].into_iter().find(|uid| name.ends_with(uid)).unwrap_or(name);
+            *counts.entry(uid.to_owned()).or_default() += 1;
+        }
+        counts
+    };
+    Subject {
+        provider: Arc::new(provider),
+        restarted: Arc::new(restarted),
+        created: Box::new(created),
+        ends_with,
+        _cloud: Box::new(at),
+    }
+}
+
+fn ends_with(code: i32) -> Pod {
+    serde_json::from_value(json!({"spec": {"restartPolicy": "Never", "containers": [
+        {"name": "app", "image": "busybox", "command": ["sh", "-c", format!("sleep 0.2; exit {code}")]},
+    ]}}))
+    .unwrap()
+}
+
+/// The conformance suite but for usage, which these clouds do not tell, and for pods that are no pods, which each cloud's
+/// own tests have.
+macro_rules! conforms_but_for_usage {
+    ($subject:expr) => {
+        $crate::trial::conforms_but_for_usage! { @each $subject;
+            a_pod_gets_one_instance_that_runs_and_goes
+            creating_again_answers_the_same_instance
+            another_process_adopts_and_deletes
+            instances_of_other_clusters_are_not_seen
+            deleting_what_does_not_exist_is_success
+            an_end_has_its_exit_code
+            a_watch_tells_what_happens_from_its_first_word_on
+        }
+    };
+    (@each $subject:expr; $($rule:ident)*) => {
+        mod conformance {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $rule() {
+                    let subject: $crate::conformance::Subject = $subject.await;
+                    $crate::conformance::$rule(subject).await;
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use conforms_but_for_usage;

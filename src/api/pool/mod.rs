@@ -1,5 +1,6 @@
-//! What a pool says of its cloud: plain data, one file a cloud.
+//! What a pool's file says of its provider, as plain data: one file a cloud.
 
+pub mod alibaba_eci;
 pub mod aws_fargate;
 pub mod azure_aci;
 pub mod credentials;
@@ -15,6 +16,6 @@ pub enum SubnetOrder {
     /// As they are written.
     #[default]
     Ordered,
-    /// Beginning with another one each time.
+    /// Beginning with another one for each pod.
     Spread,
 }

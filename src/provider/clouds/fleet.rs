@@ -33,6 +33,11 @@ pub struct Pace {
     pub rest: Duration,
 }
 
+impl Pace {
+    /// For clouds whose instances have to be read singly.
+    pub const SLOW: Self = Self { busy: Duration::from_secs(5), rest: Duration::from_secs(30) };
+}
+
 impl Default for Pace {
     fn default() -> Self {
         Self { busy: Duration::from_secs(1), rest: Duration::from_secs(10) }
@@ -187,7 +192,7 @@ impl<A: Api> Fleet<A> {
 
     async fn create_anywhere(&self, owner: &Owner, request: &A::Request) -> Result<Instance, ProviderError> {
         let Inner { api, places, .. } = &*self.inner;
-        let mut candidates = places.candidates();
+        let mut candidates = places.candidates_for(&owner.uid);
         match api.choice(request) {
             Choice::Any => {}
             Choice::Among(allowed) => candidates.retain(|place| allowed.contains(place)),
@@ -351,7 +356,7 @@ impl<A: Api> Provider for Fleet<A> {
     }
 
     async fn stock(&self) -> Result<Stock, ProviderError> {
-        if self.inner.places.candidates().is_empty() {
+        if !self.inner.places.has_any() {
             return Ok(Stock { instances: Some(0) });
         }
         self.inner.api.stock().await

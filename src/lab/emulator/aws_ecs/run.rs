@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Ecs, State, arn, definition, error::ApiError, known_cluster, task::Task, text};
 use crate::lab::emulator::{
     Price,
-    machines::{Order, Shortage, sleep_of},
+    machines::{Order, Shortage, job_of},
 };
 
 /// Prices of Linux on x86 in millionths of a millionth of a dollar a second; Spot costs 30 % of them.
@@ -93,13 +93,14 @@ impl Ecs {
         };
         let restarts = containers.iter().any(|container| container["restartPolicy"]["enabled"] == true);
         let words = containers.iter().flat_map(words).collect::<Vec<_>>();
-        let run_for = sleep_of(words.iter().map(String::as_str)).filter(|_| containers.len() == 1 && !restarts);
+        let job = job_of(words.iter().map(String::as_str)).filter(|_| containers.len() == 1 && !restarts);
         let number = |name: &str| text(definition, name).parse::<u64>().unwrap_or(0);
         let share = if spot { 3 } else { 10 };
         let mut short = Shortage::Stock;
         for subnet in subnets {
             let order = Order {
                 id: id.clone(),
+                name: text(body, "startedBy").to_owned(),
                 zone: subnet.clone(),
                 cpu_milli: number("cpu") * 1000 / 1024,
                 memory_mib: number("memory"),
@@ -110,7 +111,7 @@ impl Ecs {
                     gib_second_pico: GIB_SECOND * share / 10,
                 },
                 least_charge: std::time::Duration::from_mins(1),
-                run_for,
+                job,
                 default_quota: None,
             };
             match state.machines.start(&self.ground, order) {

@@ -64,7 +64,7 @@ impl Task {
                 "networkInterfaces": [{"privateIpv4Address": machine.address.to_string()}],
             });
             match phase {
-                Phase::Finished => shown["exitCode"] = json!(0),
+                Phase::Finished(code) => shown["exitCode"] = json!(code),
                 Phase::Ended | Phase::Reclaimed => shown["exitCode"] = json!(143),
                 _ => {}
             }
@@ -97,7 +97,7 @@ impl Task {
         }
         let (code, reason) = match phase {
             Phase::Pending | Phase::Running => return shown,
-            Phase::Finished => ("EssentialContainerExited", "Essential container in task exited"),
+            Phase::Finished(_) => ("EssentialContainerExited", "Essential container in task exited"),
             Phase::NoMachine => ("TaskFailedToStart", "Capacity is unavailable at this time. Please try again later"),
             Phase::Reclaimed => ("SpotInterruption", "Your Spot Task was interrupted."),
             Phase::Ended => ("UserInitiated", self.stopped_reason.as_str()),

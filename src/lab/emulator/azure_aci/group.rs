@@ -1,13 +1,11 @@
 //! A container group: what was asked for, checked, and how it is shown.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{LOCATIONS, error::ApiError};
 use crate::lab::emulator::{
     Moment,
-    machines::{Machine, Phase, sleep_of},
+    machines::{Job, Machine, Phase, job_of},
 };
 
 const MOST_CONTAINERS: usize = 60;
@@ -87,13 +85,13 @@ impl Group {
         items(&self.body["properties"], "containers").iter().any(|container| container["name"] == name)
     }
 
-    /// How long it runs where all that its only container does is to sleep.
-    pub(super) fn run_for(&self) -> Option<Duration> {
+    /// How it ends where all that its only container does is to sleep.
+    pub(super) fn job(&self) -> Option<Job> {
         let properties = &self.body["properties"];
         let containers = items(properties, "containers");
         let words = containers.iter().flat_map(|container| items(&container["properties"], "command"));
         let is_job = containers.len() == 1 && properties["restartPolicy"].as_str().unwrap_or("Always") != "Always";
-        sleep_of(words.filter_map(Value::as_str)).filter(|_| is_job)
+        job_of(words.filter_map(Value::as_str)).filter(|_| is_job)
     }
 
     /// Lists leave out how containers fare.
@@ -170,8 +168,8 @@ fn state(phase: Phase) -> &'static str {
     match phase {
         Phase::Pending => "Pending",
         Phase::Running => "Running",
-        Phase::Finished => "Succeeded",
-        Phase::NoMachine | Phase::Reclaimed => "Failed",
+        Phase::Finished(0) => "Succeeded",
+        Phase::Finished(_) | Phase::NoMachine | Phase::Reclaimed => "Failed",
         Phase::Ended => "Stopped",
     }
 }
@@ -181,7 +179,8 @@ fn current(phase: Phase) -> Value {
     match phase {
         Phase::Pending => json!({"state": "Waiting", "detailStatus": "Pulling"}),
         Phase::Running => json!({"state": "Running", "detailStatus": ""}),
-        Phase::Finished => ended(0, "Completed"),
+        Phase::Finished(0) => ended(0, "Completed"),
+        Phase::Finished(code) => ended(code, "Error"),
         Phase::NoMachine => ended(128, "NoStock"),
         Phase::Reclaimed => ended(137, "SpotPreempted"),
         Phase::Ended => ended(143, "Stopped"),

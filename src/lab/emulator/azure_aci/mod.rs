@@ -239,6 +239,7 @@ impl Aci {
         let machine_id = format!("aci-{:08x}", state.machines.serial());
         let order = Order {
             id: machine_id.clone(),
+            name: name.to_owned(),
             zone: group.zone.clone(),
             cpu_milli: group.cpu_milli,
             memory_mib: group.memory_mib,
@@ -250,7 +251,7 @@ impl Aci {
                 gib_second_pico: 1_236_111 * share / 10,
             },
             least_charge: Duration::ZERO,
-            run_for: group.run_for(),
+            job: group.job(),
             default_quota: Some(QUOTA),
         };
         state.machines.start(&self.ground, order)?;

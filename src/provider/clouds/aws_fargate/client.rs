@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +17,7 @@ use crate::{
         clouds::{
             Secret,
             credentials::KeyStore,
-            http::{Http, host_of},
+            exchange::{Exchange, host_of},
             limits::{Bucket, Rate},
             pod::invalid,
             signing::sigv4::{Keys, Scope, Signable, sign},
@@ -34,7 +33,7 @@ pub(super) const PAGE: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct Client {
-    http: Http,
+    http: Exchange,
     address: Uri,
     host: HeaderValue,
     scope: Scope,
@@ -141,7 +140,7 @@ impl Client {
             None => format!("https://ecs.{}.amazonaws.com", settings.region),
         };
         let address: Uri = format!("{address}/").parse().map_err(|error| invalid("endpoint", error))?;
-        let http = Http::new(settings.trusted_certificate.as_deref())?;
+        let http = Exchange::new(&address.to_string(), settings.trusted_certificate.as_deref())?;
         let rates = Rates {
             run: Bucket::new(Rate::new(100, 40.0)),
             launch: Bucket::new(Rate::new(20, 20.0)),
@@ -159,20 +158,14 @@ impl Client {
         })
     }
 
-    /// The definition of this family, registered if it is not yet: its ARN.
-    pub(super) async fn definition(&self, family: &str, definition: &Value) -> Result<String, ProviderError> {
-        let arn = |answer: &Value| answer["taskDefinition"]["taskDefinitionArn"].as_str().map(str::to_owned);
+    /// Registers the definition of this family, if it is not yet.
+    pub(super) async fn define(&self, family: &str, definition: &Value) -> Result<(), ProviderError> {
         match self.call("DescribeTaskDefinition", &json!({"taskDefinition": family})).await {
-            Ok(answer) if answer["taskDefinition"]["status"] == "ACTIVE" => {
-                if let Some(arn) = arn(&answer) {
-                    return Ok(arn);
-                }
-            }
+            Ok(answer) if answer["taskDefinition"]["status"] == "ACTIVE" => return Ok(()),
             Ok(_) | Err(ProviderError::Invalid(_)) => {}
             Err(error) => return Err(error),
         }
-        let answer = self.call("RegisterTaskDefinition", definition).await?;
-        arn(&answer).ok_or_else(|| ProviderError::Unavailable("ecs: a definition without ARN was answered".to_owned()))
+        self.call("RegisterTaskDefinition", definition).await.map(drop)
     }
 
     pub(super) async fn run(&self, task: &Value) -> Result<Task, ProviderError> {
@@ -262,7 +255,7 @@ impl Client {
         })
     }
 
-    async fn request(&self, action: &str, body: String) -> Result<Request<Body>, ProviderError> {
+    async fn request(&self, action: &str, body: String) -> Result<Request<String>, ProviderError> {
         let keys = self.identity.keys().await?;
         let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
         let headers = HeaderMap::from_iter([
@@ -276,8 +269,7 @@ impl Client {
         let signing = Keys { id: &keys.id, secret: keys.secret.reveal(), token };
         let headers = sign(&signable, signing, &self.scope, false, jiff::Timestamp::now())
             .map_err(|error| ProviderError::Unauthorized(error.to_string()))?;
-        let mut request =
-            Request::post(self.address.clone()).body(Body::from(body)).map_err(|error| invalid("request", error))?;
+        let mut request = Request::post(self.address.clone()).body(body).map_err(|error| invalid("request", error))?;
         *request.headers_mut() = headers;
         Ok(request)
     }

@@ -5,7 +5,6 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
 use http::{Request, header};
 use jiff::Timestamp;
 
@@ -17,7 +16,7 @@ use crate::{
         clouds::{
             Secret,
             credentials::{KeyStore, Names, SigningKeys, first},
-            http::Http,
+            exchange::Exchange,
             pod::invalid,
         },
     },
@@ -35,13 +34,13 @@ const MARGIN: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(super) struct Identity {
     store: Arc<dyn KeyStore>,
-    http: Http,
+    http: Exchange,
     sts: String,
     exchanged: Mutex<Option<(SigningKeys, Timestamp)>>,
 }
 
 impl Identity {
-    pub(super) fn new(settings: &AwsFargate, store: Arc<dyn KeyStore>, http: Http) -> Self {
+    pub(super) fn new(settings: &AwsFargate, store: Arc<dyn KeyStore>, http: Exchange) -> Self {
         let sts = match &settings.sts_endpoint {
             Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
             None => format!("https://sts.{}.amazonaws.com", settings.region),
@@ -86,7 +85,7 @@ impl Identity {
             .finish();
         let request = Request::post(format!("{}/", self.sts))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Body::from(body))
+            .body(body)
             .map_err(|error| invalid("stsEndpoint", error))?;
         let answer = self.http.send(request).await?;
         let part = |name| element(&answer.text, name);

@@ -30,7 +30,7 @@ pub use self::{
     sizes::{Chosen, is_size, round_up},
 };
 use super::{
-    credentials::{KeyStore, store},
+    credentials::KeyStore,
     fleet::{Api, Fleet, Found, Pace, places},
 };
 use crate::{
@@ -49,8 +49,8 @@ pub type Fargate = Fleet<FargateApi>;
 pub struct FargateApi {
     settings: AwsFargate,
     client: Client,
-    /// ARNs of definitions by family. Held while one is registered, so that each is registered once.
-    definitions: tokio::sync::Mutex<BTreeMap<String, String>>,
+    /// Families that are registered. Held while one is, so that each is registered once.
+    definitions: tokio::sync::Mutex<BTreeSet<String>>,
     state: Mutex<State>,
 }
 
@@ -71,13 +71,7 @@ struct State {
 }
 
 impl Fargate {
-    /// The provider of a pool, with the keys that the pool names. Fails where a field is beyond its limit.
-    pub fn connect(settings: AwsFargate) -> Result<Self, ProviderError> {
-        let keys = store(&settings.credentials);
-        Self::with_keys(settings, keys, Pace::default())
-    }
-
-    /// The same with keys of another origin, listing at `pace`.
+    /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: AwsFargate, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
         request::check(&settings)?;
         let places = places(settings.subnet_ids.len(), settings.subnet_order);
@@ -124,14 +118,13 @@ impl FargateApi {
         Ok(self.tasks_of(owner).await?.into_iter().next())
     }
 
-    async fn definition(&self, request: &Request) -> Result<String, ProviderError> {
+    async fn define(&self, request: &Request) -> Result<(), ProviderError> {
         let mut definitions = self.definitions.lock().await;
-        if let Some(arn) = definitions.get(&request.family) {
-            return Ok(arn.clone());
+        if !definitions.contains(&request.family) {
+            self.client.define(&request.family, &request.definition).await?;
+            definitions.insert(request.family.clone());
         }
-        let arn = self.client.definition(&request.family, &request.definition).await?;
-        definitions.insert(request.family.clone(), arn.clone());
-        Ok(arn)
+        Ok(())
     }
 
     /// The instance of a task that is burstlet's and still of interest.
@@ -184,9 +177,9 @@ impl Api for FargateApi {
     }
 
     async fn create(&self, owner: &Owner, request: &Request, place: Option<usize>) -> Result<Instance, ProviderError> {
-        let definition = self.definition(request).await?;
+        self.define(request).await?;
         let subnet = place.and_then(|place| self.settings.subnet_ids.get(place)).map_or("", String::as_str);
-        let mut task = request::run_task(&self.settings, owner, request, &definition, subnet);
+        let mut task = request::run_task(&self.settings, owner, request, subnet);
         let attempt = self.state().attempts.get(&owner.uid).copied().unwrap_or(0);
         task["clientToken"] = json!(request::hash(&format!("{attempt} {task}")));
         {

@@ -162,14 +162,9 @@ fn overrides(plain: &PlainPod) -> Value {
     json!({"containerOverrides": containers.collect::<Vec<_>>()})
 }
 
-/// Parameters of `RunTask` in a subnet, without its token.
-pub(super) fn run_task(
-    settings: &AwsFargate,
-    owner: &Owner,
-    request: &Request,
-    definition: &str,
-    subnet: &str,
-) -> Value {
+/// Parameters of `RunTask` in a subnet, without its token. The definition goes by its family: the content is in its name,
+/// so that every revision is the same.
+pub(super) fn run_task(settings: &AwsFargate, owner: &Owner, request: &Request, subnet: &str) -> Value {
     let tags = [
         (TAG_CLUSTER, &owner.cluster),
         (TAG_NODE, &owner.node),
@@ -179,7 +174,7 @@ pub(super) fn run_task(
     ];
     let mut task = json!({
         "cluster": settings.cluster,
-        "taskDefinition": definition,
+        "taskDefinition": request.family,
         "count": 1,
         "startedBy": owner.uid,
         "platformVersion": settings.platform_version,

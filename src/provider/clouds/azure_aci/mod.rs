@@ -16,7 +16,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use axum::body::Body;
 use http::{Method, Request as HttpRequest, StatusCode, header};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
@@ -27,9 +26,9 @@ pub use self::request::{Request, name_of};
 use self::{error::classify, token::Tokens};
 use super::{
     Secret,
-    credentials::{KeyStore, store},
+    credentials::KeyStore,
+    exchange::Exchange,
     fleet::{Api, Fleet, Found, Pace, places},
-    http::Http,
     limits::{Bucket, Rate},
     pod::invalid,
 };
@@ -50,7 +49,7 @@ pub type Aci = Fleet<AciApi>;
 #[derive(Debug)]
 pub struct AciApi {
     settings: AzureAci,
-    http: Http,
+    http: Exchange,
     base: String,
     tokens: Tokens,
     creations: Bucket,
@@ -69,18 +68,12 @@ pub struct Session {
 }
 
 impl Aci {
-    /// The provider of a pool, with the keys that the pool names. Fails where a field is beyond its limit.
-    pub fn connect(settings: AzureAci) -> Result<Self, ProviderError> {
-        let keys = store(&settings.credentials);
-        Self::with_keys(settings, keys, Pace { busy: Duration::from_secs(5), rest: Duration::from_secs(30) })
-    }
-
-    /// The same with keys of another origin, listing at `pace`.
+    /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: AzureAci, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
         request::check(&settings)?;
         let places = places(settings.subnet_ids.len().max(1), settings.subnet_order);
-        let http = Http::new(settings.trusted_certificate.as_deref())?;
         let base = settings.endpoint.as_deref().unwrap_or("https://management.azure.com");
+        let http = Exchange::new(base, settings.trusted_certificate.as_deref())?;
         let api = AciApi {
             base: base.trim_end_matches('/').to_owned(),
             tokens: Tokens::new(settings.login_endpoint.as_deref(), keys, http.clone()),
@@ -163,7 +156,7 @@ impl AciApi {
                 request = request.header(header::CONTENT_TYPE, "application/json");
             }
             let text = body.map(Value::to_string).unwrap_or_default();
-            let request = request.body(Body::from(text)).map_err(|error| invalid("request", error))?;
+            let request = request.body(text).map_err(|error| invalid("request", error))?;
             let answer = self.http.send(request).await?;
             if answer.status == StatusCode::UNAUTHORIZED && !is_again {
                 self.tokens.forget(&token).await;

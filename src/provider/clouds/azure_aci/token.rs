@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
 use http::{Request, header};
 use serde::Deserialize;
 use tokio::{sync::Mutex, time::Instant};
@@ -12,7 +11,7 @@ use crate::provider::{
     clouds::{
         Secret,
         credentials::{KeyStore, Names, first, needed},
-        http::Http,
+        exchange::Exchange,
         pod::invalid,
     },
 };
@@ -29,7 +28,7 @@ const MARGIN: Duration = Duration::from_mins(5);
 
 #[derive(Debug)]
 pub(super) struct Tokens {
-    http: Http,
+    http: Exchange,
     login: String,
     store: Arc<dyn KeyStore>,
     /// Held while a token is asked for, so that it is asked for once: what proved the client, the token, its end.
@@ -73,7 +72,7 @@ struct Refused {
 }
 
 impl Tokens {
-    pub(super) fn new(login: Option<&str>, store: Arc<dyn KeyStore>, http: Http) -> Self {
+    pub(super) fn new(login: Option<&str>, store: Arc<dyn KeyStore>, http: Exchange) -> Self {
         let login = login.unwrap_or("https://login.microsoftonline.com").trim_end_matches('/').to_owned();
         Self { http, login, store, standing: Mutex::default() }
     }
@@ -127,7 +126,7 @@ impl Tokens {
     }
 
     async fn ask(&self, proof: &Proof) -> Result<Granted, ProviderError> {
-        let body = Body::from(proof.form());
+        let body = proof.form();
         let request = Request::post(format!("{}/{}/oauth2/v2.0/token", self.login, proof.tenant))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body)

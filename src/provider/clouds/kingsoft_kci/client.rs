@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -13,7 +12,7 @@ use crate::{
         ProviderError,
         clouds::{
             credentials::{KeyStore, Names, SigningKeys},
-            http::{Http, host_of},
+            exchange::{Exchange, host_of},
             limits::{Bucket, Rate},
             pod::invalid,
             signing::sigv4::{Keys, Scope, Signable, sign},
@@ -34,7 +33,7 @@ const PAGE: u64 = 100;
 
 #[derive(Debug)]
 pub(super) struct Client {
-    http: Http,
+    http: Exchange,
     address: Uri,
     host: HeaderValue,
     scope: Scope,
@@ -121,7 +120,7 @@ impl Client {
         let host = HeaderValue::from_str(&host_of(&address)).map_err(|error| invalid("endpoint", error))?;
         let rate = Rate::new(settings.calls_per_second, f64::from(settings.calls_per_second));
         Ok(Self {
-            http: Http::new(settings.trusted_certificate.as_deref())?,
+            http: Exchange::new(&address.to_string(), settings.trusted_certificate.as_deref())?,
             address,
             host,
             scope: Scope { region: settings.region.clone(), service: "kci" },
@@ -204,7 +203,7 @@ impl Client {
         })
     }
 
-    async fn request(&self, action: &str, params: Params<'_>) -> Result<Request<Body>, ProviderError> {
+    async fn request(&self, action: &str, params: Params<'_>) -> Result<Request<String>, ProviderError> {
         let keys = SigningKeys::read(&*self.store, ID, SECRET, TOKEN).await?;
         let common = [
             ("Service", "kci"),
@@ -227,8 +226,7 @@ impl Client {
         let signing = Keys { id: &keys.id, secret: keys.secret.reveal(), token };
         let headers = sign(&signable, signing, &self.scope, true, jiff::Timestamp::now())
             .map_err(|error| ProviderError::Unauthorized(error.to_string()))?;
-        let mut request =
-            Request::post(self.address.clone()).body(Body::from(body)).map_err(|error| invalid("request", error))?;
+        let mut request = Request::post(self.address.clone()).body(body).map_err(|error| invalid("request", error))?;
         *request.headers_mut() = headers;
         Ok(request)
     }

@@ -24,7 +24,7 @@ pub use self::{
     sizes::{Chosen, Sizes},
 };
 use super::{
-    credentials::{KeyStore, store},
+    credentials::KeyStore,
     fleet::{Api, Choice, Fleet, Found, Pace, places},
 };
 use crate::{
@@ -47,13 +47,7 @@ pub struct KciApi {
 }
 
 impl Kci {
-    /// The provider of a pool, with the keys that the pool names. Fails where a field is beyond its limit.
-    pub fn connect(settings: KingsoftKci) -> Result<Self, ProviderError> {
-        let keys = store(&settings.credentials);
-        Self::with_keys(settings, keys, Pace::default())
-    }
-
-    /// The same with keys of another origin, listing at `pace`.
+    /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: KingsoftKci, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
         request::check(&settings)?;
         let places = places(settings.subnet_ids.len(), settings.subnet_order);
