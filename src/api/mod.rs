@@ -6,3 +6,4 @@ pub mod names;
 pub mod node;
 pub mod owner;
 pub mod pod;
+pub mod pool;

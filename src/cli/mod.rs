@@ -10,6 +10,7 @@ mod progress;
 mod record;
 mod release;
 mod replay;
+mod emulate;
 mod run;
 mod tune;
 
@@ -65,6 +66,9 @@ enum Command {
     ///
     /// Exits with 3 where the API server would refuse the HPA.
     Hpa(hpa::HpaArgs),
+    /// Answer like a cloud, on this machine and for free
+    #[cfg(feature = "lab")]
+    Emulate(emulate::EmulateArgs),
 }
 
 /// Which cluster, as kubectl has it.
@@ -115,6 +119,9 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
             Command::Hpa(args) => return hpa::hpa(&args),
+            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
+            #[cfg(feature = "lab")]
+            Command::Emulate(args) => Box::pin(emulate::emulate(args, stop_on_signal()?)).await,
         }
         Ok(ExitCode::SUCCESS)
     });

@@ -13,7 +13,10 @@ use burstlet_engine::{
 };
 use serde::Deserialize;
 
-use crate::serve::ServerTls;
+use crate::{
+    api::pool::{alibaba_eci::AlibabaEci, aws_fargate::AwsFargate, azure_aci::AzureAci, kingsoft_kci::KingsoftKci},
+    serve::ServerTls,
+};
 
 /// What runs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, clap::ValueEnum)]
@@ -187,6 +190,14 @@ pub enum Provider {
         /// Its HTTP address, such as `http://127.0.0.1:8080`.
         endpoint: String,
     },
+    /// Alibaba Cloud's Elastic Container Instance.
+    AlibabaEci(Box<AlibabaEci>),
+    /// Kingsoft Cloud's Container Instances.
+    KingsoftKci(Box<KingsoftKci>),
+    /// AWS Fargate, through ECS.
+    AwsFargate(Box<AwsFargate>),
+    /// Azure Container Instances.
+    AzureAci(Box<AzureAci>),
 }
 
 fn default_namespace() -> String {

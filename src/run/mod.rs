@@ -11,6 +11,7 @@
 
 pub mod config;
 mod lead;
+mod secret;
 mod stock;
 
 use std::{
@@ -31,11 +32,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{self, Admission, AdmissionMetrics},
-    api::node,
+    api::{
+        node,
+        pool::{alibaba_eci::Credentials, credentials::CredentialsFrom},
+    },
     extender::{self, Extender, ExtenderMetrics, VirtualNodes},
     kubelet::KubeletMetrics,
     placer::{PlacerMetrics, Stocks},
-    provider::{Provider, ProviderError, simulated},
+    provider::{
+        Provider, ProviderError,
+        clouds::{
+            alibaba_eci,
+            aws_fargate::Fargate,
+            azure_aci::Aci,
+            credentials::{self, KeyStore},
+            fleet::Pace,
+            kingsoft_kci::Kci,
+        },
+        simulated,
+    },
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
     watch::{Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, follow},
@@ -85,15 +100,64 @@ pub struct Run {
     pub providers: BTreeMap<PoolName, Arc<dyn Provider>>,
 }
 
-/// The providers that a configuration names.
-pub fn providers(config: &Config) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
+/// The providers that a configuration names. Secrets that they take their keys from are read by `client`, as long as the
+/// provider lives.
+pub fn providers(config: &Config, client: &Client) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
     let provider = |pool: &config::Pool| {
-        let config::Provider::Simulated { endpoint } = &pool.provider;
-        let remote = simulated::Remote::new(endpoint)
-            .map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
-        Ok((pool.name.clone(), Arc::new(remote) as Arc<dyn Provider>))
+        let made = provider(&pool.provider, config, client);
+        let made = made.map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
+        Ok((pool.name.clone(), made))
     };
     config.pools.iter().map(provider).collect()
+}
+
+fn provider(provider: &config::Provider, config: &Config, client: &Client) -> Result<Arc<dyn Provider>, ProviderError> {
+    Ok(match provider {
+        config::Provider::Simulated { endpoint } => Arc::new(simulated::Remote::new(endpoint)?),
+        config::Provider::AlibabaEci(settings) => {
+            let eci = Arc::new(alibaba_eci::Eci::new((**settings).clone())?);
+            if let Credentials::SecretRef { name, namespace } = &settings.credentials {
+                let namespace = namespace.as_ref().unwrap_or(&config.namespace);
+                let keys = Arc::downgrade(&eci);
+                tokio::spawn(secret::follow(client.clone(), namespace.clone(), name.clone(), move |part| {
+                    let Some(eci) = keys.upgrade() else { return Listening::No };
+                    match alibaba_eci::Keys::from_parts(part) {
+                        Ok(keys) => eci.keys().set(keys),
+                        Err(error) => tracing::warn!(%error, "the Secret is not usable; the keys read last stay"),
+                    }
+                    Listening::Yes
+                }));
+            }
+            eci
+        }
+        config::Provider::KingsoftKci(settings) => {
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Kci::with_keys((**settings).clone(), keys, Pace::default())?)
+        }
+        config::Provider::AwsFargate(settings) => {
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Fargate::with_keys((**settings).clone(), keys, Pace::default())?)
+        }
+        config::Provider::AzureAci(settings) => {
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Aci::with_keys((**settings).clone(), keys, Pace::SLOW)?)
+        }
+    })
+}
+
+/// The keys that a pool names; those of a Secret are read as long as somebody holds them.
+fn keys(from: &CredentialsFrom, config: &Config, client: &Client) -> Arc<dyn KeyStore> {
+    let held = Arc::new(credentials::Held::default());
+    if let CredentialsFrom::SecretRef { name, namespace } = from {
+        let namespace = namespace.as_ref().unwrap_or(&config.namespace).clone();
+        let weak = Arc::downgrade(&held);
+        tokio::spawn(secret::follow(client.clone(), namespace, name.clone(), move |part| {
+            let Some(held) = weak.upgrade() else { return Listening::No };
+            held.take(part);
+            Listening::Yes
+        }));
+    }
+    credentials::store(from).unwrap_or(held)
 }
 
 type Tasks = JoinSet<Result<(), RunError>>;
