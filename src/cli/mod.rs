@@ -11,6 +11,7 @@ mod record;
 mod release;
 mod replay;
 mod emulate;
+mod pool;
 mod run;
 mod tune;
 
@@ -56,6 +57,8 @@ enum Command {
     ///
     /// Ctrl-C keeps what is done where --results names a file.
     Tune(tune::TuneArgs),
+    /// Work on pools
+    Pool(pool::PoolArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -116,6 +119,8 @@ pub fn main() -> ExitCode {
             Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
             Command::Tune(args) => tune::tune(&args, &stop_on_signal()?)?,
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Pool(args) => pool::pool(args),
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
             Command::Hpa(args) => return hpa::hpa(&args),

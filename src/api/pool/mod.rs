@@ -4,6 +4,7 @@ pub mod alibaba_eci;
 pub mod aws_fargate;
 pub mod azure_aci;
 pub mod credentials;
+pub mod import;
 pub mod kingsoft_kci;
 
 use schemars::JsonSchema;
