@@ -47,7 +47,7 @@ pub(super) async fn fidelity(args: &RealArgs, scenario: Scenario, setup: Setup, 
     let stop = stop_on_signal()?;
     let length = scenario.traffic.duration() + scenario.settle;
     eprintln!("playing {} on a real control plane for {} s …", scenario.name, length.as_secs());
-    let real = play(args, scenario, &stop).await?;
+    let real = Box::pin(play(args, scenario, &stop)).await?;
     let best = best(&real, &setup)?;
     if json {
         return printed(&(serde_json::to_string(&best)? + "\n"));

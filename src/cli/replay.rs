@@ -44,7 +44,7 @@ pub(super) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     setup.seed = args.seed.unwrap_or(setup.seed);
     #[cfg(feature = "lab")]
     if args.real.is_asked() {
-        return super::fidelity::fidelity(&args.real, scenario, setup, args.json).await;
+        return Box::pin(super::fidelity::fidelity(&args.real, scenario, setup, args.json)).await;
     }
     let outcome = simulator::run(&setup).with_context(|| scenario.name.clone())?;
     if let Some(path) = &args.report {
