@@ -44,7 +44,7 @@ const SHELL: Layers = &[
     // What demo, replay, compare and tune read.
     ("scenario", &["record", "api", "engine"]),
     ("scenario", &["api", "engine"]),
-    ("study", &["engine"]),
+    ("study", &["scenario", "engine"]),
     // What binds them together.
     (
         "run",

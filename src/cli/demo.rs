@@ -7,12 +7,17 @@ use std::{
 };
 
 use anyhow::Context;
+use burstlet_engine::simulator;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::ClusterArgs,
+    cli::{
+        ClusterArgs, printed,
+        replay::{lines, table},
+    },
     lab::{
+        controlplane,
         demo::{Play, Record, Scenario},
         stand::{Footing, Host, StandError},
     },
@@ -28,9 +33,19 @@ pub(super) struct DemoArgs {
     /// Print one JSON object a sample, and the summary last
     #[arg(long)]
     json: bool,
+    /// Show the simulated run alone: at once, and without Go
+    #[arg(long, conflicts_with = "context")]
+    simulated: bool,
+    #[command(flatten)]
+    trial: TrialArgs,
+}
+
+/// A cluster to play in, other than one of the demo's own.
+#[derive(Debug, Args)]
+pub(super) struct TrialArgs {
     /// Play in the cluster of this kubeconfig context, which must have metrics-server; nothing is left there
     #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    pub(super) context: Option<String>,
     /// The context's kubeconfig file; else $KUBECONFIG or ~/.kube/config
     #[arg(long, value_name = "FILE", requires = "context")]
     kubeconfig: Option<PathBuf>,
@@ -39,21 +54,44 @@ pub(super) struct DemoArgs {
     address: IpAddr,
 }
 
+impl TrialArgs {
+    /// The cluster of the context, if one is named.
+    pub(super) async fn host(&self) -> anyhow::Result<Option<Host>> {
+        let Some(context) = self.context.clone() else { return Ok(None) };
+        let cluster = ClusterArgs { kubeconfig: self.kubeconfig.clone(), context: Some(context.clone()) };
+        let client = cluster.client().await.with_context(|| format!("unable to use the context {context}"))?;
+        Ok(Some(Host { client, context, address: self.address }))
+    }
+}
+
 pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::init(LogFormat::Human);
     let scenario = Scenario::open(&args.scenario)?;
     let show = Show::new(&scenario, args.json)?;
     eprintln!("{}: {}", scenario.name, scenario.about);
-    if let Some(context) = args.context {
-        let cluster = ClusterArgs { kubeconfig: args.kubeconfig, context: Some(context.clone()) };
-        let client = cluster.client().await.with_context(|| format!("unable to use the context {context}"))?;
-        eprintln!("setting up in the cluster of context {context}; burstlet and its nodes run in this process …");
+    let simulate = || simulator::run(&scenario.setup()?).with_context(|| scenario.name.clone());
+    if args.simulated {
+        let outcome = simulate()?;
+        return printed(&if args.json { lines(&outcome)? } else { table(&scenario, &outcome) });
+    }
+    let unplayed = scenario.only_simulated();
+    if !unplayed.is_empty() {
+        eprintln!("a real control plane plays it without {}; burstlet replay simulates all of it", unplayed.join(", "));
+    }
+    if let Some(host) = args.trial.host().await? {
+        eprintln!(
+            "setting up in the cluster of context {}; burstlet and its nodes run in this process …",
+            host.context
+        );
         eprintln!("its HPA looks as often as its controller manager is told to: every 15s where nobody said otherwise");
-        let host = Host { client, context, address: args.address };
         let play = Box::pin(Play::set_up_in(host, scenario, &stop)).await?;
         Box::pin(watch(play, show, &stop)).await?;
         eprintln!("the cluster is as it was");
         return Ok(());
+    }
+    if !args.json && !controlplane::is_ready() {
+        eprintln!("the control plane has to be built first, once; meanwhile, the same simulated:");
+        printed(&table(&scenario, &simulate()?))?;
     }
     eprintln!("starting a control plane on this machine …");
     let play = tokio::select! {

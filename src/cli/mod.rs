@@ -3,6 +3,9 @@
 mod compare;
 #[cfg(feature = "lab")]
 mod demo;
+#[cfg(feature = "lab")]
+mod fidelity;
+mod hpa;
 mod progress;
 mod record;
 mod replay;
@@ -52,6 +55,10 @@ enum Command {
     /// Whatever was made is removed either way.
     #[cfg(feature = "lab")]
     Demo(demo::DemoArgs),
+    /// Tell what an HPA does, sync by sync, over pods and metrics that a file lists; JSON in and out
+    ///
+    /// Exits with 3 where the API server would refuse the HPA.
+    Hpa(hpa::HpaArgs),
 }
 
 /// Which cluster, as kubectl has it.
@@ -93,17 +100,19 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
-            Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await,
-            Command::Replay(args) => replay::replay(&args),
-            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?),
-            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?),
+            Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await?,
+            Command::Replay(args) => Box::pin(replay::replay(args)).await?,
+            Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
+            Command::Tune(args) => tune::tune(&args, &stop_on_signal()?)?,
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             #[cfg(feature = "lab")]
-            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
+            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
+            Command::Hpa(args) => return hpa::hpa(&args),
         }
+        Ok(ExitCode::SUCCESS)
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("burstlet: {}", one_line(&error));
             ExitCode::FAILURE

@@ -31,13 +31,22 @@ pub(super) struct ReplayArgs {
     seed: Option<u64>,
     /// Write the run as one HTML file, too, that needs no network
     #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "lab", arg(conflicts_with_all = ["on", "context"]))]
     report: Option<PathBuf>,
+    /// Play it on a real control plane as well, as demo does, and compare
+    #[cfg(feature = "lab")]
+    #[command(flatten)]
+    real: super::fidelity::RealArgs,
 }
 
-pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
+pub(super) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     let scenario = Scenario::open(&args.scenario)?;
     let mut setup = scenario.setup()?;
     setup.seed = args.seed.unwrap_or(setup.seed);
+    #[cfg(feature = "lab")]
+    if args.real.is_asked() {
+        return Box::pin(super::fidelity::fidelity(&args.real, scenario, setup, args.json)).await;
+    }
     let outcome = simulator::run(&setup).with_context(|| scenario.name.clone())?;
     if let Some(path) = &args.report {
         let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
@@ -55,7 +64,8 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<()> {
     printed(&text)
 }
 
-fn lines(outcome: &Outcome) -> anyhow::Result<String> {
+/// The run as JSON, one object a line.
+pub(super) fn lines(outcome: &Outcome) -> anyhow::Result<String> {
     let mut text = String::new();
     for record in outcome.records() {
         text += &serde_json::to_string(&record)?;
@@ -65,7 +75,7 @@ fn lines(outcome: &Outcome) -> anyhow::Result<String> {
 }
 
 /// Some moments of the run, evenly spaced, and its summary.
-fn table(scenario: &Scenario, outcome: &Outcome) -> String {
+pub(super) fn table(scenario: &Scenario, outcome: &Outcome) -> String {
     let paint = Paint::choose(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
     let pools: Vec<_> = scenario.pools.iter().map(|pool| pool.name.clone()).collect();

@@ -105,7 +105,7 @@ impl Tuning<'_> {
         }
         let figures = std::cell::RefCell::new(BTreeMap::new());
         let prices = self.prices;
-        let choice = cheapest(
+        cheapest(
             most,
             |bases| {
                 let judged = self.judge(bases)?;
@@ -117,8 +117,7 @@ impl Tuning<'_> {
                 let of = figures.get(&reference).map(Vec::as_slice).unwrap_or_default();
                 mean(of.iter().map(|figures| prices.predict(figures, base)))
             },
-        );
-        choice
+        )
     }
 
     /// Simulates bases under every seed and on every day that is searched.
@@ -161,7 +160,7 @@ impl Tuning<'_> {
             for (base, judged) in &choice.judged {
                 let figures = self.figures.get(base);
                 let line = json!({"base": base, "cost": judged.cost, "holds": judged.holds, "pieces": figures});
-                text += &format!("{line}\n");
+                text.extend([&line.to_string(), "\n"]);
             }
             let unseen = checked.as_ref().map(|judged| json!({"cost": judged.cost, "holds": judged.holds}));
             let line = json!({"choice": choice.base, "simulated": choice.judged.len(), "unseen": unseen});
@@ -175,7 +174,10 @@ impl Tuning<'_> {
             _ => format!("no base meets {}: see by how much in the table", self.objectives()),
         };
         printed(&format!("{}\n{verdict}\n", self.table(choice, currency)))?;
-        if choice.base.is_none() { bail!("no base meets {}", self.objectives()) } else { Ok(()) }
+        if choice.base.is_none() {
+            bail!("no base meets {}", self.objectives());
+        }
+        Ok(())
     }
 
     fn objectives(&self) -> String {

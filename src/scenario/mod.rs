@@ -47,17 +47,20 @@
 //!
 //! File names are relative to the scenario's folder. Unknown fields are refused, with line and column.
 
+mod check;
 mod folder;
 mod manifests;
+mod plant;
 mod pool;
 mod read;
 mod setup;
 
 pub use manifests::{ManifestError, Workload};
+pub use plant::{ClusterSpeed, NodeAutoscaler, Rules, Serving};
 pub use pool::{
     Currency, NodePrice, Percent, Pool, Price, Reclaim, Span, StartUp, StockOut, Throttle, UnitPrice, Wave,
 };
-pub use read::{ClusterSpeed, NodeAutoscaler, RealNodes, Rules, Scenario, ScenarioError, Serving};
+pub use read::{RealNodes, Scenario, ScenarioError};
 pub use setup::SetupError;
 
 #[cfg(test)]

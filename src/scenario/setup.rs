@@ -54,7 +54,7 @@ impl Scenario {
     /// The scenario as the simulator takes it. The policy is the manifests' and the seed the scenario's own; both may
     /// be changed in what is answered.
     pub fn setup(&self) -> Result<Setup, SetupError> {
-        let pools = self.pools.iter().enumerate().map(|(index, pool)| self.pool(index, pool));
+        let pools = self.pools.iter().enumerate().map(Self::simulated_pool);
         let pools = pools.collect::<Result<Vec<_>, _>>()?;
         let rules = self.rules;
         let or = |span: Option<Span>, usual| span.map_or(usual, |span| span.0);
@@ -137,7 +137,7 @@ impl Scenario {
         }))
     }
 
-    fn pool(&self, index: usize, pool: &Pool) -> Result<simulator::Pool, SetupError> {
+    fn simulated_pool((index, pool): (usize, &Pool)) -> Result<simulator::Pool, SetupError> {
         let waves = pool.reclaim.waves.iter().map(|wave| (wave.at.0, wave.share.millionths()));
         Ok(simulator::Pool {
             name: pool.name.clone(),

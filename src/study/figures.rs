@@ -83,8 +83,8 @@ fn held(played: &Played) -> BTreeMap<u32, f64> {
     let mut held = BTreeMap::new();
     for pair in played.samples.windows(2) {
         if let [sample, next] = pair {
-            let placed = sample.real + sample.pools.values().sum::<u32>();
-            *held.entry(placed).or_default() += next.t - sample.t;
+            let pods = sample.real + sample.pools.values().sum::<u32>();
+            *held.entry(pods).or_default() += next.t - sample.t;
         }
     }
     held

@@ -8,6 +8,7 @@
 //! A [`Piece`] is one simulation, whole in itself: what it needs goes in and a few figures come out, so that pieces may
 //! run anywhere and in any order, and those that a file holds already need not run again.
 
+mod fidelity;
 mod figures;
 mod objective;
 mod piece;
@@ -15,6 +16,7 @@ mod policy;
 mod predict;
 mod search;
 
+pub use fidelity::{Fidelity, LEAST_MOMENTS, Run, compare, phases};
 pub use figures::Figures;
 pub use objective::{Objective, ObjectiveError};
 pub use piece::{Piece, Results, RunError, Runner, days};

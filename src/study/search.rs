@@ -3,7 +3,8 @@
 //! Both ends are simulated first. From what they show the cost of every other base is [predicted](super::Prices), and
 //! bases are simulated in the order of these predictions, cheapest first, until none that is left could still be cheaper:
 //! not even if its prediction were off by twice as much as the worst so far. Whether objectives are met is taken to
-//! change once between the ends: where a base fails, all between it and the end that fails are left out. So the choice is
+//! change once between the ends: where a base fails, all between it and the end that fails are left out. Between two
+//! bases that cost the same, all do. So the choice is
 //! that of an exhaustive search as long as predictions err alike; a test holds it to that.
 
 use std::collections::BTreeMap;
@@ -74,8 +75,12 @@ impl Search {
         let open = (0..=self.most).filter(|base| !self.judged.contains_key(base));
         let predicted = open.map(|base| (base, self.predicted(base, predict)));
         let promising = predicted.filter(|(_, cost)| best.is_none_or(|(_, best)| cost * (1.0 - error) < best));
+        // A larger base that changes nothing costs as much as the best, and of equals the smallest is chosen.
+        let changes = |base: u32| {
+            best.is_none_or(|(best, _)| base < best || (predict(best, base) - predict(best, best)).abs() > f64::EPSILON)
+        };
         let (base, _) = promising
-            .filter(|(base, _)| !self.is_hopeless(*base))
+            .filter(|(base, _)| !self.is_hopeless(*base) && changes(*base))
             .reduce(|best, next| if next.1 < best.1 { next } else { best })?;
         Some(self.halfway(base))
     }
@@ -108,10 +113,15 @@ impl Search {
         off.fold(LEAST_ERROR, |worst, off| worst.max(2.0 * off))
     }
 
-    /// Whether it lies between one that fails and an end that fails, or between two that fail.
+    /// Whether nothing is to be had between its neighbours: both fail though others hold, or both hold and cost the same.
     fn is_hopeless(&self, base: u32) -> bool {
-        self.neighbours(base).is_some_and(|(below, above)| !self.judged[&below].holds && !self.judged[&above].holds)
-            && self.judged.values().any(|judged| judged.holds)
+        let Some((below, above)) = self.neighbours(base) else { return false };
+        let (below, above) = (&self.judged[&below], &self.judged[&above]);
+        match (below.holds, above.holds) {
+            (false, false) => self.judged.values().any(|judged| judged.holds),
+            (true, true) => (below.cost - above.cost).abs() < f64::EPSILON,
+            _ => false,
+        }
     }
 
     /// The simulated bases next to one that is not.
@@ -158,6 +168,15 @@ mod tests {
             assert_eq!(base, exhaustive(&costs, holds));
             assert!(looks <= costs.len() / 5, "{looks}");
         }
+    }
+
+    #[test]
+    fn of_bases_that_cost_the_same_the_smallest_is_chosen_without_looking_at_all() {
+        // Nothing bursts beyond 40, though predictions say that a little does.
+        let costs: Vec<f64> = (0..=60_u32).map(|base| 30.0 + f64::from(40_u32.saturating_sub(base))).collect();
+        let (base, looks) = searched(&costs, |_| true, |base| f64::from(60 - base) * 0.001);
+        assert_eq!(base, Some(40));
+        assert!(looks <= costs.len() / 5, "{looks}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         dice::Purpose,
         flow::Flow,
         hpa,
-        metrics::Scrapes,
+        metrics::{Crowd, Scrapes},
         money::PerMilli,
         pod::{Pod, PodId, Step, WorkloadIx},
         revisions::Revisions,
@@ -40,6 +40,7 @@ impl World<'_> {
             scrapes: Scrapes::default(),
             hpa: hpa::Controller::new(self.setup.timing.hpa.clone(), setup.hpa.clone())?,
             revisions,
+            crowd: Crowd::default(),
             unschedulable: std::collections::BTreeSet::new(),
             samples: Vec::new(),
         });
@@ -150,24 +151,26 @@ impl World<'_> {
         }
         let there = u32::try_from(state.active.len()).unwrap_or(u32::MAX).saturating_add(state.creating);
         let (missing, spare) = (state.desired.saturating_sub(there), there.saturating_sub(state.desired));
+        // Without a limit on requests the next sync would follow at once: one ranking serves all.
+        let most = if self.setup.timing.controller.is_some() { BURST_REPLICAS } else { u32::MAX };
         let mut last = self.now;
         if missing > 0 {
-            for _ in 0..missing.min(BURST_REPLICAS) {
+            for _ in 0..missing.min(most) {
                 last = self.controller.take(self.now);
                 self.queue.plan(last.after(self.setup.timing.api_lag), Happening::Create(ix, revision));
             }
         } else if spare > 0 {
-            for id in self.choose_victims(ix, revision, spare.min(BURST_REPLICAS) as usize) {
+            for id in self.choose_victims(ix, revision, spare.min(most) as usize) {
                 last = self.controller.take(self.now);
                 self.leave_active(id);
                 self.queue.plan(last.after(self.setup.timing.api_lag), Happening::Delete(id));
             }
         }
         if let Some(state) = self.workloads[ix.0].revisions.get_mut(revision) {
-            state.creating += missing.min(BURST_REPLICAS);
+            state.creating += missing.min(most);
             state.busy_until = last;
         }
-        if missing.max(spare) > BURST_REPLICAS {
+        if missing.max(spare) > most {
             self.plan_revision(ix, revision);
         }
     }
@@ -218,9 +221,11 @@ impl World<'_> {
             slot,
             roll: u32::try_from(roll >> 32).unwrap_or_default(),
             refusals: 0,
+            is_mature: false,
             has_instance: false,
         });
         state.books.created += 1;
+        state.crowd.young.push(id);
         let step = if is_governed { Step::Gated } else { Step::Queued { unschedulable: false } };
         self.change(id, |pod| pod.step = step);
         if !is_governed {
@@ -264,13 +269,18 @@ impl World<'_> {
     /// Takes a pod out of what its ReplicaSet counts, and has its controller look.
     pub(super) fn leave_active(&mut self, id: PodId) {
         let Some(pod) = self.pods.get(id.0 as usize) else { return };
-        let (workload, revision, slot, was_ready) = (pod.workload, pod.revision, pod.slot, pod.step == Step::Ready);
+        let (workload, revision, slot) = (pod.workload, pod.revision, pod.slot);
+        let (was_ready, was_mature) = (pod.step == Step::Ready, pod.is_mature);
         let Some(of) = self.workloads[workload.0].revisions.get_mut(revision) else { return };
         if of.active.get(slot) != Some(&id) {
             return;
         }
         of.active.swap_remove(slot);
         of.available -= u32::from(was_ready);
+        if was_mature {
+            self.workloads[workload.0].crowd.mature -= 1;
+        }
+        let Some(of) = self.workloads[workload.0].revisions.get_mut(revision) else { return };
         if let Some(moved) = of.active.get(slot).and_then(|moved| self.pods.get_mut(moved.0 as usize)) {
             moved.slot = slot;
         }

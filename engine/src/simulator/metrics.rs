@@ -12,13 +12,22 @@ use crate::{
     simulator::{
         flow,
         hpa::{self, MilliValue, Moment, OtherMetrics, PodSample, Reading, Target},
-        pod::{Pod, Step, WorkloadIx},
+        pod::{Pod, PodId, Step, WorkloadIx},
         world::{Happening, World},
     },
 };
 
 /// A container that runs this long at its first reading is known from its start.
 const FRESH: Duration = Duration::from_secs(10);
+
+/// A workload's pods as its HPA sees them: those that have been Ready for long are all alike.
+#[derive(Debug, Default)]
+pub(super) struct Crowd {
+    /// Pods to look at one by one; some may be gone.
+    pub(super) young: Vec<PodId>,
+    /// How many are alike.
+    pub(super) mature: u32,
+}
 
 /// The last two readings of a workload's counter.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,6 +67,22 @@ impl Scrapes {
         Some((flow::average(last.cpu.saturating_sub(from), window), window))
     }
 
+    /// A pod that was Ready through all of the window, for longer than the HPA's initialisation period.
+    fn mature(&self, request: MilliValue) -> PodSample<'static> {
+        let told = self.before.zip(self.last).map(|(before, last)| {
+            let window = last.at.since(before.at);
+            flow::average(last.cpu.saturating_sub(before.cpu), window)
+        });
+        PodSample {
+            name: "mature",
+            ready: Some(true),
+            started: Some(Moment::default()),
+            cpu: Reading { request: Some(request), usage: told.map(milli) },
+            sampled: Moment::from(self.told_at()).whole_second(),
+            ..PodSample::default()
+        }
+    }
+
     fn told_at(&self) -> Timestamp {
         self.last.map(|last| last.at).unwrap_or_default()
     }
@@ -78,9 +103,13 @@ impl World<'_> {
         self.plan_in(self.setup.timing.hpa_sync, Happening::Sync(ix));
         let setup = &self.setup.workloads[ix.0];
         let request = MilliValue(i64::try_from(setup.requests.cpu.0).unwrap_or(i64::MAX));
+        self.let_mature(ix);
         let state = &self.workloads[ix.0];
-        let pods = state.revisions.active().filter_map(|id| self.pods.get(id.0 as usize));
-        let samples: Vec<PodSample<'_>> = pods.map(|pod| sample(pod, &state.scrapes, request)).collect();
+        let young = state.crowd.young.iter().filter_map(|id| self.pods.get(id.0 as usize));
+        let mut samples: Vec<PodSample<'_>> = young.map(|pod| sample(pod, &state.scrapes, request)).collect();
+        if let Some(more) = state.crowd.mature.checked_sub(1) {
+            samples.push(PodSample { alike: more, ..state.scrapes.mature(request) });
+        }
         let target = Target {
             spec_replicas: i32::try_from(state.wanted).unwrap_or(i32::MAX),
             status_replicas: i32::try_from(state.books.live()).unwrap_or(i32::MAX),
@@ -94,11 +123,32 @@ impl World<'_> {
     }
 }
 
+impl World<'_> {
+    /// Takes out of the young what has left, and what has become like all others: Ready through all of metrics-server's
+    /// window, and started before the HPA's initialisation period.
+    fn let_mature(&mut self, ix: WorkloadIx) {
+        let initialization = self.setup.timing.hpa.cpu_initialization_period + Duration::from_secs(1);
+        let (now, pods) = (self.now, &mut self.pods);
+        let state = &mut self.workloads[ix.0];
+        let window = state.scrapes.before.map(|before| before.at);
+        let crowd = &mut state.crowd;
+        let revisions = &state.revisions;
+        crowd.young.retain(|id| {
+            let Some(pod) = pods.get_mut(id.0 as usize).filter(|pod| revisions.has(pod.revision, pod.slot, *id)) else {
+                return false;
+            };
+            let is_old = pod.bound.is_some_and(|bound| now.since(bound) > initialization);
+            pod.is_mature = is_old && pod.ready.zip(window).is_some_and(|(ready, window)| ready <= window);
+            crowd.mature += u32::from(pod.is_mature);
+            !pod.is_mature
+        });
+    }
+}
+
 /// A pod as the HPA sees it. The API keeps whole seconds.
 fn sample<'a>(pod: &'a Pod, scrapes: &Scrapes, request: MilliValue) -> PodSample<'a> {
     let second = |at: Timestamp| Moment::from(at).whole_second();
     let usage = scrapes.usage(pod);
-    let milli = |cpu: MilliCpu| MilliValue(i64::try_from(cpu.0).unwrap_or(i64::MAX));
     let ready_since = pod.ready.or(pod.bound).map(second).unwrap_or_default();
     PodSample {
         name: &pod.name.name,
@@ -111,6 +161,10 @@ fn sample<'a>(pod: &'a Pod, scrapes: &Scrapes, request: MilliValue) -> PodSample
         memory: Reading::default(),
         sampled: Moment::from(scrapes.told_at()).whole_second(),
         window: usage.map_or(Duration::ZERO, |(_, window)| window),
-        metrics: &[],
+        ..PodSample::default()
     }
+}
+
+fn milli(cpu: MilliCpu) -> MilliValue {
+    MilliValue(i64::try_from(cpu.0).unwrap_or(i64::MAX))
 }

@@ -69,6 +69,8 @@ pub(super) struct Pod {
     pub(super) roll: u32,
     /// Calls to create its instance that were refused.
     pub(super) refusals: u32,
+    /// Whether the HPA sees it as it sees all that are Ready for long.
+    pub(super) is_mature: bool,
     /// Whether an instance runs for it.
     pub(super) has_instance: bool,
 }

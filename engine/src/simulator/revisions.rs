@@ -55,6 +55,11 @@ impl Revisions {
         self.all.get(revision).map(|revision| &revision.id)
     }
 
+    /// Whether the pod counts, given its place.
+    pub(super) fn has(&self, revision: usize, slot: usize, pod: PodId) -> bool {
+        self.all.get(revision).is_some_and(|revision| revision.active.get(slot) == Some(&pod))
+    }
+
     pub(super) fn get_mut(&mut self, revision: usize) -> Option<&mut Revision> {
         self.all.get_mut(revision)
     }

@@ -17,7 +17,7 @@ use crate::{
         hpa,
         instances::PoolState,
         machines::Machines,
-        metrics::Scrapes,
+        metrics::{Crowd, Scrapes},
         nodes::{Nodes, Shape},
         outcome::Sample,
         pod::{Place, Pod, PodId, PoolId, Step, WorkloadIx},
@@ -96,6 +96,7 @@ pub(super) struct WorkloadState {
     pub(super) scrapes: Scrapes,
     pub(super) hpa: hpa::Controller,
     pub(super) revisions: Revisions,
+    pub(super) crowd: Crowd,
     /// Pods that kube-scheduler found no node for.
     pub(super) unschedulable: BTreeSet<PodId>,
     pub(super) samples: Vec<Sample>,

@@ -100,7 +100,8 @@ impl Traffic {
         let begin = (Duration::ZERO, self.rate_at(from));
         let end = (to.saturating_sub(from), self.rate_at(to));
         let within = self.rows.iter().filter(|(time, _)| from < *time && *time < to);
-        let rows = std::iter::once(begin).chain(within.map(|(time, rate)| (*time - from, *rate))).chain([end]);
+        let rows =
+            std::iter::once(begin).chain(within.map(|(time, rate)| (time.saturating_sub(from), *rate))).chain([end]);
         Self { rows: rows.collect() }
     }
 

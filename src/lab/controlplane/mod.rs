@@ -49,19 +49,31 @@ pub fn ensure() -> Result<ControlPlane, ControlPlaneError> {
     }
 }
 
+/// Whether [`ensure`] has nothing to build.
+pub fn is_ready() -> bool {
+    let is_named = std::env::var_os(BINARY_VARIABLE).is_some_and(|path| !path.is_empty());
+    is_named || place().is_ok_and(|(_, _, binary)| binary.is_file())
+}
+
 fn named(path: &OsStr) -> Result<ControlPlane, ControlPlaneError> {
     let binary = PathBuf::from(path);
     if binary.is_file() { Ok(ControlPlane { binary }) } else { Err(ControlPlaneError::NamedMissing { path: binary }) }
 }
 
 fn built() -> Result<ControlPlane, ControlPlaneError> {
-    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"))?;
-    let folder = super::target_folder().join("controlplane").join(source.digest());
-    let binary = folder.join("controlplane");
+    let (source, folder, binary) = place()?;
     if !binary.is_file() {
         build::build(&source, &folder, &binary)?;
     }
     Ok(ControlPlane { binary })
+}
+
+/// What is built, in which folder, into which file.
+fn place() -> Result<(Source, PathBuf, PathBuf), ControlPlaneError> {
+    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"))?;
+    let folder = super::target_folder().join("controlplane").join(source.digest());
+    let binary = folder.join("controlplane");
+    Ok((source, folder, binary))
 }
 
 #[cfg(test)]

@@ -36,6 +36,19 @@ pub(super) fn nanoseconds(seconds: f64) -> i64 {
     (seconds * 1e9).round() as i64
 }
 
+/// The whole number that a float is, if it is one.
+#[expect(clippy::cast_possible_truncation, clippy::float_cmp, reason = "a whole number survives both casts unchanged")]
+pub(super) fn whole(value: f64) -> Option<i64> {
+    let whole = value as i64;
+    (to_f64(whole) == value).then_some(whole)
+}
+
+/// A count as a float.
+#[expect(clippy::cast_precision_loss, reason = "what is counted is in memory, so far less than 2^53")]
+pub(super) fn count(value: usize) -> f64 {
+    value as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

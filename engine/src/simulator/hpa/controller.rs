@@ -235,3 +235,129 @@ impl Controller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::spec::*, *};
+    use crate::simulator::hpa::{ConditionType, MilliValue};
+
+    fn at(seconds: i64) -> Moment {
+        Moment::from_secs(seconds)
+    }
+
+    /// An external metric `queue` at ten a pod, and in a second place `lag`.
+    fn spec(min: i32, names: &[&str]) -> Spec {
+        let metric = |name: &&str| MetricSpec {
+            kind: "External".to_owned(),
+            external: Some(ExternalMetric {
+                metric: MetricIdentifier { name: (*name).to_owned(), selector: None },
+                target: MetricTarget {
+                    kind: "AverageValue".to_owned(),
+                    average_value: Some("10".parse().unwrap()),
+                    ..MetricTarget::default()
+                },
+            }),
+            ..MetricSpec::default()
+        };
+        let metrics = Some(names.iter().map(metric).collect());
+        Spec { min_replicas: Some(min), max_replicas: 10, metrics, ..Spec::default() }
+    }
+
+    fn queue(values: &[(&str, i64)]) -> OtherMetrics {
+        let external =
+            values.iter().map(|(name, value)| ((*name).to_owned(), vec![MilliValue(value * 1_000)])).collect();
+        OtherMetrics { external, ..OtherMetrics::default() }
+    }
+
+    fn controller(spec: Spec, scale_to_zero: bool) -> Controller {
+        let mut settings = Settings { downscale_stabilization: Duration::ZERO, ..Settings::default() };
+        settings.gates.scale_to_zero = scale_to_zero;
+        Controller::new(settings, spec).unwrap()
+    }
+
+    fn reason(verdict: &Verdict<'_>, kind: ConditionType) -> Option<&'static str> {
+        verdict.conditions.iter().find(|condition| condition.kind == kind).map(|condition| condition.reason)
+    }
+
+    #[test]
+    fn the_metric_that_asks_for_most_is_followed_and_named() {
+        let mut hpa = controller(spec(1, &["queue", "lag"]), false);
+        let verdict = hpa.sync(at(0), Target::of(2), &[], &queue(&[("queue", 30), ("lag", 40)]));
+        assert_eq!(verdict.desired, 4);
+        let active = &verdict.conditions[1];
+        assert!(active.message.ends_with("from external metric lag(nil)"), "{active:?}");
+    }
+
+    #[test]
+    fn beside_a_failed_metric_others_scale_up_but_not_down() {
+        let mut hpa = controller(spec(1, &["queue", "lag"]), false);
+        let verdict = hpa.sync(at(0), Target::of(2), &[], &queue(&[("lag", 40)]));
+        assert_eq!(verdict.desired, 4);
+        assert!(matches!(verdict.error, Some(SyncError::SomeMetrics(_))));
+        let verdict = hpa.sync(at(15), Target::of(4), &[], &queue(&[("lag", 10)]));
+        assert_eq!(verdict.desired, 4);
+        assert!(matches!(verdict.error, Some(SyncError::NoReplicas { .. })));
+        assert_eq!(reason(&verdict, ScalingActive), Some("FailedGetExternalMetric"));
+        assert_eq!(reason(&verdict, ScalingLimited), Some("DesiredWithinRange"), "it is as it was");
+    }
+
+    #[test]
+    fn outside_of_its_range_the_target_is_brought_back_without_a_metric() {
+        let mut hpa = controller(spec(3, &["queue"]), false);
+        for (current, desired) in [(20, 10), (1, 3)] {
+            let verdict = hpa.sync(at(0), Target::of(current), &[], &OtherMetrics::default());
+            assert_eq!((verdict.desired, verdict.error.is_none()), (desired, true));
+            assert_eq!(reason(&verdict, ScalingActive), None);
+        }
+    }
+
+    #[test]
+    fn at_zero_replicas_nothing_happens_unless_the_hpa_scaled_there() {
+        let mut hpa = controller(spec(0, &["queue"]), true);
+        let full = queue(&[("queue", 50)]);
+        let verdict = hpa.sync(at(0), Target::of(0), &[], &full);
+        assert_eq!((verdict.desired, reason(&verdict, ScalingActive)), (0, Some("ScalingDisabled")));
+        let verdict = hpa.sync(at(15), Target::of(1), &[], &queue(&[("queue", 0)]));
+        assert_eq!((verdict.desired, reason(&verdict, ScaledToZero)), (0, Some("ScaledToZero")));
+        let verdict = hpa.sync(at(30), Target::of(0), &[], &full);
+        assert_eq!((verdict.desired, reason(&verdict, ScaledToZero)), (4, Some("NotScaledToZero")));
+    }
+
+    #[test]
+    fn a_minimum_that_is_raised_at_zero_replicas_is_reached_at_once() {
+        let mut hpa = controller(spec(0, &["queue"]), true);
+        hpa.sync(at(0), Target::of(1), &[], &queue(&[("queue", 0)]));
+        hpa.replace_spec(spec(2, &["queue"])).unwrap();
+        let verdict = hpa.sync(at(15), Target::of(0), &[], &queue(&[("queue", 0)]));
+        assert_eq!(verdict.desired, 2);
+    }
+
+    #[test]
+    fn tolerances_of_a_direction_hold_for_it_alone() {
+        let mut rules = spec(1, &["queue"]);
+        let tolerance = Some("0.5".parse().unwrap());
+        let up = ScalingRules { tolerance, ..ScalingRules::default() };
+        rules.behavior = Some(Behavior { scale_up: Some(up), scale_down: None });
+        let mut hpa = controller(rules, false);
+        assert_eq!(hpa.sync(at(0), Target::of(4), &[], &queue(&[("queue", 60)])).desired, 4);
+        assert_eq!(hpa.sync(at(15), Target::of(4), &[], &queue(&[("queue", 61)])).desired, 7);
+        assert_eq!(hpa.sync(at(30), Target::of(4), &[], &queue(&[("queue", 30)])).desired, 3);
+    }
+
+    #[test]
+    fn what_stabilisation_did_is_told() {
+        let mut settled = controller(spec(1, &["queue"]), false);
+        settled.settings.downscale_stabilization = Duration::from_mins(5);
+        let verdict = settled.sync(at(0), Target::of(6), &[], &queue(&[("queue", 20)]));
+        assert_eq!((verdict.desired, reason(&verdict, AbleToScale)), (6, Some("ScaleDownStabilized")));
+        let verdict = settled.sync(at(300), Target::of(6), &[], &queue(&[("queue", 20)]));
+        assert_eq!((verdict.desired, reason(&verdict, AbleToScale)), (2, Some("SucceededRescale")));
+    }
+
+    #[test]
+    fn a_spec_that_the_api_server_refuses_changes_nothing() {
+        let mut hpa = controller(spec(1, &["queue"]), false);
+        assert!(hpa.replace_spec(Spec::default()).is_err());
+        assert_eq!(hpa.sync(at(0), Target::of(2), &[], &queue(&[("queue", 40)])).desired, 4);
+    }
+}

@@ -201,10 +201,9 @@ impl Proposing<'_> {
         };
         let value = self.seen.other.object.get(name).copied().ok_or_else(|| {
             let DescribedObject { kind, name: object, .. } = object;
-            format!(
-                "unable to get metric {name}: unable to fetch metrics from custom metrics API: {NOT_FOUND} on {kind} {}/{object}",
-                self.namespace
-            )
+            let cause = format!("unable to fetch metrics from custom metrics API: {NOT_FOUND}");
+            // The order is upstream's.
+            format!("unable to get metric {name}: {kind} on {} {object}/{cause}", self.namespace)
         });
         match target {
             WholeTarget::Value(target) => self.value(value.map_err(plain)?, target).map_err(plain),

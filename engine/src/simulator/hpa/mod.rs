@@ -28,17 +28,21 @@
 //! ```
 
 mod arithmetic;
+mod closed_loop;
 mod conditions;
 mod controller;
 mod defaults;
+mod document;
 mod limits;
 mod metrics;
 mod moment;
 mod names;
+mod play;
 mod policy;
 mod quantity;
 mod replicas;
 mod sample;
+mod scenario;
 mod selector;
 mod settings;
 mod spec;
@@ -47,10 +51,13 @@ mod validation;
 
 pub use conditions::{Condition, ConditionType};
 pub use controller::{Controller, Verdict};
+pub use document::Document;
 pub use metrics::{InvalidMetrics, MetricError, SyncError};
 pub use moment::Moment;
+pub use play::{Report, ScenarioError, Seconds, StepReport};
 pub use quantity::{MilliValue, Quantity, QuantityError};
 pub use sample::{OtherMetrics, Phase, PodSample, Reading, Target};
+pub use scenario::Scenario;
 pub use selector::{LabelSelector, LabelSelectorRequirement};
 pub use settings::{FeatureGates, Settings};
 pub use spec::{

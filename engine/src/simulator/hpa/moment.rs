@@ -10,6 +10,9 @@ use crate::model::Timestamp;
 pub struct Moment(i64);
 
 impl Moment {
+    /// The start itself.
+    pub const START: Self = Self(0);
+
     const SECOND: i64 = 1_000_000_000;
 
     /// The moment so many whole seconds from the start.

@@ -167,6 +167,8 @@ struct Text<'a> {
     whole: &'a str,
     fraction: &'a str,
     suffix: &'a str,
+    /// Whether not even a zero is written.
+    bare: bool,
 }
 
 impl<'a> Text<'a> {
@@ -177,7 +179,8 @@ impl<'a> Text<'a> {
             return None;
         }
         let negative = text.starts_with('-');
-        let rest = text.strip_prefix(['-', '+']).unwrap_or(text).trim_start_matches('0');
+        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let rest = unsigned.trim_start_matches('0');
         let (whole, rest) = rest.split_at(digits(rest));
         let (fraction, rest) = match rest.strip_prefix('.') {
             Some(rest) => rest.split_at(digits(rest)),
@@ -185,8 +188,9 @@ impl<'a> Text<'a> {
         };
         let exponent = rest.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
         let exponent = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
+        let bare = !unsigned.starts_with('0') && whole.is_empty() && fraction.is_empty();
         let whole = if whole.is_empty() { "0" } else { whole };
-        (digits(exponent) == exponent.len()).then_some(Self { negative, whole, fraction, suffix: rest })
+        (digits(exponent) == exponent.len()).then_some(Self { negative, whole, fraction, suffix: rest, bare })
     }
 }
 
@@ -224,8 +228,11 @@ impl FromStr for Quantity {
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let parts = Text::split(text).ok_or_else(|| QuantityError::Form(text.to_owned()))?;
         let (format, exponent) = interpreted(parts.suffix).ok_or_else(|| QuantityError::Suffix(text.to_owned()))?;
-        let long = || long(&parts, format, exponent).ok_or_else(|| QuantityError::Range(text.to_owned()));
-        short(&parts, format, exponent).map_or_else(long, Ok)
+        match short(&parts, format, exponent) {
+            Some(quantity) => Ok(quantity),
+            None if parts.bare => Err(QuantityError::Form(text.to_owned())),
+            None => long(&parts, format, exponent).ok_or_else(|| QuantityError::Range(text.to_owned())),
+        }
     }
 }
 
@@ -254,22 +261,29 @@ fn long(text: &Text<'_>, format: Format, exponent: i32) -> Option<Quantity> {
     const BILLION: i128 = 1_000_000_000;
     let digits = format!("{}{}", text.whole, text.fraction).parse::<i128>().ok()?;
     let fraction = i32::try_from(text.fraction.len()).ok()?;
-    let (unscaled, scale) = match format {
-        Format::BinarySi => (digits.checked_mul(1_i128 << exponent)?, fraction),
-        Format::DecimalSi | Format::DecimalExponent => (digits, fraction.checked_sub(exponent)?),
-    };
-    let billionths = match scale {
-        _ if unscaled == 0 => 0,
-        ..=9 => unscaled.checked_mul(10_i128.checked_pow(scale.abs_diff(9))?)?,
-        10.. => 10_i128
-            .checked_pow(scale.abs_diff(9))
-            .map_or(1, |divisor| unscaled / divisor + i128::from(unscaled % divisor != 0)),
-    };
     let is_binary = format == Format::BinarySi;
-    let (unscaled, scale) = if is_binary && billionths > LARGEST * BILLION { (LARGEST, 0) } else { (billionths, 9) };
-    let format = if is_binary && billionths < BILLION { Format::DecimalSi } else { format };
+    let (unscaled, scale) = match format {
+        Format::BinarySi => (digits.checked_mul(1_i128 << exponent), fraction),
+        Format::DecimalSi | Format::DecimalExponent => (Some(digits), fraction.checked_sub(exponent)?),
+    };
+    let billionths = unscaled.and_then(|unscaled| billionths(unscaled, scale));
+    // Up to 19 places, what 128 bits do not hold is above the largest.
+    let is_above = is_binary && billionths.map_or(fraction <= 19, |billionths| billionths > LARGEST * BILLION);
+    let (unscaled, scale) = if is_above { (LARGEST, 0) } else { (billionths?, 9) };
+    let format = if is_binary && !is_above && unscaled < BILLION { Format::DecimalSi } else { format };
     let unscaled = if text.negative { -unscaled } else { unscaled };
     Some(Quantity { amount: Amount::Long { unscaled, scale }, format })
+}
+
+/// `unscaled` × 10^-`scale` in billionths, rounded up.
+fn billionths(unscaled: i128, scale: i32) -> Option<i128> {
+    let factor = 10_i128.checked_pow(scale.abs_diff(9));
+    match (scale > 9, factor) {
+        _ if unscaled == 0 => Some(0),
+        (true, Some(divisor)) => Some(unscaled / divisor + i128::from(unscaled % divisor != 0)),
+        (true, None) => Some(1),
+        (false, factor) => unscaled.checked_mul(factor?),
+    }
 }
 
 impl fmt::Display for Quantity {
@@ -340,7 +354,8 @@ impl<'de> Deserialize<'de> for Quantity {
             }
 
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<Quantity, E> {
-                self.visit_str(&number.to_string())
+                // An exponent keeps long numbers short.
+                self.visit_str(&format!("{number:e}"))
             }
         }
 

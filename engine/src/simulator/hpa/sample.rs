@@ -70,9 +70,16 @@ pub struct PodSample<'a> {
     pub window: Duration,
     /// Its custom metrics (type Pods), by name.
     pub metrics: &'a [(String, MilliValue)],
+    /// How many more pods there are that differ from this one in nothing but their names.
+    pub alike: u32,
 }
 
 impl PodSample<'_> {
+    /// This pod and those alike.
+    pub(super) fn count(&self) -> i64 {
+        i64::from(self.alike) + 1
+    }
+
     /// Whether the resource metrics API knows the pod.
     pub(super) fn has_resource_metrics(&self) -> bool {
         self.cpu.usage.is_some() || self.memory.usage.is_some()

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, slice};
 
 use serde::Deserialize;
 
-use super::names::{label_key_faults, label_value_faults};
+use super::{
+    names::{label_key_faults, label_value_faults},
+    spec::or_default,
+};
 
 /// A label selector, as in Kubernetes' API.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -21,8 +24,10 @@ pub struct LabelSelector {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LabelSelectorRequirement {
     /// The label.
+    #[serde(deserialize_with = "or_default")]
     pub key: String,
     /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    #[serde(deserialize_with = "or_default")]
     pub operator: String,
     /// The values of `In` and `NotIn`.
     pub values: Option<Vec<String>>,

@@ -368,3 +368,140 @@ fn is_standard_resource(name: &str) -> bool {
     ];
     NAMES.contains(&name) || name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATES: FeatureGates = FeatureGates { scale_to_zero: false, configurable_tolerance: true };
+    const TO_ZERO: FeatureGates = FeatureGates { scale_to_zero: true, configurable_tolerance: true };
+
+    fn refusal(spec: Spec, gates: FeatureGates) -> Option<String> {
+        Policy::new(spec, gates).err().map(|invalid| invalid.to_string())
+    }
+
+    fn replicas(min: i32, max: i32) -> Spec {
+        Spec { min_replicas: Some(min), max_replicas: max, ..Spec::default() }
+    }
+
+    fn metric(metric: MetricSpec) -> Spec {
+        Spec { max_replicas: 3, metrics: Some(vec![metric]), ..Spec::default() }
+    }
+
+    fn external(target: MetricTarget) -> MetricSpec {
+        let metric = MetricIdentifier { name: "queue".to_owned(), selector: None };
+        let external = Some(ExternalMetric { metric, target });
+        MetricSpec { kind: "External".to_owned(), external, ..MetricSpec::default() }
+    }
+
+    fn average(value: &str) -> MetricTarget {
+        let average_value = Some(value.parse().unwrap());
+        MetricTarget { kind: "AverageValue".to_owned(), average_value, ..MetricTarget::default() }
+    }
+
+    fn behavior(rules: ScalingRules) -> Spec {
+        let behavior = super::super::spec::Behavior { scale_up: Some(rules), scale_down: None };
+        Spec { max_replicas: 3, behavior: Some(behavior), ..Spec::default() }
+    }
+
+    #[test]
+    fn replicas_are_at_least_one_and_in_order() {
+        for (min, max, told) in [
+            (1, 1, None),
+            (
+                0,
+                3,
+                Some(
+                    "[spec.minReplicas: Invalid value: 0: must be greater than or equal to 1, spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas]",
+                ),
+            ),
+            (3, 2, Some("spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`")),
+        ] {
+            assert_eq!(refusal(replicas(min, max), GATES).as_deref(), told, "{min} to {max}");
+        }
+        let missing = refusal(Spec::default(), GATES).unwrap();
+        assert!(missing.starts_with("[spec.maxReplicas: Required value: must be set and greater than 0"), "{missing}");
+    }
+
+    #[test]
+    fn zero_replicas_need_the_gate_and_a_metric_that_knows_load_without_pods() {
+        let spec = Spec { min_replicas: Some(0), ..metric(external(average("1"))) };
+        assert_eq!(refusal(spec.clone(), TO_ZERO), None);
+        assert!(refusal(spec, GATES).is_some());
+        assert!(refusal(replicas(0, 3), TO_ZERO).unwrap().starts_with("spec.metrics: Forbidden"));
+    }
+
+    #[test]
+    fn a_metric_has_the_source_of_its_type_alone() {
+        let both = MetricSpec { resource: Some(ResourceMetric::default()), ..external(average("1")) };
+        let told = refusal(metric(both), GATES).unwrap();
+        assert_eq!(told, "spec.metrics[0].resource: Forbidden: must populate the given metric source only");
+        let none = MetricSpec { kind: "Pods".to_owned(), ..MetricSpec::default() };
+        let told = refusal(metric(none), GATES).unwrap();
+        assert_eq!(told, "spec.metrics[0].pods: Required value: must populate information for the given metric source");
+    }
+
+    #[test]
+    fn targets_are_positive_and_one_of_a_kind() {
+        for value in ["0", "-1", "-1n"] {
+            let told = refusal(metric(external(average(value))), GATES).unwrap();
+            let quoted = format!("\"{value}\"");
+            assert_eq!(
+                told,
+                format!("spec.metrics[0].external.target.averageValue: Invalid value: {quoted}: must be positive")
+            );
+        }
+        assert_eq!(refusal(metric(external(average("1n"))), GATES), None);
+        let both = MetricTarget { value: Some("1".parse().unwrap()), ..average("1") };
+        assert!(refusal(metric(external(both)), GATES).unwrap().contains("target.value: Forbidden"));
+    }
+
+    #[test]
+    fn windows_and_periods_have_ends() {
+        for (window, fine) in [(0, true), (3_600, true), (-1, false), (3_601, false)] {
+            let rules = ScalingRules { stabilization_window_seconds: Some(window), ..ScalingRules::default() };
+            assert_eq!(refusal(behavior(rules), GATES).is_none(), fine, "{window}");
+        }
+        for (value, period, fine) in [(1, 1_800, true), (1, 1_801, false), (1, 0, false), (0, 15, false)] {
+            let policy = ScalingPolicy { kind: "Pods".to_owned(), value, period_seconds: period };
+            let rules = ScalingRules { policies: Some(vec![policy]), ..ScalingRules::default() };
+            assert_eq!(refusal(behavior(rules), GATES).is_none(), fine, "{value} in {period}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_of_policies_is_refused() {
+        let rules = ScalingRules { policies: Some(Vec::new()), ..ScalingRules::default() };
+        let told = refusal(behavior(rules), GATES).unwrap();
+        assert_eq!(told, "spec.behavior.scaleUp.policies: Required value: must specify at least one Policy");
+    }
+
+    #[test]
+    fn a_tolerance_is_not_negative_and_unread_where_its_gate_is_off() {
+        let rules = ScalingRules { tolerance: Some("-100m".parse().unwrap()), ..ScalingRules::default() };
+        let told = refusal(behavior(rules.clone()), GATES).unwrap();
+        let expected = r#"spec.behavior.scaleUp.tolerance: Invalid value: "-100m": must be greater than or equal to 0"#;
+        assert_eq!(told, expected);
+        assert_eq!(refusal(behavior(rules), FeatureGates { configurable_tolerance: false, ..GATES }), None);
+    }
+
+    #[test]
+    fn a_container_is_named_and_its_resource_a_containers() {
+        let told = |name: &str, container: &str| {
+            let target = MetricTarget {
+                average_utilization: Some(50),
+                kind: "Utilization".to_owned(),
+                ..MetricTarget::default()
+            };
+            let source = ContainerResourceMetric { name: name.to_owned(), container: container.to_owned(), target };
+            let kind = "ContainerResource".to_owned();
+            refusal(metric(MetricSpec { kind, container_resource: Some(source), ..MetricSpec::default() }), GATES)
+        };
+        assert_eq!(told("cpu", "app"), None);
+        assert_eq!(told("example.com/gpu", "app"), None);
+        assert_eq!(told("hugepages-2Mi", "app"), None);
+        assert!(told("pods", "app").unwrap().ends_with("must be a standard resource for containers"));
+        assert!(told("cpu", "App").unwrap().contains("spec.metrics[0].containerResource.container: Invalid value"));
+        assert!(told("", "").unwrap().contains("must specify a container"));
+    }
+}

@@ -1,0 +1,119 @@
+//! `burstlet replay --on local`: the simulation against a real control plane.
+
+use anyhow::{Context, bail};
+use burstlet_engine::simulator::{self, Setup};
+use clap::{Args, ValueEnum};
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::{demo::TrialArgs, printed, stop_on_signal},
+    lab::{
+        demo::{Play, Record, Scenario},
+        stand::StandError,
+    },
+    study::{Fidelity, LEAST_MOMENTS, Run, compare, phases},
+    telemetry::{self, LogFormat},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct RealArgs {
+    /// Play it on a control plane on this machine as well, as demo does, and tell how well they agree
+    #[arg(long, value_name = "WHERE", conflicts_with = "context")]
+    on: Option<Place>,
+    #[command(flatten)]
+    trial: TrialArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Place {
+    /// A control plane on this machine.
+    Local,
+}
+
+impl RealArgs {
+    /// Whether a real control plane is asked for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.on.is_some() || self.trial.context.is_some()
+    }
+}
+
+pub(super) async fn fidelity(args: &RealArgs, scenario: Scenario, setup: Setup, json: bool) -> anyhow::Result<()> {
+    telemetry::init(LogFormat::Human);
+    let unplayed: Vec<_> = scenario.only_simulated().into_iter().filter(|field| *field != "realNodes.price").collect();
+    if !unplayed.is_empty() {
+        bail!("{}: a real control plane cannot play {}; leave it out to compare", scenario.name, unplayed.join(", "));
+    }
+    let stop = stop_on_signal()?;
+    let length = scenario.traffic.duration() + scenario.settle;
+    eprintln!("playing {} on a real control plane for {} s …", scenario.name, length.as_secs());
+    let real = Box::pin(play(args, scenario, &stop)).await?;
+    let best = best(&real, &setup)?;
+    if json {
+        return printed(&(serde_json::to_string(&best)? + "\n"));
+    }
+    printed(&(table(&best) + "\n"))?;
+    if best.moments < LEAST_MOMENTS {
+        bail!("{} moments near a change are too few to say anything; {LEAST_MOMENTS} are needed", best.moments);
+    }
+    Ok(())
+}
+
+async fn play(args: &RealArgs, scenario: Scenario, stop: &CancellationToken) -> anyhow::Result<Run> {
+    let mut samples = Vec::new();
+    let mut whole = None;
+    let tell = |record| match record {
+        Record::Sample(sample) => samples.push(sample),
+        Record::Summary { summary } => whole = Some(summary),
+    };
+    if let Some(host) = args.trial.host().await? {
+        let play = Box::pin(Play::set_up_in(host, scenario, stop)).await?;
+        Box::pin(play.run(tell, stop)).await?;
+    } else {
+        let play = tokio::select! {
+            play = Play::set_up(scenario) => play?,
+            () = stop.cancelled() => return Err(StandError::Interrupted.into()),
+        };
+        Box::pin(play.run(tell, stop)).await?;
+    }
+    let summary = whole.filter(|_| !stop.is_cancelled()).context("interrupted before the traffic's end")?;
+    Ok(Run { samples, summary })
+}
+
+/// The simulation in the phases that agree best.
+fn best(real: &Run, setup: &Setup) -> anyhow::Result<Fidelity> {
+    let mut best: Option<Fidelity> = None;
+    for setup in phases(setup) {
+        let mut outcome = simulator::run(&setup)?;
+        let played = outcome.workloads.pop().context("the scenario has no workload")?;
+        let fidelity = compare(real, &Run { samples: played.samples, summary: played.summary }, &setup);
+        if best.as_ref().is_none_or(|best| fidelity.within_one_pod > best.within_one_pod) {
+            best = Some(fidelity);
+        }
+    }
+    best.context("no phase was tried")
+}
+
+fn table(fidelity: &Fidelity) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    let share = |share: f64| format!("{:.1} %", share * 100.0);
+    let seconds = |delay: Option<f64>| delay.map_or_else(|| "–".to_owned(), |delay| format!("{delay:.1} s"));
+    let delay = |index: usize| {
+        let [real, simulated] = fidelity.delays_s.map(|delays| delays.get(index).copied().flatten());
+        format!("{} and {}", seconds(real), seconds(simulated))
+    };
+    let mut rows = vec![
+        ("moments within 5 min of a real change".to_owned(), fidelity.moments.to_string()),
+        ("everything within 1 pod".to_owned(), share(fidelity.within_one_pod)),
+    ];
+    rows.extend(fidelity.by_figure.iter().map(|(figure, part)| (format!("  {figure}"), share(*part))));
+    rows.push(("created to Ready, median, real and simulated".to_owned(), delay(0)));
+    rows.push(("created to Ready, p95, real and simulated".to_owned(), delay(1)));
+    rows.push(("the HPA's phase, fitted".to_owned(), format!("{:.1} s", fidelity.hpa_phase_s)));
+    rows.push(("metrics-server's phase, fitted".to_owned(), format!("{:.1} s", fidelity.metrics_phase_s)));
+    for (name, figure) in rows {
+        table.add_row([Cell::new(name), Cell::new(figure).set_alignment(CellAlignment::Right)]);
+    }
+    table.to_string()
+}
