@@ -1,6 +1,6 @@
 //! The HTML report in a real browser: headless Chromium draws it at a phone's and a desk's width, in light and in dark.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by it, its helpers too")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by it, its helpers too")]
 
 use std::{
     collections::BTreeMap,
@@ -85,7 +85,7 @@ fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
     let browser = ["chromium", "chromium-browser", "google-chrome"]
         .into_iter()
         .find(|name| Command::new(name).arg("--version").output().is_ok())
-        .unwrap_or_else(|| std::panic::panic_any("no chromium to draw the report with: apt-get install chromium"));
+        .expect("a chromium draws the report: apt-get install chromium");
     let profile = format!("--user-data-dir={}", folder.join("profile").display());
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage"])

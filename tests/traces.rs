@@ -155,8 +155,7 @@ fn folder() -> PathBuf {
 }
 
 fn import(file: &str, settings: &Settings) -> Import {
-    import_file(&folder().join(file), settings, |_| true)
-        .unwrap_or_else(|error| std::panic::panic_any(error.to_string()))
+    import_file(&folder().join(file), settings, |_| true).map_err(|error| error.to_string()).unwrap()
 }
 
 #[test]

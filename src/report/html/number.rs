@@ -46,23 +46,23 @@ pub(super) fn short(number: f64) -> String {
     fixed(number, decimals)
 }
 
-/// A part of one as percents: `61.0 %`. What is not quite all or nothing does not round to it.
+/// A part of one as percents: `61.0 %`; no line breaks before a unit. What is not quite all or nothing does not round to it.
 pub(super) fn percent(part: f64) -> String {
     let decimals = if part > 0.9995 && part < 1.0 { 3 } else { 1 };
     let part = if part < 1.0 { part.min(0.99999) } else { part };
-    format!("{} %", fixed(part * 100.0, decimals))
+    format!("{}\u{a0}%", fixed(part * 100.0, decimals))
 }
 
 /// Seconds as `4.2 s`, `3 m 20 s` or `5.2 h`.
 pub(super) fn duration(seconds: f64) -> String {
     match seconds {
-        seconds if seconds < 99.95 => format!("{} s", fixed(seconds, 1)),
+        seconds if seconds < 99.95 => format!("{}\u{a0}s", fixed(seconds, 1)),
         seconds if seconds < 5999.5 => {
             let whole = seconds.round();
             let minutes = (whole / 60.0).floor();
-            format!("{} m {} s", fixed(minutes, 0), fixed(whole - minutes * 60.0, 0))
+            format!("{}\u{a0}m {}\u{a0}s", fixed(minutes, 0), fixed(whole - minutes * 60.0, 0))
         }
-        seconds => format!("{} h", fixed(seconds / 3600.0, 1)),
+        seconds => format!("{}\u{a0}h", fixed(seconds / 3600.0, 1)),
     }
 }
 
@@ -98,12 +98,15 @@ mod tests {
 
     #[test]
     fn percents_do_not_round_to_all_or_nothing() {
-        assert_eq!([0.61, 1.0, 0.999_98, 0.999_999_9].map(percent), ["61.0 %", "100.0 %", "99.998 %", "99.999 %"]);
+        assert_eq!(
+            [0.61, 1.0, 0.999_98, 0.999_999_9].map(percent),
+            ["61.0\u{a0}%", "100.0\u{a0}%", "99.998\u{a0}%", "99.999\u{a0}%"]
+        );
     }
 
     #[test]
     fn times_are_written_by_their_size() {
-        assert_eq!([4.2, 200.0, 18_720.0].map(duration), ["4.2 s", "3 m 20 s", "5.2 h"]);
+        assert_eq!([4.2, 200.0, 18_720.0].map(duration), ["4.2\u{a0}s", "3\u{a0}m 20\u{a0}s", "5.2\u{a0}h"]);
         assert_eq!([moment(65.0, 200.0), moment(3900.0, 86_400.0), moment(-5.0, 60.0)], ["1:05", "1:05", "-0:05"]);
     }
 
