@@ -157,7 +157,8 @@ impl Eci {
         .into();
         let instance = fresh(owner, &created.container_group_id);
         self.meter.begin(&created.container_group_id, size, attempt.since.unwrap_or_else(Instant::now));
-        self.ledger.see(Seen { instance: instance.clone(), is_replaced: false, was_listed: false });
+        let pending_until = asked.longest_pending.map(|longest| Instant::now() + longest);
+        self.ledger.see(Seen { instance: instance.clone(), pending_until, is_replaced: false, was_listed: false });
         instance
     }
 
