@@ -146,7 +146,7 @@ impl Trial {
         assert_eq!(audit.len(), count);
         assert!(audit.values().all(|instances| *instances == (1, 1)), "{audit:?}");
         // Long enough that the moments between a call and its effect do not count.
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
         self.delete(count).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let left = self.audit().into_iter().filter(|(_, (_, standing))| *standing > 0).collect::<Vec<_>>();

@@ -152,7 +152,7 @@ impl Found {
                 self.remark("ECI_KUBE_PROXY=true: set kubeProxy with an image and a kubeconfig; without, Services' cluster addresses are not reached");
             }
             "KUBELET_PORT" => {
-                self.remark(format!("KUBELET_PORT={value}: set kubelet.listen of burstlet's configuration"))
+                self.remark(format!("KUBELET_PORT={value}: set kubelet.listen of burstlet's configuration"));
             }
             "VKUBELET_POD_IP" => self.remark("VKUBELET_POD_IP: set kubelet.address of burstlet's configuration"),
             _ => match TAINT.iter().find(|(taint, _)| *taint == name) {
@@ -183,7 +183,7 @@ impl Found {
                     self.remark("enableClusterIp: set kubeProxy with an image and a kubeconfig");
                 }
                 "selectors" => {
-                    self.remark("selectors: say base and tiers in a policy, and put the annotations on the pods")
+                    self.remark("selectors: say base and tiers in a policy, and put the annotations on the pods");
                 }
                 other if text == "true" => self.remark(format!("{other} has no counterpart and was left out")),
                 _ => {}
@@ -193,8 +193,8 @@ impl Found {
 
     fn vnode(&mut self, file: &Value) {
         let current = &file["current-context"];
-        let contexts = file["contexts"].as_array().into_iter().flatten();
-        let Some(context) = contexts.filter(|context| context["name"] == *current).next() else { return };
+        let mut contexts = file["contexts"].as_array().into_iter().flatten();
+        let Some(context) = contexts.find(|context| context["name"] == *current) else { return };
         self.is_any = true;
         let text = |name: &str| context[name].as_str().unwrap_or_default();
         self.set("region", text("region-id"));

@@ -157,7 +157,8 @@ impl Eci {
         .into();
         let instance = fresh(owner, &created.container_group_id);
         self.meter.begin(&created.container_group_id, size, attempt.since.unwrap_or_else(Instant::now));
-        self.ledger.see(Seen { instance: instance.clone(), is_replaced: false, was_listed: false });
+        let pending_until = asked.longest_pending.map(|longest| Instant::now() + longest);
+        self.ledger.see(Seen { instance: instance.clone(), pending_until, is_replaced: false, was_listed: false });
         instance
     }
 
@@ -200,9 +201,10 @@ impl Eci {
     /// Deletes a group; one that does not exist is deleted.
     pub(super) async fn remove(&self, id: &str) -> Result<(), ProviderError> {
         let parameters = Parameters::from([("ContainerGroupId".to_owned(), id.to_owned())]);
-        match self.api.call::<Done>("DeleteContainerGroup", &parameters).await {
+        let mut sent = None;
+        match self.api.call_timed::<Done>("DeleteContainerGroup", &parameters, &mut sent).await {
             Ok(_) | Err(CallError::NotFound(_)) => {
-                self.meter.end(id, Instant::now());
+                self.meter.end(id, sent.unwrap_or_else(Instant::now));
                 Ok(())
             }
             Err(error) => Err(error.into_provider()),

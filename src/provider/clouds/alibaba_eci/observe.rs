@@ -116,6 +116,11 @@ impl Eci {
                     self.ledger.see(seen.clone());
                 }
             }
+            if seen.instance.state == InstanceState::Pending
+                && seen.pending_until.is_some_and(|until| until <= Instant::now())
+            {
+                seen.instance.state = self.give_up(&group.container_group_id).await;
+            }
             if seen.is_replaced {
                 self.ledger.see(seen);
                 continue;
@@ -128,6 +133,19 @@ impl Eci {
             self.meter.end(&id, Instant::now());
         }
         Ok(instances)
+    }
+
+    /// Ends a group that has been pending for longer than its pod allows.
+    async fn give_up(&self, id: &str) -> InstanceState {
+        if let Err(error) = self.remove(id).await {
+            tracing::warn!(group = %id, %error, "pending for too long, and not deleted yet");
+            return InstanceState::Pending;
+        }
+        InstanceState::Failed {
+            reason: "PendingTooLong".to_owned(),
+            message: "alibaba-eci: pending for longer than k8s.aliyun.com/eci-max-pending-minute".to_owned(),
+            exit_code: 1,
+        }
     }
 
     /// Reads the groups that are new to this process, such as after its start.
@@ -150,7 +168,7 @@ impl Eci {
             self.meter.begin(&group.container_group_id, size_of(&group), since(group.creation_time.as_deref()));
             let id = InstanceId(group.container_group_id);
             let instance = Instance { id, owner, state: InstanceState::Pending, ip: None };
-            self.ledger.see(Seen { instance, is_replaced: false, was_listed: false });
+            self.ledger.see(Seen { instance, pending_until: None, is_replaced: false, was_listed: false });
         }
         Ok(())
     }
