@@ -4,6 +4,7 @@
 mod demo;
 #[cfg(feature = "lab")]
 mod emulate;
+mod pool;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
+    /// Work on pools
+    Pool(pool::PoolArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Pool(args) => pool::pool(args),
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
             #[cfg(feature = "lab")]

@@ -322,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_on_alibaba_eci_is_read() {
+        let pool = |field: &str| {
+            let eci =
+                "region: cn-hangzhou, securityGroupId: sg-1, credentials: {secretRef: {name: alibaba-addon-secret}}";
+            parse(&format!("clusterId: lab\npools:\n- {{name: eci, provider: {{alibabaEci: {{{eci}, {field}}}}}}}\n"))
+        };
+        let config = pool("zones: [{vSwitchId: vsw-a}, {zoneId: cn-hangzhou-i, vSwitchId: vsw-b}]").unwrap();
+        let Provider::AlibabaEci(eci) = &config.pools[0].provider else { panic!() };
+        assert_eq!(eci.zones[1].zone_id.as_deref(), Some("cn-hangzhou-i"));
+        assert!(pool("vswitch: vsw-a").unwrap_err().contains("vswitch"));
+    }
+
+    #[test]
     fn a_pool_named_twice_or_badly_is_refused() {
         let pools = |names: [&str; 2]| {
             let pool = |name: &str| format!("- {{name: {name}, provider: {{simulated: {{endpoint: 'http://x'}}}}}}\n");

@@ -75,7 +75,7 @@ impl Trial {
         for instance in self.cloud.instances().as_array().unwrap() {
             let entry = audit.entry(instance["tags"][UID].as_str().unwrap().to_owned()).or_default();
             // What found no machine never was one.
-            if instance["status"] != "ScheduleFailed" {
+            if instance["finished"] != "ScheduleFailed" {
                 entry.0 += 1;
                 entry.1 += u64::from(!["Gone", "Terminating"].contains(&instance["status"].as_str().unwrap()));
             }
@@ -146,7 +146,7 @@ impl Trial {
         assert_eq!(audit.len(), count);
         assert!(audit.values().all(|instances| *instances == (1, 1)), "{audit:?}");
         // Long enough that the moments between a call and its effect do not count.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(Duration::from_secs(8)).await;
         self.delete(count).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         let left = self.audit().into_iter().filter(|(_, (_, standing))| *standing > 0).collect::<Vec<_>>();

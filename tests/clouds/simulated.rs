@@ -25,7 +25,7 @@ async fn subject() -> Subject {
     let counted = cloud.clone();
     let created = move || {
         let audit = counted.audit().into_iter();
-        audit.map(|(uid, audit)| (uid, u64::try_from(audit.created).unwrap())).collect::<BTreeMap<_, _>>()
+        audit.map(|(uid, audit)| (uid, audit.created)).collect::<BTreeMap<_, _>>()
     };
     Subject {
         provider: Arc::new(cloud),

@@ -1,6 +1,7 @@
 //! What a pool's file says of its provider, as plain data: one file a cloud.
 
 pub mod alibaba_eci;
+<<<<<<< HEAD
 pub mod aws_fargate;
 pub mod azure_aci;
 pub mod credentials;
@@ -19,3 +20,6 @@ pub enum SubnetOrder {
     /// Beginning with another one for each pod.
     Spread,
 }
+=======
+pub mod import;
+>>>>>>> part-eci

@@ -103,7 +103,7 @@ impl Emulator {
         } else {
             (None, None)
         };
-        let router = router(ground, cloud);
+        let router = router(&ground, &cloud);
         let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, acceptor, router)));
         Ok(Self { address, certificate, _task: task })
     }
@@ -147,9 +147,9 @@ fn tls(address: SocketAddr) -> Result<(TlsAcceptor, String), EmulatorError> {
     Ok((TlsAcceptor::from(Arc::new(config)), certificate.pem()))
 }
 
-fn router(ground: Arc<Ground>, cloud: Arc<dyn Cloud>) -> Router {
+fn router(ground: &Arc<Ground>, cloud: &Arc<dyn Cloud>) -> Router {
     let api = Router::new().fallback(answer).with_state((ground.clone(), cloud.clone()));
-    admin::router(ground, cloud.clone()).merge(cloud.streams()).merge(api)
+    admin::router(ground.clone(), cloud.clone()).merge(cloud.streams()).merge(api)
 }
 
 /// A mark on a response that must not reach the client.

@@ -40,7 +40,7 @@ pub(super) fn create(state: &mut State, context: &Context<'_>) -> Result<Value, 
         id: id.clone(),
         zone,
         vswitch,
-        security_group: wanted.security_groups.join(","),
+        secured_by: wanted.security_groups.join(","),
         address,
         public_address: wanted.has_eip.then(|| format!("47.96.{}.{}", context.now.as_secs() % 256, id.len())),
         size: wanted.size,
@@ -245,8 +245,7 @@ fn check_account(state: &State, context: &Context<'_>, wanted: &Wanted) -> Resul
     let exceeded = |what: &str| Err(ApiError::denied("QuotaExceeded", format!("{what} is exceeded.")));
     for security_group in &wanted.security_groups {
         let limit = state.security_groups.get(security_group).copied().unwrap_or(NORMAL_SECURITY_GROUP);
-        let members =
-            state.groups.values().filter(|group| group.security_group.split(',').any(|id| id == security_group));
+        let members = state.groups.values().filter(|group| group.secured_by.split(',').any(|id| id == security_group));
         if members.count() as u64 >= limit {
             return exceeded(&format!("the limit of {limit} instances of the security group {security_group}"));
         }

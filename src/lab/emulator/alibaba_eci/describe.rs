@@ -37,7 +37,7 @@ fn find<'a>(state: &'a State, context: &Context<'_>, most: usize) -> Result<Foun
             && is("VSwitchId", &group.vswitch)
             && is("ZoneId", &group.zone)
             && is("Status", group.status(context.now))
-            && is("SecurityGroupId", &group.security_group)
+            && is("SecurityGroupId", &group.secured_by)
     };
     let wanted = || state.groups.iter().filter(|(_, group)| is_wanted(group));
     let (groups, next) = State::page(wanted(), tree.text("NextToken"), limit);
@@ -63,7 +63,7 @@ fn full(state: &State, context: &Context<'_>, group: &Group, with_events: bool) 
     let init = |container: &Container| describe(context, container, group.init_container(now), true);
     let mut value = json!({
         "ContainerGroupId": group.id, "ContainerGroupName": group.name, "RegionId": state.region,
-        "ZoneId": group.zone, "VSwitchId": group.vswitch, "SecurityGroupId": group.security_group,
+        "ZoneId": group.zone, "VSwitchId": group.vswitch, "SecurityGroupId": group.secured_by,
         "VpcId": state.network.vpc, "EniInstanceId": format!("eni-{}", group.id.trim_start_matches("eci-")),
         "Status": group.status(now), "Cpu": size::vcpu(group.size), "Memory": size::gib(group.size),
         "InstanceType": group.instance_type, "SpotStrategy": group.spot,

@@ -97,7 +97,7 @@ pub(super) struct Group {
     pub(super) name: String,
     pub(super) zone: String,
     pub(super) vswitch: String,
-    pub(super) security_group: String,
+    pub(super) secured_by: String,
     pub(super) address: Option<Ipv4Addr>,
     pub(super) public_address: Option<String>,
     pub(super) size: Resources,
@@ -231,10 +231,10 @@ impl Group {
         };
         let Some((after, code)) = container.program.end else { return running(began, 0, None) };
         let reason = if code == 0 { "Completed" } else { "Error" };
-        let elapsed = now - began;
+        let elapsed = now.saturating_sub(began);
         let ended = |round: u64| {
-            let begin = began + (after + BACK_OFF) * u32::try_from(round).unwrap_or(u32::MAX);
-            Ended { began: begin, at: begin + after, code, reason }
+            let start = began + (after + BACK_OFF) * u32::try_from(round).unwrap_or(u32::MAX);
+            Ended { began: start, at: start + after, code, reason }
         };
         if !self.restart_policy.restarts(code) {
             let doing = if elapsed < after { Doing::Running { since: began } } else { Doing::Ended(ended(0)) };
@@ -279,7 +279,7 @@ pub(super) mod tests {
             name: "web".to_owned(),
             zone: "z".to_owned(),
             vswitch: "vsw-a".to_owned(),
-            security_group: "sg-1".to_owned(),
+            secured_by: "sg-1".to_owned(),
             address: None,
             public_address: None,
             size: crate::provider::clouds::alibaba_eci::size::DEFAULT,

@@ -130,13 +130,17 @@ pub(super) fn log(state: &State, context: &Context<'_>) -> Result<Value, ApiErro
         lines.extend(container.program.output.iter().map(|line| format!("{stamp}{line}")));
     }
     let since = tree.number::<u64>("SinceSeconds")?;
-    if since.is_some_and(|since| began.is_some_and(|began| (context.now - began).as_secs() > since)) {
+    if since.is_some_and(|since| began.is_some_and(|began| context.now.saturating_sub(began).as_secs() > since)) {
         lines.clear();
     }
     let lines = &lines[lines.len().saturating_sub(tail)..];
-    let content = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-    let content = content.get(..bytes).unwrap_or(&content);
-    Ok(json!({"ContainerName": container.name, "Content": content}))
+    let text = text_of(lines);
+    Ok(json!({"ContainerName": container.name, "Content": text.get(..bytes).unwrap_or(&text)}))
+}
+
+/// Lines, each with its end.
+fn text_of(lines: &[String]) -> String {
+    lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
 /// `ExecContainerCommand`: `echo` prints its words, everything else the command itself.
@@ -163,11 +167,7 @@ fn output(words: &[String]) -> String {
     match words.as_slice() {
         ["echo", rest @ ..] => rest.join(" ") + "\n",
         [shell, "-c", script] if shell.ends_with("sh") => {
-            Program::of(&["sh".to_owned(), "-c".to_owned(), (*script).to_owned()], &[])
-                .output
-                .iter()
-                .map(|line| format!("{line}\n"))
-                .collect()
+            text_of(&Program::of(&["sh".to_owned(), "-c".to_owned(), (*script).to_owned()], &[]).output)
         }
         words => words.join(" ") + "\n",
     }

@@ -158,7 +158,7 @@ impl State {
     }
 
     /// Groups that take machines of `zone` now.
-    pub(super) fn standing<'a>(&'a self, now: Moment) -> impl Iterator<Item = &'a Group> {
+    pub(super) fn standing(&self, now: Moment) -> impl Iterator<Item = &Group> {
         self.groups.values().filter(move |group| group.finish().is_none_or(|finish| finish.at > now))
     }
 
@@ -191,6 +191,7 @@ impl State {
 fn summary(group: &Group, status: &str, ended: Option<Moment>) -> Value {
     json!({
         "id": group.id, "name": group.name, "zone": group.zone, "status": status, "tags": group.tags,
+        "finished": group.finish().filter(|finish| ended.is_none_or(|ended| finish.at <= ended)).map(|finish| finish.status),
         "created": humantime::format_duration(group.created).to_string(),
         "ended": ended.map(|at| humantime::format_duration(at).to_string()),
     })

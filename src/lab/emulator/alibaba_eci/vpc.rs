@@ -113,15 +113,13 @@ pub(super) fn list_entries(state: &State, context: &Context<'_>) -> Result<Value
 /// `DeleteRouteEntry`
 pub(super) fn delete_entry(state: &mut State, context: &Context<'_>) -> Result<Value, ApiError> {
     let tree = &context.tree;
-    let id = match tree.text("RouteEntryId") {
-        Some(id) => Some(id.to_owned()),
-        None => {
-            check_table(state, context)?;
-            let (destination, hop) = (tree.needed("DestinationCidrBlock")?, tree.text("NextHopId"));
-            let is_wanted =
-                |entry: &RouteEntry| entry.destination == destination && hop.is_none_or(|hop| hop == entry.hop);
-            state.network.routes.iter().find(|(_, entry)| is_wanted(entry)).map(|(id, _)| id.clone())
-        }
+    let id = if let Some(id) = tree.text("RouteEntryId") {
+        Some(id.to_owned())
+    } else {
+        check_table(state, context)?;
+        let (destination, hop) = (tree.needed("DestinationCidrBlock")?, tree.text("NextHopId"));
+        let is_wanted = |entry: &RouteEntry| entry.destination == destination && hop.is_none_or(|hop| hop == entry.hop);
+        state.network.routes.iter().find(|(_, entry)| is_wanted(entry)).map(|(id, _)| id.clone())
     };
     let entry = id.and_then(|id| state.network.routes.get(&id).map(|entry| (id, entry.is_system)));
     match entry {

@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::{Client, Method, RequestBuilder, Response, header::HeaderMap};
 use serde::de::DeserializeOwned;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     credentials::{KeySource, Keys},
@@ -98,6 +98,16 @@ impl Service {
         action: &'static str,
         parameters: &Parameters,
     ) -> Result<T, CallError> {
+        self.call_timed(action, parameters, &mut None).await
+    }
+
+    /// The same. Notes in `sent` when the call was sent that took effect, or the first that may have.
+    pub(super) async fn call_timed<T: DeserializeOwned>(
+        &self,
+        action: &'static str,
+        parameters: &Parameters,
+        sent: &mut Option<Instant>,
+    ) -> Result<T, CallError> {
         let bucket = self.buckets.get(action).unwrap_or(&self.other);
         let mut pause = FIRST_PAUSE;
         let mut tries = 0;
@@ -111,7 +121,7 @@ impl Service {
                 message: format!("alibaba-eci: {action}: too many calls are queued"),
                 retry_after: Some(wait),
             })?;
-            let error = match self.send(action, parameters).await {
+            let error = match self.send(action, parameters, sent).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -130,9 +140,16 @@ impl Service {
         }
     }
 
-    async fn send<T: DeserializeOwned>(&self, action: &str, parameters: &Parameters) -> Result<T, CallError> {
+    async fn send<T: DeserializeOwned>(
+        &self,
+        action: &str,
+        parameters: &Parameters,
+        sent: &mut Option<Instant>,
+    ) -> Result<T, CallError> {
         let keys = self.keys.keys()?;
-        let lost = |what: &dyn std::fmt::Display| {
+        let begun = Instant::now();
+        let mut lost = |what: &dyn std::fmt::Display| {
+            sent.get_or_insert(begun);
             self.breaker.failed();
             CallError::from(ProviderError::Unavailable(format!("alibaba-eci: {action}: {what}")))
         };
@@ -148,7 +165,9 @@ impl Service {
             self.breaker.answered();
         }
         if status.is_success() {
-            return response.json().await.map_err(|error| lost(&error.without_url()));
+            let answer = response.json().await.map_err(|error| lost(&error.without_url()));
+            sent.get_or_insert(begun);
+            return answer;
         }
         Err(refusal(action, response).await)
     }

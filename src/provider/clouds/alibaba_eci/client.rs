@@ -28,7 +28,7 @@ const MOST_POOL_TAGS: usize = 12;
 #[derive(Debug)]
 pub struct Eci {
     pub(super) settings: AlibabaEci,
-    pub(super) eci: Service,
+    pub(super) api: Service,
     pub(super) vpc: Service,
     pub(super) places: Places,
     pub(super) ledger: Ledger,
@@ -70,7 +70,7 @@ impl Eci {
             ScheduleStrategy::VSwitchRandom => Order::Spread,
         };
         Ok(Self {
-            eci: service(&endpoint, "2018-08-08")?,
+            api: service(&endpoint, "2018-08-08")?,
             vpc: service(&vpc, "2016-04-28")?,
             places: Places::new(settings.zones.len(), order).remembering(settings.remember_shortage),
             ledger: Ledger::default(),

@@ -60,7 +60,7 @@ impl Eci {
                 None => match ways.next() {
                     Some((place, alternative)) => {
                         let token = token(owner, place, alternative, slot.spent);
-                        Attempt { place, alternative, token, since: Instant::now() }
+                        Attempt { place, alternative, token, since: None }
                     }
                     None => return Err(refused.unwrap_or_else(no_place)),
                 },
@@ -72,8 +72,10 @@ impl Eci {
                 // Another pod met the shortage meanwhile.
                 continue;
             }
+            let mut attempt = attempt;
             slot.pending = Some(attempt.clone());
-            let answer = self.ask(asked, &attempt).await;
+            let answer = self.ask(asked, &mut attempt).await;
+            slot.pending = Some(attempt.clone());
             match answer {
                 Ok(created) => return Ok(self.stands(owner, asked, &attempt, &created, slot)),
                 Err(CallError::Short(text)) => {
@@ -97,7 +99,7 @@ impl Eci {
                     slot.spent += 1;
                     tracing::debug!(pod = %owner.name, %text, "a token is spent");
                     let token = token(owner, attempt.place, attempt.alternative, slot.spent);
-                    slot.pending = Some(Attempt { token, ..attempt });
+                    slot.pending = Some(Attempt { token, since: None, ..attempt });
                 }
                 Err(CallError::Other(error)) => {
                     // Silence may hide an instance; every other refusal says that there is none.
@@ -124,7 +126,7 @@ impl Eci {
         alternatives.flat_map(|alternative| places.iter().map(move |place| (Some(*place), alternative))).collect()
     }
 
-    async fn ask(&self, asked: &Asked, attempt: &Attempt) -> Result<Created, CallError> {
+    async fn ask(&self, asked: &Asked, attempt: &mut Attempt) -> Result<Created, CallError> {
         let mut parameters = asked.parameters.clone();
         let alternative = asked.alternatives.get(attempt.alternative).or_else(|| asked.alternatives.first());
         parameters.extend(alternative.into_iter().flat_map(|alternative| alternative.parameters.clone()));
@@ -136,7 +138,7 @@ impl Eci {
         }
         parameters.extend(asked.own_place.clone().unwrap_or_default());
         parameters.insert("ClientToken".to_owned(), attempt.token.clone());
-        self.eci.call("CreateContainerGroup", &parameters).await
+        self.api.call_timed("CreateContainerGroup", &parameters, &mut attempt.since).await
     }
 
     fn stands(&self, owner: &Owner, asked: &Asked, attempt: &Attempt, created: &Created, slot: &mut Slot) -> Instance {
@@ -154,7 +156,7 @@ impl Eci {
         .map(|(key, value)| (key.to_owned(), value))
         .into();
         let instance = fresh(owner, &created.container_group_id);
-        self.meter.begin(&created.container_group_id, size, attempt.since);
+        self.meter.begin(&created.container_group_id, size, attempt.since.unwrap_or_else(Instant::now));
         self.ledger.see(Seen { instance: instance.clone(), is_replaced: false, was_listed: false });
         instance
     }
@@ -171,19 +173,18 @@ impl Eci {
         if let Some(place) = self.place_of(id).await {
             self.places.is_short(place);
         }
-        // It had no machine, so nothing is charged for it.
-        self.meter.cancel(id);
         if self.remove(id).await.is_err() {
             return true;
         }
         slot.group = None;
         slot.spent += 1;
+        let (pod, from) = (&owner.name, id);
         match self.obtain(owner, &asked, &mut slot).await {
             Ok(instance) => {
-                tracing::info!(pod = %owner.name, from = %id, to = %instance.id, "no stock came late; asked again")
+                tracing::info!(%pod, %from, to = %instance.id, "no stock came late; asked again");
             }
             Err(error) => {
-                tracing::warn!(pod = %owner.name, from = %id, %error, "no stock came late, and nowhere else is any")
+                tracing::warn!(%pod, %from, %error, "no stock came late, and nowhere else is any");
             }
         }
         slot.group.is_some() || slot.pending.is_some()
@@ -199,7 +200,7 @@ impl Eci {
     /// Deletes a group; one that does not exist is deleted.
     pub(super) async fn remove(&self, id: &str) -> Result<(), ProviderError> {
         let parameters = Parameters::from([("ContainerGroupId".to_owned(), id.to_owned())]);
-        match self.eci.call::<Done>("DeleteContainerGroup", &parameters).await {
+        match self.api.call::<Done>("DeleteContainerGroup", &parameters).await {
             Ok(_) | Err(CallError::NotFound(_)) => {
                 self.meter.end(id, Instant::now());
                 Ok(())

@@ -21,8 +21,8 @@ pub(super) struct Attempt {
     /// Which of the pod's alternatives.
     pub(super) alternative: usize,
     pub(super) token: String,
-    /// When it was sent first: the cloud charges from about then.
-    pub(super) since: Instant,
+    /// When it was sent first in a way that may have taken effect: the cloud charges from then.
+    pub(super) since: Option<Instant>,
 }
 
 /// What is known of one pod's instance. Whoever calls the cloud for the pod holds it.

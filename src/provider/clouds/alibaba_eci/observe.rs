@@ -65,7 +65,7 @@ impl Eci {
         let mut asked = parameters(&[("Tag.1.Key", key), ("Tag.1.Value", value), ("Limit", &PAGE.to_string())]);
         loop {
             let page: Statuses =
-                self.eci.call("DescribeContainerGroupStatus", &asked).await.map_err(CallError::into_provider)?;
+                self.api.call("DescribeContainerGroupStatus", &asked).await.map_err(CallError::into_provider)?;
             all.extend(page.data);
             match page.next_token.filter(|token| !token.is_empty()) {
                 Some(token) => drop(asked.insert("NextToken".to_owned(), token)),
@@ -88,7 +88,7 @@ impl Eci {
             .map(|batch| parameters(&[("ContainerGroupIds", &ids_text(batch)), ("Limit", &BATCH.to_string())]));
         let batches = batches.collect::<Vec<_>>();
         let calls = stream::iter(batches)
-            .map(|asked| async move { self.eci.call::<Groups>("DescribeContainerGroups", &asked).await });
+            .map(|asked| async move { self.api.call::<Groups>("DescribeContainerGroups", &asked).await });
         let answers = calls.buffered(AT_ONCE).collect::<Vec<_>>().await;
         let groups = answers.into_iter().map(|answer| Ok(answer.map_err(CallError::into_provider)?.container_groups));
         Ok(groups.collect::<Result<Vec<_>, ProviderError>>()?.concat())
@@ -103,7 +103,9 @@ impl Eci {
             let Some(mut seen) = self.ledger.seen(&group.container_group_id) else { continue };
             seen.instance.state = status::state(group);
             seen.instance.ip = status::address(group).or(seen.instance.ip);
-            if seen.instance.state.is_finished() {
+            if group.status == "ScheduleFailed" {
+                self.meter.cancel(&group.container_group_id);
+            } else if seen.instance.state.is_finished() {
                 self.meter.end(&group.container_group_id, Instant::now());
             }
             if group.status == "ScheduleFailed" && !seen.is_replaced {
@@ -175,9 +177,9 @@ impl Eci {
                 self.ledger.forget(&instance.owner.uid);
                 InstanceChange::Gone(instance.owner.clone())
             });
-            let changed = now.iter().filter(|(uid, instance)| known.get(*uid) != Some(instance));
-            let changed = changed.map(|(_, instance)| InstanceChange::Changed(instance.clone()));
-            for change in gone.chain(changed).collect::<Vec<_>>() {
+            let news = now.iter().filter(|(uid, instance)| known.get(*uid) != Some(instance));
+            let news = news.map(|(_, instance)| InstanceChange::Changed(instance.clone()));
+            for change in gone.chain(news).collect::<Vec<_>>() {
                 if changes.send(change).await.is_err() {
                     return Ok(());
                 }
@@ -194,7 +196,7 @@ impl Eci {
         let batches = ids.chunks(BATCH).map(|batch| parameters(&[("ContainerGroupIds", &ids_text(batch))]));
         let batches = batches.collect::<Vec<_>>();
         let calls = stream::iter(batches)
-            .map(|asked| async move { self.eci.call::<Metrics>("DescribeMultiContainerGroupMetric", &asked).await });
+            .map(|asked| async move { self.api.call::<Metrics>("DescribeMultiContainerGroupMetric", &asked).await });
         let answers = calls.buffered(AT_ONCE).collect::<Vec<_>>().await;
         let mut usages = Vec::new();
         for answer in answers {
@@ -274,7 +276,7 @@ impl Eci {
             ("Tail", &tail.min(2000).to_string()),
             ("Timestamps", &timestamps.to_string()),
         ]);
-        let log: Log = self.eci.call("DescribeContainerLog", &asked).await.map_err(CallError::into_provider)?;
+        let log: Log = self.api.call("DescribeContainerLog", &asked).await.map_err(CallError::into_provider)?;
         Ok(log.content)
     }
 
@@ -309,7 +311,7 @@ impl Eci {
         let command = ids_text(command);
         let mut asked = parameters(&[("ContainerGroupId", &id), ("ContainerName", container), ("Command", &command)]);
         asked.extend(parameters(more));
-        self.eci.call("ExecContainerCommand", &asked).await.map_err(CallError::into_provider)
+        self.api.call("ExecContainerCommand", &asked).await.map_err(CallError::into_provider)
     }
 
     /// What a second of an instance of `size` costs now.
@@ -318,7 +320,7 @@ impl Eci {
         let strategy = if is_spot { "SpotAsPriceGo" } else { "NoSpot" };
         let asked = parameters(&[("Cpu", &cpu), ("Memory", &memory), ("SpotStrategy", strategy)]);
         let prices: Prices =
-            self.eci.call("DescribeContainerGroupPrice", &asked).await.map_err(CallError::into_provider)?;
+            self.api.call("DescribeContainerGroupPrice", &asked).await.map_err(CallError::into_provider)?;
         let price = prices.price_info.price;
         Ok(SecondPrice { currency: price.currency, amount: price.trade_price })
     }

@@ -36,7 +36,7 @@ impl Signing<'_> {
     }
 
     fn canonical(&self) -> String {
-        let headers = self.headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect::<String>();
+        let headers = self.headers.iter().flat_map(|(name, value)| [name, ":", value.trim(), "\n"]).collect::<String>();
         let Self { method, path, content_hash, .. } = self;
         format!("{method}\n{path}\n{}\n{headers}\n{}\n{content_hash}", canonical_query(self.query), self.names())
     }

@@ -76,6 +76,7 @@ pub(super) fn invalid(what: impl std::fmt::Display) -> ProviderError {
 }
 
 /// Sets a parameter.
+#[expect(clippy::needless_pass_by_value, reason = "numbers, truths and texts are all written alike")]
 fn set(parameters: &mut Parameters, name: impl Into<String>, value: impl ToString) {
     parameters.insert(name.into(), value.to_string());
 }

@@ -86,7 +86,76 @@ fn a_whole_pod_is_said_in_the_clouds_words() {
     });
     let parameters = all(pod);
     let lines = parameters.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
-    insta::assert_snapshot!(lines);
+    insta::assert_snapshot!(lines, @r"
+    ActiveDeadlineSeconds=60
+    Container.1.Cpu=0.5
+    Container.1.Image=s
+    Container.1.Name=side
+    Container.2.Arg.1=run
+    Container.2.Command.1=sh
+    Container.2.Command.2=-c
+    Container.2.Cpu=1
+    Container.2.EnvironmentVar.1.Key=A
+    Container.2.EnvironmentVar.1.Value=1
+    Container.2.EnvironmentVar.2.Key=NAME
+    Container.2.EnvironmentVar.2.Value=web-1
+    Container.2.EnvironmentVar.3.Key=APP
+    Container.2.EnvironmentVar.3.Value=web
+    Container.2.EnvironmentVar.4.FieldRef.FieldPath=status.podIP
+    Container.2.EnvironmentVar.4.Key=IP
+    Container.2.Image=nginx
+    Container.2.LifecyclePreStopHandlerExec.1=sleep
+    Container.2.LifecyclePreStopHandlerExec.2=3
+    Container.2.LivenessProbe.InitialDelaySeconds=30
+    Container.2.LivenessProbe.TcpSocket.Port=80
+    Container.2.Memory=3
+    Container.2.Name=app
+    Container.2.Port.1.Port=80
+    Container.2.Port.1.Protocol=TCP
+    Container.2.ReadinessProbe.HttpGet.Path=/
+    Container.2.ReadinessProbe.HttpGet.Port=80
+    Container.2.ReadinessProbe.HttpGet.Scheme=HTTP
+    Container.2.ReadinessProbe.PeriodSeconds=3
+    Container.2.SecurityContext.Capability.Add.1=NET_RAW
+    Container.2.SecurityContext.RunAsUser=1000
+    Container.2.VolumeMount.1.MountPath=/tmp
+    Container.2.VolumeMount.1.Name=tmp
+    Container.2.VolumeMount.1.ReadOnly=false
+    Container.2.WorkingDir=/w
+    ContainerGroupName=shop-web-1
+    Cpu=2
+    DnsConfig.NameServer.1=10.0.0.10
+    DnsConfig.Option.1.Name=ndots
+    DnsConfig.Option.1.Value=5
+    DnsConfig.Search.1=shop.svc.cluster.local
+    DnsConfig.Search.2=svc.cluster.local
+    DnsConfig.Search.3=cluster.local
+    DnsPolicy=None
+    HostAliase.1.Hostname.1=a
+    HostAliase.1.Hostname.2=b
+    HostAliase.1.Ip=1.2.3.4
+    InitContainer.1.Command.1=true
+    InitContainer.1.Image=i
+    InitContainer.1.Name=prepare
+    Memory=4
+    RestartPolicy=OnFailure
+    SecurityGroupId=sg-1
+    Tag.1.Key=burstlet.dev/cluster
+    Tag.1.Value=here
+    Tag.2.Key=burstlet.dev/namespace
+    Tag.2.Value=shop
+    Tag.3.Key=burstlet.dev/node
+    Tag.3.Value=eci-0
+    Tag.4.Key=burstlet.dev/pod
+    Tag.4.Value=web-1
+    Tag.5.Key=burstlet.dev/uid
+    Tag.5.Value=u-1
+    TerminationGracePeriodSeconds=5
+    Volume.1.EmptyDirVolume.Medium=Memory
+    Volume.1.EmptyDirVolume.SizeLimit=1Gi
+    Volume.1.Name=tmp
+    Volume.1.Type=EmptyDirVolume
+    ");
 }
 
 #[test]
@@ -174,7 +243,7 @@ fn an_annotation_that_does_not_parse_is_refused_by_its_name() {
         ("eci-fail-strategy", "cry"),
         ("eci-custom-tags", "loose"),
         ("eci-custom-hosts", "{}"),
-        ("eci-custom-dnsconfig", "[]"),
+        ("eci-custom-dnsconfig", r#"{"servers":[]}"#),
         ("eci-with-eip", "yes"),
         ("eci-extra-ephemeral-storage", "lots"),
     ] {
