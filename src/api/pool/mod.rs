@@ -1,10 +1,10 @@
 //! What a pool's file says of its provider, as plain data: one file a cloud.
 
 pub mod alibaba_eci;
-<<<<<<< HEAD
 pub mod aws_fargate;
 pub mod azure_aci;
 pub mod credentials;
+pub mod import;
 pub mod kingsoft_kci;
 
 use schemars::JsonSchema;
@@ -20,6 +20,3 @@ pub enum SubnetOrder {
     /// Beginning with another one for each pod.
     Spread,
 }
-=======
-pub mod import;
->>>>>>> part-eci
