@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum CredentialsFrom {
     /// The process's environment variables, by the names that the cloud's own tools use.
     Environment {},
-    /// A folder with one file a key, as a Secret or a ConfigMap that is mounted as a volume has it.
+    /// A folder with one file a key, as a Secret or a `ConfigMap` that is mounted as a volume has it.
     Folder {
         /// The folder.
         path: PathBuf,

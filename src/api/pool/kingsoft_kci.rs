@@ -21,7 +21,7 @@ pub const MOST_SECURITY_GROUPS: usize = 3;
 pub struct KingsoftKci {
     /// Region, such as `cn-beijing-6` (`KCI_REGION`).
     pub region: String,
-    /// Keys: `KCI_ACCESS_KEY` and `KCI_SECRET_KEY`, or temporary ones as the ConfigMap that `TEMP_AKSK_CM` names
+    /// Keys: `KCI_ACCESS_KEY` and `KCI_SECRET_KEY`, or temporary ones as the `ConfigMap` that `TEMP_AKSK_CM` names
     /// has them (`ak`, `sk`, `securityToken`), mounted as a folder.
     #[serde(default)]
     pub credentials: CredentialsFrom,
@@ -39,7 +39,7 @@ pub struct KingsoftKci {
     /// `k8s.ksyun.com/kci-security-group-id`.
     #[serde(default)]
     pub security_group_ids: Vec<String>,
-    /// Whether instances reach Services by their ClusterIP (`KCI_KUBE_PROXY`). Kingsoft has it for instances in cluster
+    /// Whether instances reach Services by their `ClusterIP` (`KCI_KUBE_PROXY`). Kingsoft has it for instances in cluster
     /// mode only, which read their pod from the API server with a kubeconfig of their own. burstlet gives no instance
     /// one, so `true` is refused, here and as the annotation `k8s.ksyun.com/kci-kube-proxy-enabled`.
     #[serde(default)]

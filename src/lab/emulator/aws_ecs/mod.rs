@@ -289,7 +289,7 @@ fn definition(state: &State, asked: &str) -> Result<Value, ApiError> {
     let (family, revision) = name.split_once(':').map_or((name, None), |(family, revision)| (family, Some(revision)));
     let revisions = state.definitions.get(family).ok_or_else(missing)?;
     let found = match revision {
-        Some(revision) => revisions.iter().find(|known| known["revision"].to_string() == revision),
+        Some(revision) => revisions.iter().find(|known| known["revision"].as_u64() == revision.parse().ok()),
         None => revisions.iter().rev().find(|known| known["status"] == "ACTIVE"),
     };
     found.cloned().ok_or_else(missing)

@@ -325,7 +325,7 @@ impl Aci {
         let machine = state.machines.get(group.machine()).ok_or_else(|| ApiError::missing(id))?;
         let now = self.ground.clock.now();
         if what == "logs" {
-            let lines = if machine.starts <= now { (now - machine.starts).as_secs() + 1 } else { 0 };
+            let lines = now.checked_sub(machine.starts).map_or(0, |runs| runs.as_secs() + 1);
             let tail = query.get("tail").and_then(|tail| tail.parse::<u64>().ok()).unwrap_or(1000);
             let has_time = query.get("timestamps").is_some_and(|value| value.eq_ignore_ascii_case("true"));
             let line = |at: u64| {

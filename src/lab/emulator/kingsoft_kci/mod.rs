@@ -88,7 +88,7 @@ impl Kci {
             "DescribeContainerLog" => self.log(&params),
             "ExecContainerCommand" => self.exec(&params),
             "DescribeContainerGroupEvents" => self.events(&params),
-            "DescribeContainerGroupCount" => self.count(&params),
+            "DescribeContainerGroupCount" => Ok(self.count(&params)),
             "DescribeKciPackages" => Ok(packages()),
             "DescribeRegions" => Ok(json!({"RegionSet": REGIONS.map(|region| json!({"Region": region}))})),
             other => Err(ApiError::bad("InvalidAction", format!("there is no action {other}"))),
@@ -181,9 +181,8 @@ impl Kci {
         let (id, group) = known(&state, params)?;
         let container = group.container(params)?;
         let now = self.ground.clock.now();
-        let lines = state.machines.get(&id).filter(|machine| machine.starts <= now).map_or(0, |machine| {
-            usize::try_from((now - machine.starts).as_secs()).unwrap_or(usize::MAX).saturating_add(1)
-        });
+        let runs = state.machines.get(&id).and_then(|machine| now.checked_sub(machine.starts));
+        let lines = runs.map_or(0, |runs| usize::try_from(runs.as_secs()).unwrap_or(usize::MAX).saturating_add(1));
         let lines = (lines.saturating_sub(tail)..lines).map(|line| format!("{container}: line {line}\n"));
         Ok(json!({"ContainerName": container, "Content": lines.collect::<String>()}))
     }
@@ -208,11 +207,11 @@ impl Kci {
         Ok(json!({"Events": events}))
     }
 
-    fn count(&self, params: &Params) -> Result<Value, ApiError> {
+    fn count(&self, params: &Params) -> Value {
         let wanted = group::labels(params);
         let state = self.state();
         let has = |group: &&Group| wanted.iter().all(|label| group.labels.contains(label));
-        Ok(json!({"Count": state.groups.values().filter(has).count()}))
+        json!({"Count": state.groups.values().filter(has).count()})
     }
 }
 

@@ -33,7 +33,14 @@ impl Params {
     pub(super) fn objects(&self, name: &str) -> Vec<Params> {
         let at = |at: usize| self.below(&format!("{name}.{at}."));
         let first = usize::from(at(0).0.is_empty());
-        (first..).map(at).take_while(|object| !object.0.is_empty()).collect()
+        let mut objects = Vec::new();
+        loop {
+            let object = at(first + objects.len());
+            if object.0.is_empty() {
+                return objects;
+            }
+            objects.push(object);
+        }
     }
 
     fn below(&self, prefix: &str) -> Self {

@@ -55,7 +55,8 @@ struct Rates {
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Task {
-    pub(super) task_arn: String,
+    #[serde(rename = "taskArn")]
+    pub(super) arn: String,
     pub(super) last_status: String,
     pub(super) created_at: f64,
     pub(super) stop_code: String,

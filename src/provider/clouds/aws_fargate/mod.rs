@@ -5,7 +5,7 @@
 //! - **Whose it is** stands in tags. Tasks that have stopped stay listed for an hour and are not billed: those that were
 //!   asked to end are left out.
 //! - **Definitions** are shared by pods of one template (registering is limited to one a second).
-//! - ECS tells neither stock nor usage, and logs are CloudWatch's.
+//! - ECS tells neither stock nor usage, and logs are in `CloudWatch`.
 
 mod client;
 mod error;
@@ -130,7 +130,7 @@ impl FargateApi {
     /// The instance of a task that is burstlet's and still of interest.
     fn found(&self, task: &Task) -> Option<Found> {
         let has_stopped = task.last_status == "STOPPED";
-        let was_asked = task.stopped_reason == REASON || self.state().ended.contains(&task.task_arn);
+        let was_asked = task.stopped_reason == REASON || self.state().ended.contains(&task.arn);
         if has_stopped && was_asked {
             return None;
         }
@@ -145,12 +145,12 @@ impl FargateApi {
         let details = task.attachments.iter().flat_map(|attachment| &attachment.details);
         let attached = details.filter(|detail| detail.name == "privateIPv4Address").map(|detail| &detail.value);
         let interfaces = task.containers.iter().flat_map(|container| &container.network_interfaces);
-        let addresses = attached.chain(interfaces.map(|interface| &interface.private_ipv4_address));
+        let mut addresses = attached.chain(interfaces.map(|interface| &interface.private_ipv4_address));
         let instance = Instance {
-            id: InstanceId(task.task_arn.clone()),
+            id: InstanceId(task.arn.clone()),
             owner,
             state: state(task),
-            ip: addresses.filter_map(|address| address.parse().ok()).next(),
+            ip: addresses.find_map(|address| address.parse().ok()),
         };
         Some(Found { instance, created: format!("{:020.3}", task.created_at) })
     }
@@ -204,8 +204,8 @@ impl Api for FargateApi {
         }
         drop(state);
         let task = outcome?;
-        tracing::debug!(pod = %owner.name, namespace = %owner.namespace, arn = %task.task_arn, size = %request.size, "task started");
-        let id = InstanceId(task.task_arn.clone());
+        tracing::debug!(pod = %owner.name, namespace = %owner.namespace, arn = %task.arn, size = %request.size, "task started");
+        let id = InstanceId(task.arn.clone());
         Ok(Instance { id, owner: owner.clone(), state: InstanceState::Pending, ip: None })
     }
 
@@ -250,7 +250,7 @@ impl Api for FargateApi {
             for task in self.client.describe(arns).await? {
                 let found = self.found(&task);
                 if task.last_status == "STOPPED" {
-                    self.state().stopped.insert(task.task_arn, found.clone());
+                    self.state().stopped.insert(task.arn, found.clone());
                 }
                 all.extend(found);
             }

@@ -301,8 +301,9 @@ fn state(properties: &Value) -> InstanceState {
         (Some("Succeeded"), _) => InstanceState::Succeeded,
         (Some("Failed" | "Stopped"), _) | (None, "Failed") => {
             let containers = properties["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let states = containers.iter().map(|container| &container["properties"]["instanceView"]["currentState"]);
-            let failed = states.filter(|state| state["exitCode"].as_i64().unwrap_or(1) != 0).next_back();
+            let mut states =
+                containers.iter().map(|container| &container["properties"]["instanceView"]["currentState"]);
+            let failed = states.rfind(|state| state["exitCode"].as_i64().unwrap_or(1) != 0);
             let text = |name: &str, default: &str| {
                 let text = failed.and_then(|state| state[name].as_str()).filter(|text| !text.is_empty());
                 text.unwrap_or(default).to_owned()

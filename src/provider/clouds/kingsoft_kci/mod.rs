@@ -5,7 +5,7 @@
 //!   instance away.
 //! - **Whose it is** stands in labels: Kingsoft's `cluster-id`, `namespace` and `pod-name`, and burstlet's own.
 //! - **Changes** are found by listing, 100 instances a call. The API tells neither prices, nor stock, nor usage.
-//! - **ClusterIPs** are not reached: see [`KingsoftKci::kube_proxy`].
+//! - **Service addresses** are not reached: see [`KingsoftKci::kube_proxy`].
 //! - **Bandwidth** annotations have no parameter of their own in the API; they are checked and travel as labels.
 
 mod client;
@@ -166,12 +166,12 @@ fn found(group: &Group) -> Option<Found> {
     if group.container_group_name != name_of(&owner) {
         return None;
     }
-    let addresses = group.network_interface_attributes.iter().filter_map(|one| one.private_ip_address.as_deref());
+    let mut addresses = group.network_interface_attributes.iter().filter_map(|one| one.private_ip_address.as_deref());
     let instance = Instance {
         id: InstanceId(group.container_group_id.clone()),
         owner,
         state: state(group),
-        ip: addresses.filter_map(|text| text.parse().ok()).next(),
+        ip: addresses.find_map(|text| text.parse().ok()),
     };
     Some(Found { instance, created: group.create_time.clone() })
 }

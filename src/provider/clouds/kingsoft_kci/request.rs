@@ -25,7 +25,7 @@ pub const MEMORY: &str = "k8s.ksyun.com/kci-instance-memory";
 pub const SECURITY_GROUPS: &str = "k8s.ksyun.com/kci-security-group-id";
 /// Annotation: the subnet in place of the pool's.
 pub const SUBNET: &str = "k8s.ksyun.com/kci-subnet-id";
-/// Annotation: whether ClusterIPs are reached; `true` is refused.
+/// Annotation: whether Services are reached by their cluster addresses; `true` is refused.
 pub const KUBE_PROXY: &str = "k8s.ksyun.com/kci-kube-proxy-enabled";
 
 /// Labels by which an instance tells whose it is. The first three are Kingsoft's own names.

@@ -74,7 +74,9 @@ impl Sizes {
             own.iter().map(|size| (size.cpu_millis, size.memory_gib.clone())).collect()
         };
         sizes.sort_unstable();
-        sizes.iter_mut().for_each(|(_, memory)| memory.sort_unstable());
+        for (_, memory) in &mut sizes {
+            memory.sort_unstable();
+        }
         Self(sizes)
     }
 
