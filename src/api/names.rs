@@ -1,5 +1,11 @@
 //! The names burstlet reads and writes on Kubernetes objects.
 
+/// API group of burstlet's own kinds.
+pub const GROUP: &str = "burstlet.dev";
+
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+
 /// Base of a workload, or of a namespace as its workloads' default: a number (`3`) or a percentage (`30%`).
 pub const BASE: &str = "burstlet.dev/base";
 
