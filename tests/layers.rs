@@ -61,7 +61,9 @@ const EVERYTHING_BUT_CLI: &str = "* but cli";
 const IMPURE: &[&str] = &[
     "burstlet",
     "chrono",
-    "jiff",
+    "jiff::Timestamp::now",
+    "jiff::Zoned::now",
+    "jiff::tz::TimeZone::system",
     "k8s_openapi",
     "kube",
     "rand",

@@ -51,7 +51,7 @@ fn main() {
 
 impl Cluster {
     fn listed(base: &str) -> Self {
-        let move_back = MoveBack { after: Duration::from_mins(10), cool_down: Duration::from_mins(1) };
+        let move_back = MoveBack { after: Duration::from_mins(10), at_once: 1, cool_down: Duration::from_mins(1) };
         let settings = Settings { pools: vec!["eci".into()], move_on_after: Duration::from_secs(90), move_back };
         let placement = Placement::new(settings);
         let pods = vec![Vec::new(); WORKLOADS];

@@ -165,7 +165,7 @@ struct World {
 }
 
 fn settings() -> Settings {
-    let move_back = MoveBack { after: Duration::from_secs(3), cool_down: Duration::from_secs(2) };
+    let move_back = MoveBack { after: Duration::from_secs(3), at_once: 1, cool_down: Duration::from_secs(2) };
     let pools = POOLS.map(Into::into).to_vec();
     Settings { pools, move_on_after: Duration::from_millis(MOVE_ON), move_back }
 }

@@ -268,7 +268,7 @@ impl Config {
         Settings {
             pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
             move_on_after: after,
-            move_back: MoveBack { after: back_after, cool_down },
+            move_back: MoveBack { after: back_after, at_once: 1, cool_down },
         }
     }
 }

@@ -9,6 +9,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::policy::{Exhausted, Mode, Per, Waiting};
+
 /// The shape of a Kubernetes quantity.
 pub const QUANTITY_PATTERN: &str = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$";
 /// The shape of a duration, such as `90s` or `1h 30m`.
@@ -129,21 +131,6 @@ impl Selector {
                 }
             })
     }
-}
-
-/// What happens to a policy's pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Mode {
-    /// Nothing is changed; what would have burst, and its cost, is reported.
-    Observe,
-    /// Pods beyond the base burst.
-    AfterBase,
-    /// Real nodes take what they can; the rest bursts.
-    WhenFull,
-    /// All pods burst: the base is 0.
-    Always,
-    /// Pods are governed and counted, and stay on real nodes.
-    Never,
 }
 
 impl Mode {
@@ -305,15 +292,6 @@ pub enum Reason {
     Short,
 }
 
-/// How pods wait for real nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Waiting {
-    /// Behind burstlet's gate, unseen by kube-scheduler and node autoscalers.
-    Gated,
-    /// As a plain pending pod, which a node autoscaler makes nodes for.
-    Plain,
-}
-
 /// Which pods count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -327,15 +305,6 @@ pub struct Count {
     /// Whether pods that were there before the policy do not count. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_previous: Option<bool>,
-}
-
-/// What base and caps are counted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Per {
-    /// Each revision has a base of its own during a rollout.
-    Revision,
-    /// All revisions of a workload share one.
-    Workload,
 }
 
 /// When burst pods return to real nodes, by the Eviction API.
@@ -381,13 +350,4 @@ pub struct Budget {
     /// What becomes of pods that would burst once it is spent. Default: `Wait`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exhausted: Option<Exhausted>,
-}
-
-/// What becomes of pods that would burst once a budget is spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Exhausted {
-    /// They wait for the next hour or day.
-    Wait,
-    /// They go to real nodes.
-    Real,
 }

@@ -34,7 +34,8 @@ impl Cluster {
     }
 
     pub(crate) fn unlisted() -> Self {
-        let move_back = MoveBack { after: Duration::from_secs(MOVE_BACK), cool_down: Duration::from_secs(COOL_DOWN) };
+        let move_back =
+            MoveBack { after: Duration::from_secs(MOVE_BACK), at_once: 1, cool_down: Duration::from_secs(COOL_DOWN) };
         let move_on_after = Duration::from_secs(MOVE_ON);
         let settings = Settings { pools: vec!["eci".into()], move_on_after, move_back };
         Self { placement: Placement::new(settings), now: at(1_000) }
