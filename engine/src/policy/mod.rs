@@ -2,6 +2,7 @@
 
 mod base;
 mod effective;
+pub mod fields;
 mod governance;
 mod money;
 mod settings;

@@ -16,9 +16,9 @@ pub const QUANTITY_PATTERN: &str = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)(m|k|M|G|T|P|E
 /// The shape of a duration, such as `90s` or `1h 30m`.
 pub const DURATION_PATTERN: &str = r"^[0-9]+ ?(ms|s|sec|m|min|h|hour|hours|d|day|days)( ?[0-9]+ ?(ms|s|sec|m|min|h))*$";
 /// The shape of an amount of money, such as `120 CNY`.
-pub const MONEY_PATTERN: &str = r"^[0-9]{1,12}(\.[0-9]{1,12})? [A-Z]{3}$";
+pub const MONEY_PATTERN: &str = r"^[0-9]{1,12}(\.[0-9]{1,9})? [A-Z]{3}$";
 /// The shape of an amount to spend: money, or minutes of pods.
-pub const SPEND_PATTERN: &str = r"^([0-9]{1,12}(\.[0-9]{1,12})? [A-Z]{3}|[0-9]{1,15} pod-minutes)$";
+pub const SPEND_PATTERN: &str = r"^([0-9]{1,12}(\.[0-9]{1,9})? [A-Z]{3}|[0-9]{1,15} pod-minutes)$";
 /// The shape of a pool's name.
 pub const POOL_NAME_PATTERN: &str = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$";
 
