@@ -281,10 +281,10 @@ impl Reader {
 
     fn move_on(&mut self, path: &str, move_on: Option<&spec::MoveOn>) -> MoveOnFields {
         let Some(move_on) = move_on else { return MoveOnFields::default() };
-        let when = move_on.when.as_ref().map(|reasons| When {
-            full: reasons.contains(&Reason::Full),
-            short: reasons.contains(&Reason::Short),
-        });
+        let when = move_on
+            .when
+            .as_ref()
+            .map(|reasons| When { full: reasons.contains(&Reason::Full), short: reasons.contains(&Reason::Short) });
         let after = move_on.after.as_ref().and_then(|text| self.duration(&format!("{path}.after"), text));
         MoveOnFields { when, after, waiting: move_on.waiting }
     }
@@ -293,11 +293,9 @@ impl Reader {
 /// What keeps two amounts from being one budget, or a budget and a price from being compared.
 pub fn currencies(one: Option<&Spend>, other: Option<&Spend>) -> Option<String> {
     match (one?, other?) {
-        (Spend::Money(one), Spend::Money(other)) if one.currency() != other.currency() => Some(format!(
-            "mixes currencies, {} and {}; write both amounts in one",
-            one.currency(),
-            other.currency()
-        )),
+        (Spend::Money(one), Spend::Money(other)) if one.currency() != other.currency() => {
+            Some(format!("mixes currencies, {} and {}; write both amounts in one", one.currency(), other.currency()))
+        }
         (Spend::Money(_), Spend::PodMinutes(_)) | (Spend::PodMinutes(_), Spend::Money(_)) => {
             Some("mixes money and pod-minutes; write both amounts in one of them".to_owned())
         }

@@ -1,10 +1,14 @@
 //! What people ask for: the base, the tiers after it, and how long to try before moving on.
 
+pub mod annotation;
 mod base;
 mod effective;
 pub mod fields;
 mod governance;
+pub mod graph;
 mod money;
+pub mod opt_in;
+pub mod resolve;
 mod settings;
 pub mod spec;
 mod window;
@@ -16,6 +20,7 @@ pub use effective::{
 };
 pub use governance::{Fault, Governance, Source, governance};
 pub use money::{Currency, Money, MoneyError, Price, Usage};
+pub use resolve::{Asked, Marks, Origin, Policies, Resolution};
 pub use settings::Settings;
 pub use spec::Spec;
 pub use window::{Window, WindowError};
