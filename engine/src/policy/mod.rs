@@ -2,6 +2,7 @@
 
 pub mod annotation;
 mod base;
+pub mod check;
 mod effective;
 pub mod fields;
 mod governance;

@@ -265,6 +265,15 @@ impl Policies {
         Ok(known.map(|(name, known)| (name, &known.fields)).collect())
     }
 
+    /// Another policy of the same namespace with the same selector.
+    pub fn twin(&self, name: &ObjectName) -> Option<&ObjectName> {
+        let selector = self.known.get(name)?.selector.as_ref()?;
+        let is_twin = |(other, known): &(&ObjectName, &Known)| {
+            *other != name && other.namespace == name.namespace && known.selector.as_ref() == Some(selector)
+        };
+        self.known.iter().find(is_twin).map(|(other, _)| other)
+    }
+
     /// What holds for a pod.
     pub fn resolve(&self, asked: &Asked<'_>, settings: &Settings) -> Resolution {
         let mut sources = Sources::default();
