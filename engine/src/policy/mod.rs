@@ -7,6 +7,7 @@ mod effective;
 pub mod fields;
 mod governance;
 pub mod graph;
+pub mod import;
 mod money;
 pub mod opt_in;
 pub mod resolve;
