@@ -55,6 +55,7 @@ pub mod kubelet;
 pub mod lab;
 pub mod placer;
 pub mod provider;
+pub mod release;
 pub mod run;
 pub mod serve;
 pub mod telemetry;

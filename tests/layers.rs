@@ -40,6 +40,8 @@ const SHELL: Layers = &[
     // A provider knows pods and clouds, nothing of the cluster's watches.
     ("provider", &["api", "telemetry", "serve"]),
     ("report", &["api", "engine", "telemetry"]),
+    // What helps where nothing of the others runs.
+    ("release", &["api", "engine"]),
     // What binds them together.
     (
         "run",

@@ -3,6 +3,7 @@
 mod crd;
 #[cfg(feature = "lab")]
 mod demo;
+mod release;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -29,6 +30,11 @@ enum Command {
     Run(run::RunArgs),
     /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
     Crd,
+    /// Take the gates off all pods that wait behind one
+    ///
+    /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
+    /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
+    Release(release::ReleaseArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -78,6 +84,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             Command::Crd => crd::crd(),
+            Command::Release(args) => release::release(args).await,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
         }
