@@ -4,6 +4,8 @@ mod crd;
 #[cfg(feature = "lab")]
 mod demo;
 mod release;
+#[cfg(feature = "lab")]
+mod emulate;
 mod run;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -41,6 +43,9 @@ enum Command {
     /// Whatever was made is removed either way.
     #[cfg(feature = "lab")]
     Demo(demo::DemoArgs),
+    /// Answer like a cloud, on this machine and for free
+    #[cfg(feature = "lab")]
+    Emulate(emulate::EmulateArgs),
 }
 
 /// Which cluster, as kubectl has it.
@@ -87,6 +92,8 @@ pub fn main() -> ExitCode {
             Command::Release(args) => release::release(args).await,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
+            #[cfg(feature = "lab")]
+            Command::Emulate(args) => Box::pin(emulate::emulate(args, stop_on_signal()?)).await,
         }
     });
     match outcome {

@@ -1,11 +1,15 @@
 //! VirtualPool: a place to burst to, as an object of the API server.
 
+pub mod credentials;
+pub mod kingsoft_kci;
+
 use burstlet_engine::policy::spec::{Budget, MONEY_PATTERN, POOL_NAME_PATTERN, QUANTITY_PATTERN, ResourceAmounts};
 use kube::core::{ApiResource, GroupVersionKind, Object};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{names, status::Condition};
+use kingsoft_kci::KingsoftKci;
 
 /// The kind.
 pub const KIND: &str = "VirtualPool";
@@ -14,7 +18,7 @@ pub const KIND: &str = "VirtualPool";
 pub type VirtualPool = Object<PoolSpec, PoolStatus>;
 
 /// A place to burst to: who runs its instances, the virtual nodes that stand for it, what it may take and cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "has(self.quota) || has(self.budget)",
@@ -49,11 +53,13 @@ pub struct PoolSpec {
 }
 
 /// Who runs a pool's instances.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Provider {
     /// A cloud in memory, for trials.
     Simulated(Simulated),
+    /// Kingsoft Cloud's Container Instances.
+    KingsoftKci(Box<KingsoftKci>),
 }
 
 /// A cloud in memory, for trials.
