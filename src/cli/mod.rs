@@ -3,10 +3,13 @@
 mod crd;
 #[cfg(feature = "lab")]
 mod demo;
-mod release;
 #[cfg(feature = "lab")]
 mod emulate;
+mod output;
+mod policy;
+mod release;
 mod run;
+mod workload;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -30,6 +33,9 @@ struct Cli {
 enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
+    /// Import, check and show policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
     Crd,
     /// Take the gates off all pods that wait behind one
@@ -88,6 +94,7 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Policy(command) => policy::policy(command).await,
             Command::Crd => crd::crd(),
             Command::Release(args) => release::release(args).await,
             #[cfg(feature = "lab")]

@@ -276,16 +276,20 @@ impl Config {
         Ok(())
     }
 
+    /// What the engine takes from a configuration that says nothing.
+    pub fn default_settings() -> Settings {
+        settings(&Placement::default(), Vec::new())
+    }
+
     /// What the engine takes from it.
     pub fn settings(&self) -> Settings {
-        let MoveOn { after } = self.placement.move_on;
-        let Return { after: back_after, cool_down } = self.placement.move_back;
-        Settings {
-            pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
-            move_on_after: after,
-            move_back: MoveBack { after: back_after, at_once: 1, cool_down },
-        }
+        settings(&self.placement, self.pools.iter().map(|pool| pool.name.clone()).collect())
     }
+}
+
+fn settings(placement: &Placement, pools: Vec<PoolName>) -> Settings {
+    let Return { after, cool_down } = placement.move_back;
+    Settings { pools, move_on_after: placement.move_on.after, move_back: MoveBack { after, at_once: 1, cool_down } }
 }
 
 /// The reason with line and column, without the excerpt of the file below it.

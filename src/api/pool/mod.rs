@@ -1,5 +1,6 @@
 //! VirtualPool: a place to burst to, as an object of the API server.
 
+mod check;
 pub mod credentials;
 pub mod kingsoft_kci;
 
