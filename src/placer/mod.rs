@@ -16,7 +16,7 @@ use std::{
 use burstlet_engine::{
     model::{ObjectName, PodRef, PodUid, PoolName, Timestamp},
     placement::{Action, Annotated, Event, Kind, Outcome, Placement, Reason},
-    policy::{Fault, Settings},
+    policy::{EffectivePolicy, Fault},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -60,8 +60,8 @@ pub type Stocks = BTreeMap<PoolName, Option<u64>>;
 pub struct Placer {
     /// To the API server.
     pub client: Client,
-    /// The cluster's defaults.
-    pub settings: Settings,
+    /// The cluster's default policy.
+    pub default: EffectivePolicy,
     /// Whether this replica may write.
     pub leadership: watch::Receiver<Leadership>,
     /// Live stock.
@@ -127,7 +127,7 @@ impl Desk {
     fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.settings.clone()),
+            placement: Placement::new(placer.default.clone()),
             gated: HashMap::new(),
             misplaced: MisplacedBases::default(),
             writes: JoinSet::new(),
@@ -199,11 +199,11 @@ impl Desk {
     fn carry_out(&mut self, action: Action) {
         let of = |gated: &HashMap<PodUid, Patchable>, pod: &PodRef| gated.get(&pod.uid).cloned();
         match action {
-            Action::Place { pod, placing, reason } => {
+            Action::Place { pod, placing, marks, reason } => {
                 self.placer.metrics.decided(&reason);
                 match of(&self.gated, &pod) {
                     Some(known) => {
-                        let patch = patch::place(&pod.uid, &known, &placing, &reason, jiff::Timestamp::now());
+                        let patch = patch::place(&pod.uid, &known, &placing, &marks, &reason, jiff::Timestamp::now());
                         self.send(pod, Write::Place(patch), None);
                     }
                     None => self.placement.settle(&pod.uid, Outcome::Refused, now()),
@@ -220,9 +220,11 @@ impl Desk {
                 self.placer.metrics.decided(&reason);
                 self.send(pod, Write::Evict, Some(reason));
             }
-            Action::MoveOn { pod, pool, reason } => {
+            Action::MoveOn { pod, pool, tier, marks, reason } => {
                 self.placer.metrics.decided(&reason);
-                self.send_move_on(pod, pool, reason);
+                self.send_move_on(pod, reason, move |uid, known, reason| {
+                    patch::move_on(uid, known, &pool, &tier, &marks, reason)
+                });
             }
             Action::Warn { object, fault } => self.warn(object, &fault),
         }
@@ -241,7 +243,12 @@ impl Desk {
     }
 
     /// Rare, and the pod is no longer gated: what the patch must know is read afresh.
-    fn send_move_on(&mut self, pod: PodRef, pool: PoolName, reason: Reason) {
+    fn send_move_on(
+        &mut self,
+        pod: PodRef,
+        reason: Reason,
+        patch: impl FnOnce(&PodUid, &Patchable, &Reason) -> serde_json::Value + Send + 'static,
+    ) {
         let courier = self.courier();
         self.writes.spawn(async move {
             let Ok(_permit) = courier.permits.acquire().await else { return };
@@ -249,7 +256,7 @@ impl Desk {
             let api = Api::<SlimPod>::namespaced_with(courier.client.clone(), &pod.name.namespace, &resource);
             let outcome = match api.get(&pod.name.name).await {
                 Ok(found) => {
-                    let patch = patch::move_on(&pod.uid, &patchable(&found), &pool, &reason);
+                    let patch = patch(&pod.uid, &patchable(&found), &reason);
                     courier.write(&pod, &Write::Patch(patch)).await
                 }
                 Err(error) => {

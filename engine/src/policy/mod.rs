@@ -4,7 +4,6 @@ mod base;
 mod effective;
 mod governance;
 mod money;
-mod settings;
 mod window;
 
 pub use base::{Base, BaseError};
@@ -14,5 +13,4 @@ pub use effective::{
 };
 pub use governance::{Fault, Governance, Source, governance};
 pub use money::{Currency, Money, MoneyError, Price, Usage};
-pub use settings::Settings;
 pub use window::{Window, WindowError};
