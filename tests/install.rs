@@ -23,8 +23,8 @@ fn documents(name: &str) -> Vec<Value> {
 fn the_explained_configuration_is_one_that_burstlet_takes() {
     let config = Config::read(&file("burstlet.yaml")).unwrap();
     let defaults: Config = serde_saphyr::from_str("clusterId: x").unwrap();
-    assert_eq!(config.default_policy().move_on, defaults.default_policy().move_on, "the file shows the default");
-    assert_eq!(config.default_policy().move_back, defaults.default_policy().move_back, "the file shows the default");
+    assert_eq!(config.settings().move_on_after, defaults.settings().move_on_after, "the file shows the default");
+    assert_eq!(config.settings().move_back, defaults.settings().move_back, "the file shows the default");
     assert!(config.admission.is_some() && config.extender.is_some() && config.kubelet.is_some());
 }
 

@@ -16,7 +16,7 @@ use std::{
 use burstlet_engine::{
     model::{ObjectName, PodRef, PodUid, PoolName, Timestamp},
     placement::{Action, Annotated, Event, Kind, Outcome, Placement, Reason},
-    policy::{EffectivePolicy, Fault},
+    policy::{Fault, Settings},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -60,8 +60,8 @@ pub type Stocks = BTreeMap<PoolName, Option<u64>>;
 pub struct Placer {
     /// To the API server.
     pub client: Client,
-    /// The cluster's default policy.
-    pub default: EffectivePolicy,
+    /// The cluster's defaults.
+    pub settings: Settings,
     /// Whether this replica may write.
     pub leadership: watch::Receiver<Leadership>,
     /// Live stock.
@@ -127,7 +127,7 @@ impl Desk {
     fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.default.clone()),
+            placement: Placement::new(placer.settings.clone()),
             gated: HashMap::new(),
             misplaced: MisplacedBases::default(),
             writes: JoinSet::new(),

@@ -9,7 +9,7 @@ use std::{
 
 use burstlet_engine::{
     model::PoolName,
-    policy::{EffectivePolicy, MoveBack},
+    policy::{MoveBack, Settings},
 };
 use serde::Deserialize;
 
@@ -261,12 +261,15 @@ impl Config {
         Ok(())
     }
 
-    /// The cluster's default policy: what holds where an annotation gives no more than a base.
-    pub fn default_policy(&self) -> EffectivePolicy {
+    /// What the engine takes from it.
+    pub fn settings(&self) -> Settings {
         let MoveOn { after } = self.placement.move_on;
         let Return { after: back_after, cool_down } = self.placement.move_back;
-        let move_back = MoveBack { after: back_after, at_once: 1, cool_down };
-        EffectivePolicy::of_cluster(self.pools.iter().map(|pool| pool.name.clone()), after, move_back)
+        Settings {
+            pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
+            move_on_after: after,
+            move_back: MoveBack { after: back_after, at_once: 1, cool_down },
+        }
     }
 }
 
@@ -289,7 +292,7 @@ mod tests {
     #[test]
     fn the_least_configuration_gets_the_documented_defaults() {
         let config = parse("clusterId: lab").unwrap();
-        assert_eq!(config.default_policy().move_on.after, Duration::from_secs(90));
+        assert_eq!(config.settings().move_on_after, Duration::from_secs(90));
         assert_eq!(config.namespace, "burstlet-system");
         assert!(config.pools.is_empty());
     }
@@ -297,7 +300,7 @@ mod tests {
     #[test]
     fn durations_are_in_humantimes_form() {
         let config = parse("clusterId: lab\nplacement: {moveOn: {after: 2m 30s}}").unwrap();
-        assert_eq!(config.default_policy().move_on.after, Duration::from_secs(150));
+        assert_eq!(config.settings().move_on_after, Duration::from_secs(150));
     }
 
     #[test]

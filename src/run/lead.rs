@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use burstlet_engine::{model::PoolName, policy::EffectivePolicy};
+use burstlet_engine::{model::PoolName, policy::Settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use tokio::{sync::watch, task::JoinSet};
@@ -33,7 +33,7 @@ pub(super) struct Lead {
 
 /// What the placer needs.
 pub(super) struct Deciding {
-    pub(super) default: EffectivePolicy,
+    pub(super) settings: Settings,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: PlacerMetrics,
 }
@@ -76,10 +76,10 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { default, stocks, metrics }) = &self.placer {
+        if let Some(Deciding { settings, stocks, metrics }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
-                default: default.clone(),
+                settings: settings.clone(),
                 leadership: self.leadership.clone(),
                 stocks: stocks.clone(),
                 metrics: metrics.clone(),

@@ -197,7 +197,7 @@ impl Run {
         let mut placer = None;
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
-            placer = Some(Deciding { default: self.config.default_policy(), stocks: stocks.clone(), metrics });
+            placer = Some(Deciding { settings: self.config.settings(), stocks: stocks.clone(), metrics });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {

@@ -54,7 +54,7 @@ pub struct Revision {
     pub name: ObjectName,
     /// What kind of controller it is.
     pub controller: Controller,
-    /// What controls it, such as a Deployment or a CronJob.
+    /// What controls it, such as a Deployment or a `CronJob`.
     pub workload: Option<WorkloadId>,
     /// Its own `burstlet.dev/base` annotation: counts where no workload is known.
     pub base: Option<String>,
@@ -91,7 +91,7 @@ pub struct Quota {
 pub enum Kind {
     /// Namespaces.
     Namespace,
-    /// Workloads: Deployments, CronJobs.
+    /// Workloads: Deployments, `CronJob`s.
     Workload,
     /// Revisions: ReplicaSets, StatefulSets, Jobs.
     Revision,

@@ -15,10 +15,10 @@ use crate::{
 };
 
 impl Placement {
-    pub(super) fn apply_namespace(&mut self, namespace: Namespace) {
+    pub(super) fn apply_namespace(&mut self, namespace: &Namespace) {
         let (name, fault) = (namespace.name.clone(), namespace_fault(&namespace.name, namespace.base.as_deref()));
         let before = self.namespaces.insert(name.clone(), namespace.clone());
-        if before.as_ref() == Some(&namespace) {
+        if before.as_ref() == Some(namespace) {
             return;
         }
         if before.is_none_or(|before| before.base != namespace.base) {
@@ -32,10 +32,10 @@ impl Placement {
         self.govern_where(|revision| *revision.name.namespace == *name);
     }
 
-    pub(super) fn apply_workload(&mut self, workload: Workload) {
-        let (id, fault) = (workload.id.clone(), workload_fault(&workload));
+    pub(super) fn apply_workload(&mut self, workload: &Workload) {
+        let (id, fault) = (workload.id.clone(), workload_fault(workload));
         let before = self.workloads.insert(id.clone(), workload.clone());
-        if before.as_ref() == Some(&workload) {
+        if before.as_ref() == Some(workload) {
             return;
         }
         if before.is_none_or(|before| before.base != workload.base) {

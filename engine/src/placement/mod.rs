@@ -159,9 +159,9 @@ impl Placement {
         match event {
             Event::Begin(kind) => self.begin(kind),
             Event::Finish(kind) => self.finish(kind, now),
-            Event::Namespace(namespace) => self.apply_namespace(namespace),
+            Event::Namespace(namespace) => self.apply_namespace(&namespace),
             Event::NamespaceGone(name) => self.forget_namespace(&name),
-            Event::Workload(workload) => self.apply_workload(workload),
+            Event::Workload(workload) => self.apply_workload(&workload),
             Event::WorkloadGone(id) => self.forget_workload(&id),
             Event::Revision(revision) => self.apply_revision(revision),
             Event::RevisionGone(id) => self.forget_revision(&id),

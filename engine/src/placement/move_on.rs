@@ -25,30 +25,11 @@ impl Placement {
         }
     }
 
-    /// The place that a pod waits for as a plain one, and how it may pass it.
-    pub(super) fn waits_for<'a>(
-        &self,
-        entry: &Entry,
-        state: &'a RevisionState,
-    ) -> Option<(Step, MoveOn, &'a EffectivePolicy)> {
-        let policy = state.enforced()?;
-        let is_plain = entry.pending.is_none() && !matches!(entry.pod.tier, Some(Tier::BaseShort(_) | Tier::Burst(_)));
-        let (step, move_on) = match (entry.standing.role, &entry.pod.tier) {
-            (Role::Base, _) => (0, policy.move_on),
-            (Role::Beyond, Some(Tier::Real(number))) => {
-                let step = step_of_real(policy, *number)?;
-                (step, policy.tiers.get(step - 1)?.move_on)
-            }
-            _ => return None,
-        };
-        (is_plain && move_on.short).then_some((step, move_on, policy))
-    }
-
     fn move_pod_on(&mut self, uid: &PodUid, actions: &mut Vec<Action>) {
         let Some(entry) = self.pods.get(uid) else { return };
         let Some(id) = entry.pod.revision.clone() else { return };
         let Some(state) = self.revisions.get(&id) else { return };
-        let Some((step, move_on, policy)) = self.waits_for(entry, state) else { return };
+        let Some((step, move_on, policy)) = waits_for(entry, state) else { return };
         if policy.mode == crate::policy::Mode::Never || self.lifted(policy).is_some() {
             return;
         }
@@ -72,4 +53,19 @@ impl Placement {
         });
         actions.push(Action::MoveOn { pod, pool, tier, marks, reason });
     }
+}
+
+/// The place that a pod waits for as a plain one, and how it may pass it.
+pub(super) fn waits_for<'a>(entry: &Entry, state: &'a RevisionState) -> Option<(Step, MoveOn, &'a EffectivePolicy)> {
+    let policy = state.enforced()?;
+    let is_plain = entry.pending.is_none() && !matches!(entry.pod.tier, Some(Tier::BaseShort(_) | Tier::Burst(_)));
+    let (step, move_on) = match (entry.standing.role, &entry.pod.tier) {
+        (Role::Base, _) => (0, policy.move_on),
+        (Role::Beyond, Some(Tier::Real(number))) => {
+            let step = step_of_real(policy, *number)?;
+            (step, policy.tiers.get(step - 1)?.move_on)
+        }
+        _ => return None,
+    };
+    (is_plain && move_on.short).then_some((step, move_on, policy))
 }

@@ -8,6 +8,7 @@ use crate::{
         entry::{Entry, Pending},
         ledger::Role,
         marked::Mark,
+        move_on::waits_for,
         place::began,
         revision::RevisionState,
     },
@@ -116,7 +117,7 @@ impl Placement {
         entry.stand(&self.nodes, state.is_some_and(RevisionState::is_observed));
         entry.charge = state.and_then(|state| self.charge(&entry, state));
         entry.moves_on_at = state
-            .and_then(|state| self.waits_for(&entry, state))
+            .and_then(|state| waits_for(&entry, state))
             .and_then(|(_, move_on, _)| entry.move_on_at(move_on.after));
         if let Some(at) = entry.moves_on_at {
             self.unschedulable.insert((at, uid.clone()));

@@ -62,9 +62,8 @@ impl Reason {
     /// The reason as one bounded word, for metrics.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Base { .. } => "base",
             Self::Real(WhyReal::Tier(_)) => "real",
-            Self::Real(_) => "base",
+            Self::Base { .. } | Self::Real(_) => "base",
             Self::Burst { .. } => "burst",
             Self::BaseShort { .. } => "base-short",
             Self::MoveBack => "move-back",

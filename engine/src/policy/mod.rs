@@ -4,6 +4,7 @@ mod base;
 mod effective;
 mod governance;
 mod money;
+mod settings;
 mod window;
 
 pub use base::{Base, BaseError};
@@ -13,4 +14,5 @@ pub use effective::{
 };
 pub use governance::{Fault, Governance, Source, governance};
 pub use money::{Currency, Money, MoneyError, Price, Usage};
+pub use settings::Settings;
 pub use window::{Window, WindowError};
