@@ -298,7 +298,9 @@ mod lists {
         cluster.list(Kind::Pod, [shown(pod("p1"))]);
         cluster.list(Kind::Revision, [replica_set("web-a", Some("web"), 1)]);
         cluster.list(Kind::Workload, [deployment("web", Some("1"))]);
-        cluster.list(Kind::Node, none.clone());
+        for kind in [Kind::Node, Kind::Policy, Kind::Pool] {
+            cluster.list(kind, none.clone());
+        }
         assert!(cluster.decide().is_empty());
         cluster.list(Kind::Namespace, none);
         assert_eq!(cluster.decide(), ["base p1"]);

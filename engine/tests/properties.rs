@@ -30,7 +30,7 @@ use std::{
 use burstlet_engine::{
     model::{NodeKind, Pod, PodUid, RevisionId, Stage, Tier, Timestamp},
     placement::{Action, Event, Kind, Outcome, Placement, Placing},
-    policy::{MoveBack, Settings},
+    policy::{EffectivePolicy, MoveBack},
 };
 use model::{KINDS, POOLS, Truth, is_live, node_of, view::View};
 use proptest::{
@@ -164,10 +164,9 @@ struct World {
     bases: Vec<(RevisionId, usize)>,
 }
 
-fn settings() -> Settings {
+fn settings() -> EffectivePolicy {
     let move_back = MoveBack { after: Duration::from_secs(3), at_once: 1, cool_down: Duration::from_secs(2) };
-    let pools = POOLS.map(Into::into).to_vec();
-    Settings { pools, move_on_after: Duration::from_millis(MOVE_ON), move_back }
+    EffectivePolicy::of_cluster(POOLS.map(Into::into), Duration::from_millis(MOVE_ON), move_back)
 }
 
 fn word(action: &Action) -> &'static str {
@@ -256,7 +255,7 @@ impl World {
     /// A watch tells again what it told last of an object.
     fn repeat(&mut self, kind: Kind, object: usize) {
         let event = match kind {
-            Kind::Namespace => None,
+            Kind::Namespace | Kind::Policy | Kind::Pool => None,
             Kind::Workload => self.view.workloads.values().nth(object).cloned().map(Event::Workload),
             Kind::Revision => self.view.revisions.values().nth(object).cloned().map(Event::Revision),
             Kind::Node => self.view.nodes.values().nth(object).cloned().map(Event::Node),
@@ -360,7 +359,7 @@ impl World {
             let counts = |pod: &&Pod| {
                 let placed = match pod.tier {
                     Some(Tier::Base | Tier::BaseShort(_)) => true,
-                    Some(Tier::Burst(_)) => false,
+                    Some(Tier::Burst(_) | Tier::Real(_)) => false,
                     None => pod.stage != Stage::Gated && told.contains(&pod.uid),
                 };
                 pod.revision.as_ref() == Some(revision) && is_live(pod) && placed
@@ -515,7 +514,9 @@ fn kind_of(event: &Event) -> Option<Kind> {
         Event::Revision(_) | Event::RevisionGone(_) => Some(Kind::Revision),
         Event::Node(_) | Event::NodeGone(_) => Some(Kind::Node),
         Event::Pod(_) | Event::PodGone(_) => Some(Kind::Pod),
-        Event::Stock { .. } => None,
+        Event::Policy { .. } | Event::PolicyGone(_) => Some(Kind::Policy),
+        Event::Pool(_) | Event::PoolGone(_) => Some(Kind::Pool),
+        Event::Health { .. } | Event::Stock { .. } => None,
     }
 }
 

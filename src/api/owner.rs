@@ -1,6 +1,6 @@
 //! Namespaces, Deployments and ReplicaSets, turned into the engine's.
 
-use burstlet_engine::placement::{Namespace, Revision, Workload};
+use burstlet_engine::placement::{Controller, Namespace, Revision, Workload};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
 use serde::Deserialize;
@@ -27,15 +27,19 @@ fn base(meta: &ObjectMeta) -> Option<String> {
     meta.annotations.as_ref()?.get(names::BASE).cloned()
 }
 
+fn policy(meta: &ObjectMeta) -> Option<String> {
+    meta.annotations.as_ref()?.get(names::POLICY).cloned()
+}
+
 /// A namespace and the default it sets.
 pub fn namespace(meta: &ObjectMeta) -> Option<Namespace> {
-    Some(Namespace { name: meta.name.clone()?, base: base(meta) })
+    Some(Namespace { name: meta.name.clone()?, base: base(meta), policy: policy(meta) })
 }
 
 /// A Deployment.
 pub fn deployment(meta: &ObjectMeta) -> Option<Workload> {
     let id = meta.uid.as_deref()?.into();
-    Some(Workload { id, kind: "Deployment", name: object_name(meta), base: base(meta) })
+    Some(Workload { id, kind: "Deployment", name: object_name(meta), base: base(meta), policy: policy(meta) })
 }
 
 /// A ReplicaSet; one that says no number of replicas wants one (`apps/v1` default).
@@ -44,8 +48,10 @@ pub fn replica_set(set: &SlimReplicaSet) -> Option<Revision> {
     Some(Revision {
         id: meta.uid.as_deref()?.into(),
         name: object_name(meta),
+        controller: Controller::ReplicaSet,
         workload: controller(meta, "Deployment").map(Into::into),
         base: base(meta),
+        policy: policy(meta),
         wanted: set.spec.replicas.unwrap_or(1),
     })
 }

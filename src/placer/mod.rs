@@ -199,11 +199,11 @@ impl Desk {
     fn carry_out(&mut self, action: Action) {
         let of = |gated: &HashMap<PodUid, Patchable>, pod: &PodRef| gated.get(&pod.uid).cloned();
         match action {
-            Action::Place { pod, placing, reason } => {
+            Action::Place { pod, placing, marks, reason } => {
                 self.placer.metrics.decided(&reason);
                 match of(&self.gated, &pod) {
                     Some(known) => {
-                        let patch = patch::place(&pod.uid, &known, &placing, &reason, jiff::Timestamp::now());
+                        let patch = patch::place(&pod.uid, &known, &placing, &marks, &reason, jiff::Timestamp::now());
                         self.send(pod, Write::Place(patch), None);
                     }
                     None => self.placement.settle(&pod.uid, Outcome::Refused, now()),
@@ -220,9 +220,11 @@ impl Desk {
                 self.placer.metrics.decided(&reason);
                 self.send(pod, Write::Evict, Some(reason));
             }
-            Action::MoveOn { pod, pool, reason } => {
+            Action::MoveOn { pod, pool, tier, marks, reason } => {
                 self.placer.metrics.decided(&reason);
-                self.send_move_on(pod, pool, reason);
+                self.send_move_on(pod, reason, move |uid, known, reason| {
+                    patch::move_on(uid, known, &pool, &tier, &marks, reason)
+                });
             }
             Action::Warn { object, fault } => self.warn(object, &fault),
         }
@@ -241,7 +243,12 @@ impl Desk {
     }
 
     /// Rare, and the pod is no longer gated: what the patch must know is read afresh.
-    fn send_move_on(&mut self, pod: PodRef, pool: PoolName, reason: Reason) {
+    fn send_move_on(
+        &mut self,
+        pod: PodRef,
+        reason: Reason,
+        patch: impl FnOnce(&PodUid, &Patchable, &Reason) -> serde_json::Value + Send + 'static,
+    ) {
         let courier = self.courier();
         self.writes.spawn(async move {
             let Ok(_permit) = courier.permits.acquire().await else { return };
@@ -249,7 +256,7 @@ impl Desk {
             let api = Api::<SlimPod>::namespaced_with(courier.client.clone(), &pod.name.namespace, &resource);
             let outcome = match api.get(&pod.name.name).await {
                 Ok(found) => {
-                    let patch = patch::move_on(&pod.uid, &patchable(&found), &pool, &reason);
+                    let patch = patch(&pod.uid, &patchable(&found), &reason);
                     courier.write(&pod, &Write::Patch(patch)).await
                 }
                 Err(error) => {

@@ -12,7 +12,8 @@ use crate::{
 impl Placement {
     /// Every object whose annotation is left aside now.
     pub fn faults(&self) -> Vec<(Annotated, Fault)> {
-        let namespaces = self.namespaces.iter().filter_map(|(name, base)| namespace_fault(name, base.as_deref()));
+        let namespaces = self.namespaces.iter();
+        let namespaces = namespaces.filter_map(|(name, namespace)| namespace_fault(name, namespace.base.as_deref()));
         let workloads = self.workloads.iter().filter_map(|(_, workload)| workload_fault(workload));
         let facts = self.revisions.values().filter_map(|state| state.facts.as_ref());
         namespaces.chain(workloads).chain(facts.filter_map(revision_fault)).collect()

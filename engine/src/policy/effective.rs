@@ -6,11 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Bytes, MilliCpu, PoolName},
+    model::{Bytes, MilliCpu, PoolName, Timestamp},
     policy::{Base, Money, Window},
 };
 
-/// Name of a `BurstPolicy`.
+/// Name of a `BurstPolicy`, with its namespace where the cluster has several of that name: budgets go by it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyName(std::sync::Arc<str>);
 
@@ -59,6 +59,51 @@ pub struct EffectivePolicy {
     pub windows: Vec<Window>,
     /// Whose waiting pods get room first: larger before smaller. Nothing that runs is taken away.
     pub priority: i32,
+}
+
+impl EffectivePolicy {
+    /// The cluster's default, from the configuration: pools in the order in which they are tried, how long real nodes
+    /// (and a node autoscaler) get to take a base pod, and when pods return. It has no base: a workload brings one.
+    pub fn of_cluster(pools: impl IntoIterator<Item = PoolName>, after: Duration, move_back: MoveBack) -> Self {
+        Self {
+            name: None,
+            mode: Mode::AfterBase,
+            base: Cap::pods(Base::count(0)),
+            move_on: MoveOn { after, ..MoveOn::AT_ONCE },
+            tiers: pools.into_iter().map(|pool| TierRule::plain(Place::Pool(pool))).collect(),
+            count: Count::default(),
+            move_back: Some(move_back),
+            budget: None,
+            windows: Vec::new(),
+            priority: 0,
+        }
+    }
+
+    /// This policy with another base, as an annotation gives it.
+    #[must_use]
+    pub fn with_base(&self, base: Base) -> Self {
+        Self { base: Cap::pods(base), ..self.clone() }
+    }
+
+    /// The base as the mode has it: none for [`Mode::Always`], without bound where real nodes come first.
+    pub fn real_share(&self) -> Cap {
+        match self.mode {
+            Mode::Observe | Mode::AfterBase => self.base,
+            Mode::WhenFull | Mode::Never => Cap::default(),
+            Mode::Always => Cap::pods(Base::count(0)),
+        }
+    }
+
+    /// Whether the wanted replicas must be known to tell the base or a cap.
+    pub fn has_shares(&self) -> bool {
+        let caps = std::iter::once(self.real_share()).chain(self.tiers.iter().map(|tier| tier.cap));
+        caps.filter_map(|cap| cap.pods).any(Base::is_share)
+    }
+
+    /// Whether pods may burst at this moment, as far as windows say.
+    pub fn is_in_window(&self, now: Timestamp) -> bool {
+        self.windows.is_empty() || self.windows.iter().any(|window| window.holds_at(now))
+    }
 }
 
 /// Whether and when pods burst.

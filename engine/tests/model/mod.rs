@@ -11,11 +11,11 @@ use burstlet_engine::{
         Bytes, MilliCpu, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
         Timestamp, WorkloadId,
     },
-    placement::{Action, Event, Kind, Namespace, Outcome, Placing, Revision, Workload},
+    placement::{Action, Controller, Event, Kind, Namespace, Outcome, Placing, Revision, Workload},
 };
 use view::base_text;
 
-pub(crate) const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod];
+pub(crate) const KINDS: [Kind; 7] = Kind::ALL;
 pub(crate) const POOLS: [&str; 2] = ["spot", "eci"];
 /// The owner of each revision: two revisions of `web`, one each of `api` and `job`, and a bare ReplicaSet.
 const OWNERS: [Option<&str>; 5] = [Some("web"), Some("web"), Some("api"), Some("job"), None];
@@ -79,12 +79,17 @@ impl Truth {
     pub(crate) fn list(&mut self, kind: Kind) {
         let objects: Vec<Event> = match kind {
             Kind::Namespace => {
-                vec![Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone() })]
+                vec![Event::Namespace(Namespace {
+                    name: "shop".to_owned(),
+                    base: self.namespace.clone(),
+                    policy: None,
+                })]
             }
             Kind::Workload => self.workloads.values().cloned().map(Event::Workload).collect(),
             Kind::Revision => self.revisions.values().cloned().map(Event::Revision).collect(),
             Kind::Node => self.nodes.values().cloned().map(Event::Node).collect(),
             Kind::Pod => self.pods.values().cloned().map(Event::Pod).collect(),
+            Kind::Policy | Kind::Pool => Vec::new(),
         };
         let stream = self.streams.entry(kind).or_default();
         stream.clear();
@@ -95,7 +100,8 @@ impl Truth {
 
     pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
         let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
-        let workload = Workload { id: id.clone(), kind: "Deployment", name, base: base.map(str::to_owned) };
+        let workload =
+            Workload { id: id.clone(), kind: "Deployment", name, base: base.map(str::to_owned), policy: None };
         self.workloads.insert(id, workload.clone());
         self.emit(Kind::Workload, Event::Workload(workload));
     }
@@ -104,7 +110,7 @@ impl Truth {
         self.namespace = base.map(str::to_owned);
         self.emit(
             Kind::Namespace,
-            Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone() }),
+            Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone(), policy: None }),
         );
     }
 
@@ -117,7 +123,15 @@ impl Truth {
         self.current[index] = Some(id.clone());
         let name = ObjectName::new("shop", id.as_str());
         let workload = OWNERS[index].map(WorkloadId::from);
-        let revision = Revision { id: id.clone(), name, workload, base: None, wanted };
+        let revision = Revision {
+            id: id.clone(),
+            name,
+            controller: Controller::ReplicaSet,
+            workload,
+            base: None,
+            policy: None,
+            wanted,
+        };
         self.revisions.insert(id, revision.clone());
         self.emit(Kind::Revision, Event::Revision(revision));
     }
@@ -277,6 +291,7 @@ impl Truth {
             None | Some(Tier::Base) => real(),
             Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
+            Some(Tier::Real(_)) => real(),
         };
         node.map(|node| node.name.clone())
     }
@@ -314,13 +329,14 @@ impl Truth {
                 let tier = match placing {
                     Placing::Base => Some(Tier::Base),
                     Placing::Burst { pool, .. } => Some(Tier::Burst(pool.clone())),
+                    Placing::Real { number, .. } => Some(Tier::Real(*number)),
                     Placing::Release => None,
                 };
                 let decided = Some(Timestamp::from_millis(decided));
                 self.set(Pod { stage: Stage::Unbound { unschedulable: false }, tier, decided, ..pod });
             }
-            Action::MoveOn { pool, .. } if matches!(pod.stage, Stage::Unbound { .. }) => {
-                self.set(Pod { tier: Some(Tier::BaseShort(pool.clone())), ..pod });
+            Action::MoveOn { tier, .. } if matches!(pod.stage, Stage::Unbound { .. }) => {
+                self.set(Pod { tier: Some(tier.clone()), ..pod });
             }
             Action::Evict { .. } => self.delete(&pod.uid),
             _ => return Outcome::Refused,

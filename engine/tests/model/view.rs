@@ -89,6 +89,11 @@ impl View {
                 self.pods.insert(pod.uid.clone(), pod);
             }
             Event::PodGone(uid) => drop(self.pods.remove(&uid)),
+            Event::Policy { .. }
+            | Event::PolicyGone(_)
+            | Event::Pool(_)
+            | Event::PoolGone(_)
+            | Event::Health { .. } => {}
             Event::Stock { pool, free } => {
                 self.stock.remove(pool.as_str());
                 self.stock.extend(free.map(|free| (pool.to_string(), usize::try_from(free).unwrap())));
@@ -107,6 +112,7 @@ impl View {
             Kind::Revision => self.revisions.retain(|id, _| named.contains(id.as_str())),
             Kind::Node => self.nodes.retain(|name, _| named.contains(name.as_str())),
             Kind::Pod => self.pods.retain(|uid, _| named.contains(uid.as_str())),
+            Kind::Policy | Kind::Pool => {}
         }
     }
 

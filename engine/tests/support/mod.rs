@@ -7,15 +7,15 @@ use burstlet_engine::{
         Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp,
         WorkloadId,
     },
-    placement::{Action, Annotated, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload},
-    policy::{MoveBack, Settings},
+    placement::{
+        Action, Annotated, Controller, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload,
+    },
+    policy::{EffectivePolicy, MoveBack},
 };
 
 pub(crate) const MOVE_ON: u64 = 90;
 pub(crate) const MOVE_BACK: u64 = 60;
 pub(crate) const COOL_DOWN: u64 = 120;
-
-const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod];
 
 /// A placement and the clock that it is told.
 pub(crate) struct Cluster {
@@ -27,18 +27,14 @@ impl Cluster {
     /// Everything listed, nothing there; one pool, `eci`; the clock stands at 1,000 s.
     pub(crate) fn new() -> Self {
         let mut cluster = Self::unlisted();
-        for kind in KINDS {
+        for kind in Kind::ALL {
             cluster.list(kind, []);
         }
         cluster
     }
 
     pub(crate) fn unlisted() -> Self {
-        let move_back =
-            MoveBack { after: Duration::from_secs(MOVE_BACK), at_once: 1, cool_down: Duration::from_secs(COOL_DOWN) };
-        let move_on_after = Duration::from_secs(MOVE_ON);
-        let settings = Settings { pools: vec!["eci".into()], move_on_after, move_back };
-        Self { placement: Placement::new(settings), now: at(1_000) }
+        Self { placement: Placement::new(default_policy()), now: at(1_000) }
     }
 
     /// A Deployment `web` with this base, its ReplicaSet `web-a`, and a virtual node `v` for 10 pods.
@@ -107,6 +103,13 @@ impl Cluster {
     }
 }
 
+/// The cluster's default: one pool, `eci`.
+pub(crate) fn default_policy() -> EffectivePolicy {
+    let (after, cool_down) = (Duration::from_secs(MOVE_BACK), Duration::from_secs(COOL_DOWN));
+    let move_back = MoveBack { after, at_once: 1, cool_down };
+    EffectivePolicy::of_cluster(["eci".into()], Duration::from_secs(MOVE_ON), move_back)
+}
+
 /// An action as one line: what, which pod, where to.
 fn line(action: &Action) -> String {
     match action {
@@ -115,6 +118,7 @@ fn line(action: &Action) -> String {
             let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
             format!("burst {} {pool} {}", pod.uid, nodes.join(","))
         }
+        Action::Place { pod, placing: Placing::Real { number, .. }, .. } => format!("real {} {number}", pod.uid),
         Action::Place { pod, placing: Placing::Release, .. } => format!("release {}", pod.uid),
         Action::MoveOn { pod, pool, .. } => format!("move-on {} {pool}", pod.uid),
         Action::Evict { pod, .. } => format!("evict {}", pod.uid),
@@ -131,18 +135,26 @@ pub(crate) fn at(seconds: u64) -> Timestamp {
 }
 
 pub(crate) fn namespace(base: Option<&str>) -> Event {
-    Event::Namespace(Namespace { name: "shop".to_owned(), base: base.map(str::to_owned) })
+    Event::Namespace(Namespace { name: "shop".to_owned(), base: base.map(str::to_owned), policy: None })
 }
 
 pub(crate) fn deployment(name: &str, base: Option<&str>) -> Event {
     let (id, base) = (WorkloadId::from(name), base.map(str::to_owned));
-    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), base })
+    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), base, policy: None })
 }
 
 pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> Event {
     let workload = deployment.map(WorkloadId::from);
     let (id, name) = (RevisionId::from(name), ObjectName::new("shop", name));
-    Event::Revision(Revision { id, name, workload, base: None, wanted })
+    Event::Revision(Revision {
+        id,
+        name,
+        controller: Controller::ReplicaSet,
+        workload,
+        base: None,
+        policy: None,
+        wanted,
+    })
 }
 
 /// A real node with 1 CPU and 1 GiB for 10 pods.
