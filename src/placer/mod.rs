@@ -127,7 +127,7 @@ impl Desk {
     fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.settings.clone()),
+            placement: Placement::new(placer.settings.policy()),
             gated: HashMap::new(),
             misplaced: MisplacedBases::default(),
             writes: JoinSet::new(),

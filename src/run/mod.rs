@@ -160,7 +160,8 @@ impl Run {
 
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
         let metrics = AdmissionMetrics::register(&common.registry)?;
-        let admission = Admission::new(self.client.clone(), self.config.scheduler_name.clone(), metrics);
+        let admission =
+            Admission::new(self.client.clone(), &self.config.namespace, self.config.scheduler_name.clone(), metrics);
         let router = admission::router(Arc::new(admission));
         listen(need(self.config.admission.as_ref(), "admission")?, router, &common.stop, tasks).await?;
         common.health.ready(Part::Admission);
