@@ -52,7 +52,10 @@ fn each_peers_documented_sample_is_imported_with_what_is_lost() {
 fn what_is_no_peers_policy_is_refused() {
     let output = burstlet("helm/burstlet/crds", ["policy", "import", "virtualpools.yaml"]);
     assert!(!output.status.success());
-    assert!(text(&output.stderr).starts_with("virtualpools.yaml: CustomResourceDefinition of apiextensions.k8s.io/v1 is not known"));
+    assert!(
+        text(&output.stderr)
+            .starts_with("virtualpools.yaml: CustomResourceDefinition of apiextensions.k8s.io/v1 is not known")
+    );
 }
 
 #[test]
