@@ -15,7 +15,7 @@ use burstlet_engine::{
         Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, Resources, RevisionId, Stage, Tier, Timestamp, WorkloadId,
     },
     placement::{Action, Controller, Event, Kind, Outcome, Placement, Placing, Revision, Workload},
-    policy::{EffectivePolicy, MoveBack},
+    policy::{Marks, MoveBack, Settings},
 };
 
 const WORKLOADS: usize = 1_000;
@@ -52,8 +52,8 @@ fn main() {
 impl Cluster {
     fn listed(base: &str) -> Self {
         let move_back = MoveBack { after: Duration::from_mins(10), at_once: 1, cool_down: Duration::from_mins(1) };
-        let default = EffectivePolicy::of_cluster(["eci".into()], Duration::from_secs(90), move_back);
-        let placement = Placement::new(default);
+        let settings = Settings { pools: vec!["eci".into()], move_on_after: Duration::from_secs(90), move_back };
+        let placement = Placement::new(settings);
         let pods = vec![Vec::new(); WORKLOADS];
         let mut cluster = Self { placement, now: Timestamp::from_millis(1_000_000), serial: 0, pods };
         let workloads = 0..WORKLOADS;
@@ -148,7 +148,11 @@ fn revision_id(number: usize) -> RevisionId {
 fn workload(number: usize, base: &str) -> Event {
     let name = ObjectName::new("shop", &format!("web-{number:04}"));
     let id = WorkloadId::from(format!("w{number}"));
-    Event::Workload(Workload { id, kind: "Deployment", name, base: Some(base.to_owned()), policy: None })
+    Event::Workload(Workload { id, kind: "Deployment", name, marks: based(base) })
+}
+
+fn based(base: &str) -> Marks {
+    Marks { labels: BTreeMap::new(), annotations: [("burstlet.dev/base".to_owned(), base.to_owned())].into() }
 }
 
 fn revision(number: usize) -> Event {
@@ -159,8 +163,8 @@ fn revision(number: usize) -> Event {
         name,
         controller: Controller::ReplicaSet,
         workload,
-        base: None,
-        policy: None,
+        marks: Marks::default(),
+        pods: Marks::default(),
         wanted: 30,
     })
 }

@@ -9,8 +9,8 @@ use burstlet_engine::{
     placement::{Event, Kind, Outcome},
 };
 use support::{
-    COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, namespace, pod, real_node, replica_set,
-    virtual_node,
+    COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, marks, namespace, pod, real_node,
+    replica_set, virtual_node,
 };
 
 /// Shorthand: events are applied by what they show.
@@ -67,7 +67,7 @@ mod who_governs {
     fn the_copy_on_a_replica_set_counts_only_until_its_deployment_is_known() {
         let copied = |base: &str| {
             let Event::Revision(revision) = replica_set("web-a", Some("web"), 2) else { panic!("a ReplicaSet") };
-            Event::Revision(burstlet_engine::placement::Revision { base: Some(base.to_owned()), ..revision })
+            Event::Revision(burstlet_engine::placement::Revision { marks: marks([("base", base)]), ..revision })
         };
         let mut cluster = Cluster::new();
         cluster.apply(node(virtual_node("v", 10)));
@@ -108,7 +108,7 @@ mod who_governs {
         );
         assert!(cluster.shows(namespace(Some("-1"))).is_empty());
         let Event::Revision(bare) = replica_set("bare", None, 1) else { panic!("a ReplicaSet") };
-        let bare = Event::Revision(burstlet_engine::placement::Revision { base: Some("x".to_owned()), ..bare });
+        let bare = Event::Revision(burstlet_engine::placement::Revision { marks: marks([("base", "x")]), ..bare });
         assert_eq!(
             cluster.shows(bare.clone()),
             [

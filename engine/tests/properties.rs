@@ -30,7 +30,7 @@ use std::{
 use burstlet_engine::{
     model::{NodeKind, Pod, PodUid, RevisionId, Stage, Tier, Timestamp},
     placement::{Action, Event, Kind, Outcome, Placement, Placing},
-    policy::{EffectivePolicy, MoveBack},
+    policy::{MoveBack, Settings},
 };
 use model::{KINDS, POOLS, Truth, is_live, node_of, view::View};
 use proptest::{
@@ -164,9 +164,9 @@ struct World {
     bases: Vec<(RevisionId, usize)>,
 }
 
-fn settings() -> EffectivePolicy {
+fn settings() -> Settings {
     let move_back = MoveBack { after: Duration::from_secs(3), at_once: 1, cool_down: Duration::from_secs(2) };
-    EffectivePolicy::of_cluster(POOLS.map(Into::into), Duration::from_millis(MOVE_ON), move_back)
+    Settings { pools: POOLS.map(Into::into).to_vec(), move_on_after: Duration::from_millis(MOVE_ON), move_back }
 }
 
 fn word(action: &Action) -> &'static str {
@@ -175,7 +175,7 @@ fn word(action: &Action) -> &'static str {
         Action::MoveOn { .. } => "move on",
         Action::Evict { .. } => "evict",
         Action::Explain { .. } => "explain",
-        Action::Warn { .. } => "warn",
+        Action::Warn { .. } | Action::Note { .. } => "warn",
     }
 }
 
@@ -293,7 +293,7 @@ impl World {
         let base = pod.revision.as_ref().and_then(|revision| self.view.base(revision));
         let mut placed = None;
         match &action {
-            Action::Explain { .. } | Action::Warn { .. } => return,
+            Action::Explain { .. } | Action::Warn { .. } | Action::Note { .. } => return,
             Action::Place { placing, .. } => {
                 assert!(pod.stage == Stage::Gated && !self.view.pending.contains_key(&uid), "{action:?} again");
                 match (placing, base) {
@@ -451,7 +451,7 @@ impl World {
         }
         // Warnings come in the order in which the faults were told.
         let acts = |decided: Vec<Vec<Action>>| {
-            let is_act = |action: &Action| !matches!(action, Action::Warn { .. });
+            let is_act = |action: &Action| !matches!(action, Action::Warn { .. } | Action::Note { .. });
             decided.into_iter().map(|actions| actions.into_iter().filter(is_act).collect()).collect::<Vec<Vec<_>>>()
         };
         assert_eq!(acts(again(&calls)), acts(decided), "the same events in another order, other actions");

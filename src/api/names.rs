@@ -18,9 +18,6 @@ pub const REASON: &str = "burstlet.dev/reason";
 /// Pool of a pod that may run on virtual nodes (annotation), and of a virtual node (label).
 pub const POOL: &str = "burstlet.dev/pool";
 
-/// Policy of a workload, or of a namespace as its workloads' default, by name.
-pub const POLICY: &str = "burstlet.dev/policy";
-
 /// When placement decided for the pod, in RFC 3339: waiting for real nodes is counted from here, also after a restart.
 pub const DECIDED_AT: &str = "burstlet.dev/decided-at";
 

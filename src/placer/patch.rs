@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burstlet_engine::{
     model::{NodeName, PodUid, PoolName, Tier},
-    placement::{Marks, Placing, Reason},
+    placement::{Extras, Placing, Reason},
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub(super) fn place(
     uid: &PodUid,
     pod: &Patchable,
     placing: &Placing,
-    marks: &Marks,
+    extras: &Extras,
     reason: &Reason,
     now: Timestamp,
 ) -> Value {
@@ -26,7 +26,7 @@ pub(super) fn place(
         patch.test(&format!("{at}/name"), names::GATE);
         patch.remove(&at);
     }
-    let mut notes = notes(pod, marks);
+    let mut notes = notes(pod, extras);
     notes.insert(names::REASON.to_owned(), reason.to_string());
     notes.insert(names::DECIDED_AT.to_owned(), now.to_string());
     match placing {
@@ -43,7 +43,7 @@ pub(super) fn place(
             patch.merge("/spec/nodeSelector", &pod.own_selector, missing(&pod.own_selector, node_selector));
         }
     }
-    patch.merge("/metadata/labels", &pod.own_labels, missing(&pod.own_labels, &marks.labels));
+    patch.merge("/metadata/labels", &pod.own_labels, missing(&pod.own_labels, &extras.labels));
     patch.annotate(pod, notes);
     patch.finish()
 }
@@ -54,17 +54,17 @@ pub(super) fn move_on(
     pod: &Patchable,
     pool: &PoolName,
     tier: &Tier,
-    marks: &Marks,
+    extras: &Extras,
     reason: &Reason,
 ) -> Value {
     let mut patch = Patch::of(uid);
     let word = if matches!(tier, Tier::Burst(_)) { names::TIER_BURST } else { names::TIER_BASE_SHORT };
-    let mut notes = notes(pod, marks);
+    let mut notes = notes(pod, extras);
     notes.insert(names::REASON.to_owned(), reason.to_string());
     notes.insert(names::TIER.to_owned(), word.to_owned());
     notes.insert(names::POOL.to_owned(), pool.to_string());
     patch.tolerate(pod);
-    patch.merge("/metadata/labels", &pod.own_labels, missing(&pod.own_labels, &marks.labels));
+    patch.merge("/metadata/labels", &pod.own_labels, missing(&pod.own_labels, &extras.labels));
     patch.annotate(pod, notes);
     patch.finish()
 }
@@ -77,9 +77,9 @@ pub(super) fn explain(uid: &PodUid, pod: &Patchable, reason: &Reason) -> Value {
 }
 
 /// The tier's annotations and deletion cost, as far as the pod has none of its own.
-fn notes(pod: &Patchable, marks: &Marks) -> BTreeMap<String, String> {
-    let mut notes = missing(&pod.own_annotations, &marks.annotations);
-    if let Some(cost) = marks.deletion_cost
+fn notes(pod: &Patchable, extras: &Extras) -> BTreeMap<String, String> {
+    let mut notes = missing(&pod.own_annotations, &extras.annotations);
+    if let Some(cost) = extras.deletion_cost
         && !pod.own_annotations.contains(names::DELETION_COST)
     {
         notes.insert(names::DELETION_COST.to_owned(), cost.to_string());
@@ -190,10 +190,10 @@ mod tests {
         }
     }
 
-    fn burst() -> (Placing, Marks, Reason) {
+    fn burst() -> (Placing, Extras, Reason) {
         let placing = Placing::Burst { pool: "eci".into(), nodes: vec!["eci-0".into(), "eci-1".into()] };
-        let marks = Marks { deletion_cost: Some(-100), ..Marks::default() };
-        (placing, marks, Reason::Burst { base: Some(3), pool: "eci".into() })
+        let extras = Extras { deletion_cost: Some(-100), ..Extras::default() };
+        (placing, extras, Reason::Burst { base: Some(3), pool: "eci".into() })
     }
 
     fn paths(patch: &Value) -> Vec<String> {
@@ -207,7 +207,7 @@ mod tests {
             &"u1".into(),
             &bare(),
             &Placing::Base,
-            &Marks::default(),
+            &Extras::default(),
             &Reason::Base { number: 2, of: 3 },
             Timestamp::UNIX_EPOCH,
         );
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_burst_pod_tolerates_and_is_pinned_by_name_in_the_same_write() {
-        let (placing, marks, reason) = burst();
-        let patch = place(&"u1".into(), &bare(), &placing, &marks, &reason, Timestamp::UNIX_EPOCH);
+        let (placing, extras, reason) = burst();
+        let patch = place(&"u1".into(), &bare(), &placing, &extras, &reason, Timestamp::UNIX_EPOCH);
         assert_eq!(
             paths(&patch),
             [
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_pods_own_terms_are_narrowed_and_its_own_cost_is_kept() {
-        let (placing, marks, reason) = burst();
+        let (placing, extras, reason) = burst();
         let terms = json!([{"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"matchFields": []}]);
         let own =
             json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
@@ -258,7 +258,7 @@ mod tests {
             affinity: Some(own),
             ..bare()
         };
-        let patch = place(&"u1".into(), &pod, &placing, &marks, &reason, Timestamp::UNIX_EPOCH);
+        let patch = place(&"u1".into(), &pod, &placing, &extras, &reason, Timestamp::UNIX_EPOCH);
         let at = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
         let paths = paths(&patch);
         assert!(paths.contains(&"add /spec/tolerations/-".to_owned()));
@@ -271,10 +271,10 @@ mod tests {
     fn a_tiers_labels_and_annotations_come_along_and_the_pods_own_come_first() {
         let (placing, _, reason) = burst();
         let both = |key: &str| [("a/b".to_owned(), "tier's".to_owned()), (key.to_owned(), "tier's".to_owned())].into();
-        let marks = Marks { labels: both("own"), annotations: both("own~"), deletion_cost: Some(-200) };
+        let extras = Extras { labels: both("own"), annotations: both("own~"), deletion_cost: Some(-200) };
         let pod =
             Patchable { own_labels: ["own".to_owned()].into(), own_annotations: ["own~".to_owned()].into(), ..bare() };
-        let paths = paths(&place(&"u1".into(), &pod, &placing, &marks, &reason, Timestamp::UNIX_EPOCH));
+        let paths = paths(&place(&"u1".into(), &pod, &placing, &extras, &reason, Timestamp::UNIX_EPOCH));
         assert!(paths.contains(&"add /metadata/labels/a~1b".to_owned()));
         assert!(paths.contains(&"add /metadata/annotations/a~1b".to_owned()));
         assert!(!paths.iter().any(|path| path.ends_with("/own") || path.ends_with("/own~0")), "{paths:?}");
@@ -286,7 +286,7 @@ mod tests {
         let placing = Placing::Real { number: 1, node_selector };
         let pod = Patchable { own_selector: ["zone".to_owned()].into(), ..bare() };
         let reason = Reason::Real(burstlet_engine::placement::WhyReal::Tier(3));
-        let patch = place(&"u1".into(), &pod, &placing, &Marks::default(), &reason, Timestamp::UNIX_EPOCH);
+        let patch = place(&"u1".into(), &pod, &placing, &Extras::default(), &reason, Timestamp::UNIX_EPOCH);
         let paths = paths(&patch);
         assert!(paths.contains(&"add /spec/nodeSelector/disk".to_owned()), "{paths:?}");
         assert!(!paths.iter().any(|path| path.contains("tolerations") || path.ends_with("zone")), "{paths:?}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 pub use crate::placement::reason::{Reason, WhyReal};
 use crate::{
     model::{NodeName, ObjectName, PodRef, PodUid, PoolName, Tier},
-    policy::Fault,
+    policy::{Fault, resolve::Note},
 };
 
 /// Something to do at the API server.
@@ -20,7 +20,7 @@ pub enum Action {
         /// Where to.
         placing: Placing,
         /// What the pod gets beside.
-        marks: Marks,
+        extras: Extras,
         /// Why.
         reason: Reason,
     },
@@ -35,7 +35,7 @@ pub enum Action {
         /// The tier that it is one of from now on.
         tier: Tier,
         /// What the pod gets beside.
-        marks: Marks,
+        extras: Extras,
         /// Why.
         reason: Reason,
     },
@@ -62,6 +62,13 @@ pub enum Action {
         /// What is wrong with it.
         fault: Fault,
     },
+    /// Tell on the workload what is wrong with its policy.
+    Note {
+        /// The workload.
+        object: Annotated,
+        /// What is wrong.
+        note: Note,
+    },
 }
 
 impl Action {
@@ -72,7 +79,7 @@ impl Action {
             | Self::MoveOn { pod, .. }
             | Self::Evict { pod, .. }
             | Self::Explain { pod, .. } => Some(&pod.uid),
-            Self::Warn { .. } => None,
+            Self::Warn { .. } | Self::Note { .. } => None,
         }
     }
 }
@@ -95,7 +102,7 @@ pub enum Annotated {
 
 /// What a pod gets beside its tier.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Marks {
+pub struct Extras {
     /// The tier's labels. The pod's own come first.
     pub labels: BTreeMap<String, String>,
     /// The tier's annotations. The pod's own come first.

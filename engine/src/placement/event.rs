@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
-    policy::{EffectivePolicy, Price},
+    policy::{Marks, Price, Spec, annotation},
 };
 
 /// A namespace and the default it sets.
@@ -10,10 +10,8 @@ use crate::{
 pub struct Namespace {
     /// Its name.
     pub name: String,
-    /// Its `burstlet.dev/base` annotation, as written.
-    pub base: Option<String>,
-    /// Its `burstlet.dev/policy` annotation: a policy's name.
-    pub policy: Option<String>,
+    /// Its labels and annotations.
+    pub marks: Marks,
 }
 
 /// What scales revisions, such as a Deployment.
@@ -25,10 +23,8 @@ pub struct Workload {
     pub kind: &'static str,
     /// Its namespace and name.
     pub name: ObjectName,
-    /// Its `burstlet.dev/base` annotation, as written.
-    pub base: Option<String>,
-    /// Its `burstlet.dev/policy` annotation: a policy's name.
-    pub policy: Option<String>,
+    /// Its labels and annotations.
+    pub marks: Marks,
 }
 
 /// What creates a revision's pods.
@@ -56,10 +52,10 @@ pub struct Revision {
     pub controller: Controller,
     /// What controls it, such as a Deployment or a `CronJob`.
     pub workload: Option<WorkloadId>,
-    /// Its own `burstlet.dev/base` annotation: counts where no workload is known.
-    pub base: Option<String>,
-    /// Its own `burstlet.dev/policy` annotation: counts where no workload is known.
-    pub policy: Option<String>,
+    /// Its own labels and annotations: they count where no workload is known.
+    pub marks: Marks,
+    /// Those of its pods, as its template has them.
+    pub pods: Marks,
     /// How many replicas it shall have.
     pub wanted: u32,
 }
@@ -143,7 +139,7 @@ pub enum Event {
         /// Its namespace and name.
         name: ObjectName,
         /// What it says.
-        policy: Box<EffectivePolicy>,
+        spec: Box<Spec>,
     },
     /// Deleted.
     PolicyGone(ObjectName),
@@ -165,4 +161,9 @@ pub enum Event {
         /// Instances that may still be created.
         free: Option<u64>,
     },
+}
+
+/// The base that an object's annotation gives, as written.
+pub(super) fn base(marks: &Marks) -> Option<&str> {
+    marks.annotations.get(annotation::BASE).map(String::as_str)
 }

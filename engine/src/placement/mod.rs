@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-pub use action::{Action, Annotated, Marks, Outcome, Placing, Reason, WhyReal};
+pub use action::{Action, Annotated, Extras, Outcome, Placing, Reason, WhyReal};
 pub use event::{Controller, Event, Kind, Namespace, PoolFacts, Quota, Revision, Workload};
 pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
 pub use observe::Observation;
@@ -57,9 +57,11 @@ use crate::{
         pools::Pools,
         revision::RevisionState,
     },
-    policy::{EffectivePolicy, Place},
+    policy::{Policies, Settings, fields::FieldFault},
 };
 
+/// burstlet's own namespace, where it is not told otherwise.
+const HOME: &str = "burstlet-system";
 /// How often what only time changes is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -69,15 +71,17 @@ const TICK: Duration = Duration::from_millis(500);
 /// [`settle`](Self::settle).
 #[derive(Debug)]
 pub struct Placement {
-    /// What holds where an annotation gives no more than a base.
-    default: EffectivePolicy,
+    settings: Settings,
     namespaces: Marked<String, Namespace>,
     workloads: Marked<WorkloadId, Workload>,
     listed_revisions: Marked<RevisionId, ()>,
     revisions: BTreeMap<RevisionId, RevisionState>,
     /// The revisions of each workload.
     siblings: BTreeMap<WorkloadId, BTreeSet<RevisionId>>,
-    policies: Marked<ObjectName, EffectivePolicy>,
+    policies: Policies,
+    listed_policies: Marked<ObjectName, ()>,
+    /// Policies that make no sense as they are now, so that the last one that did is followed.
+    policy_faults: BTreeMap<ObjectName, Vec<FieldFault>>,
     listed_pools: Marked<PoolName, ()>,
     listed_nodes: Marked<NodeName, ()>,
     nodes: Nodes,
@@ -95,6 +99,8 @@ pub struct Placement {
     /// Revisions with pods that might return from virtual nodes, or with one on its way.
     away: BTreeSet<RevisionId>,
     warnings: Vec<Action>,
+    /// What was told of workloads' policies, and still holds.
+    told: BTreeMap<ObjectName, BTreeSet<String>>,
     pool_has_changed: bool,
     last_tick: Timestamp,
     /// The moment of the present call.
@@ -118,23 +124,18 @@ pub struct Census {
 
 impl Placement {
     /// Knows nothing yet, and decides nothing until every kind has been listed once.
-    ///
-    /// `default` holds where an annotation gives no more than a base; its pools, in its order, come first in the
-    /// cluster's order of pools.
-    pub fn new(default: EffectivePolicy) -> Self {
-        let named = default.tiers.iter().filter_map(|tier| match &tier.place {
-            Place::Pool(pool) => Some(pool.clone()),
-            Place::Real { .. } => None,
-        });
-        let pools = Pools::new(named.collect());
+    pub fn new(settings: Settings) -> Self {
+        let pools = Pools::new(settings.pools.clone());
         Self {
-            default,
+            settings,
             namespaces: Marked::new(),
             workloads: Marked::new(),
             listed_revisions: Marked::new(),
             revisions: BTreeMap::new(),
             siblings: BTreeMap::new(),
-            policies: Marked::new(),
+            policies: Policies::new(HOME),
+            listed_policies: Marked::new(),
+            policy_faults: BTreeMap::new(),
             listed_pools: Marked::new(),
             listed_nodes: Marked::new(),
             nodes: Nodes::default(),
@@ -147,10 +148,19 @@ impl Placement {
             unschedulable: BTreeSet::new(),
             away: BTreeSet::new(),
             warnings: Vec::new(),
+            told: BTreeMap::new(),
             pool_has_changed: false,
             last_tick: Timestamp::default(),
             now: Timestamp::default(),
         }
+    }
+
+    /// With burstlet living in this namespace: policies are looked for there, too, and the cluster's default stands
+    /// there. Without it, that is `burstlet-system`.
+    #[must_use]
+    pub fn living_in(mut self, namespace: &str) -> Self {
+        self.policies = Policies::new(namespace);
+        self
     }
 
     /// Takes in one event.
@@ -169,8 +179,8 @@ impl Placement {
             Event::NodeGone(name) => self.forget_node(&name),
             Event::Pod(pod) => self.apply_pod(pod),
             Event::PodGone(uid) => drop(self.take_pod(&uid)),
-            Event::Policy { name, policy } => self.apply_policy(name, Some(*policy)),
-            Event::PolicyGone(name) => self.apply_policy(name, None),
+            Event::Policy { name, spec } => self.apply_policy(name, &spec),
+            Event::PolicyGone(name) => self.forget_policy(&name),
             Event::Pool(facts) => {
                 self.listed_pools.insert(facts.name.clone(), ());
                 self.apply_pool(&facts.name.clone(), Some(facts));
@@ -198,7 +208,7 @@ impl Placement {
             && self.listed_revisions.is_complete()
             && self.listed_nodes.is_complete()
             && self.pods.is_complete()
-            && self.policies.is_complete()
+            && self.listed_policies.is_complete()
             && self.listed_pools.is_complete()
     }
 
@@ -274,7 +284,7 @@ impl Placement {
             Kind::Revision => self.listed_revisions.begin(),
             Kind::Node => self.listed_nodes.begin(),
             Kind::Pod => self.pods.begin(),
-            Kind::Policy => self.policies.begin(),
+            Kind::Policy => self.listed_policies.begin(),
             Kind::Pool => self.listed_pools.begin(),
         }
     }
@@ -286,7 +296,7 @@ impl Placement {
             Kind::Revision => self.listed_revisions.finish().into_iter().map(Event::RevisionGone).collect(),
             Kind::Node => self.listed_nodes.finish().into_iter().map(Event::NodeGone).collect(),
             Kind::Pod => self.pods.finish().into_iter().map(Event::PodGone).collect(),
-            Kind::Policy => self.policies.finish().into_iter().map(Event::PolicyGone).collect(),
+            Kind::Policy => self.listed_policies.finish().into_iter().map(Event::PolicyGone).collect(),
             Kind::Pool => self.listed_pools.finish().into_iter().map(Event::PoolGone).collect(),
         };
         for gone in swept {

@@ -8,7 +8,7 @@ use crate::{
         entry::{Entry, Pending},
         explain::Record,
         ledger::Role,
-        place::{marks, short_cost},
+        place::{extras, short_cost},
         revision::RevisionState,
         tier::{Offer, Step, Walk, step_of_real},
     },
@@ -40,7 +40,7 @@ impl Placement {
         // A plain pod cannot be given other real nodes to select; it stays where it is.
         let Some(Place::Pool(pool)) = policy.tiers.get(next - 1).map(|tier| tier.place.clone()) else { return };
         let tier = if step == 0 { Tier::BaseShort(pool.clone()) } else { Tier::Burst(pool.clone()) };
-        let (pod, marks) = (entry.pod.reference(), marks(policy, next, short_cost(next)));
+        let (pod, extras) = (entry.pod.reference(), extras(policy, next, short_cost(next)));
         let reason = Reason::BaseShort { after: move_on.after, pool: pool.clone() };
         let Some(policy) = state.policy.clone() else { return };
         let record = Record { at: self.now, policy, notes: walk.notes };
@@ -51,7 +51,7 @@ impl Placement {
             entry.record = Some(record.into());
             entry.pending = Some(Pending::MovedOn(tier.clone()));
         });
-        actions.push(Action::MoveOn { pod, pool, tier, marks, reason });
+        actions.push(Action::MoveOn { pod, pool, tier, extras, reason });
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     model::{Pod, PodUid, RevisionId, Stage, Timestamp},
     placement::{
         Placement,
-        action::{Action, Marks, Placing, Reason},
+        action::{Action, Extras, Placing, Reason},
         cap::Bound,
         entry::Pending,
         event::Controller,
@@ -127,8 +127,8 @@ impl Placement {
     fn release(&mut self, uid: &PodUid, actions: &mut Vec<Action>) {
         let Some(pod) = self.pods.get(uid).map(|entry| entry.pod.reference()) else { return };
         self.expect(uid, Pending::Placed(None));
-        let (placing, marks, reason) = (Placing::Release, Marks::default(), Reason::Ungoverned);
-        actions.push(Action::Place { pod, placing, marks, reason });
+        let (placing, extras, reason) = (Placing::Release, Extras::default(), Reason::Ungoverned);
+        actions.push(Action::Place { pod, placing, extras, reason });
     }
 
     fn place(
@@ -141,7 +141,7 @@ impl Placement {
     ) {
         let Some(entry) = self.pods.get(uid) else { return };
         let pod = entry.pod.reference();
-        let (placing, marks) = self.placing(policy, &walk.offer);
+        let (placing, extras) = self.placing(policy, &walk.offer);
         let reason = self.reason(id, policy, &walk);
         let is_observed = self.revisions.get(id).is_some_and(RevisionState::is_observed);
         let record = Arc::new(Record { at: self.now, policy: policy.clone(), notes: walk.notes });
@@ -150,20 +150,20 @@ impl Placement {
             self.imagine(uid, placing.tier());
         } else {
             self.expect(uid, Pending::Placed(placing.tier()));
-            actions.push(Action::Place { pod, placing, marks, reason });
+            actions.push(Action::Place { pod, placing, extras, reason });
         }
     }
 
-    fn placing(&self, policy: &EffectivePolicy, offer: &Offer) -> (Placing, Marks) {
-        let Offer::Tier(step) = *offer else { return (Placing::Base, Marks::default()) };
-        let Some(tier) = policy.tiers.get(step - 1) else { return (Placing::Base, Marks::default()) };
+    fn placing(&self, policy: &EffectivePolicy, offer: &Offer) -> (Placing, Extras) {
+        let Offer::Tier(step) = *offer else { return (Placing::Base, Extras::default()) };
+        let Some(tier) = policy.tiers.get(step - 1) else { return (Placing::Base, Extras::default()) };
         let placing = match &tier.place {
             Place::Pool(pool) => Placing::Burst { nodes: self.pools.open_nodes(pool), pool: pool.clone() },
             Place::Real { node_selector } => {
                 Placing::Real { number: real_number(policy, step), node_selector: node_selector.clone() }
             }
         };
-        (placing, marks(policy, step, burst_cost(step)))
+        (placing, extras(policy, step, burst_cost(step)))
     }
 
     fn reason(&self, id: &RevisionId, policy: &EffectivePolicy, walk: &Walk) -> Reason {
@@ -227,10 +227,10 @@ pub(super) fn short_cost(step: Step) -> i32 {
 }
 
 /// What a pod of this step gets.
-pub(super) fn marks(policy: &EffectivePolicy, step: Step, deletion_cost: i32) -> Marks {
+pub(super) fn extras(policy: &EffectivePolicy, step: Step, deletion_cost: i32) -> Extras {
     let tier = step.checked_sub(1).and_then(|index| policy.tiers.get(index));
     let (labels, annotations) = tier.map(|tier| (tier.labels.clone(), tier.annotations.clone())).unwrap_or_default();
-    Marks { labels, annotations, deletion_cost: Some(deletion_cost) }
+    Extras { labels, annotations, deletion_cost: Some(deletion_cost) }
 }
 
 /// What each place said, in order; the same clause once.

@@ -62,29 +62,6 @@ pub struct EffectivePolicy {
 }
 
 impl EffectivePolicy {
-    /// The cluster's default, from the configuration: pools in the order in which they are tried, how long real nodes
-    /// (and a node autoscaler) get to take a base pod, and when pods return. It has no base: a workload brings one.
-    pub fn of_cluster(pools: impl IntoIterator<Item = PoolName>, after: Duration, move_back: MoveBack) -> Self {
-        Self {
-            name: None,
-            mode: Mode::AfterBase,
-            base: Cap::pods(Base::count(0)),
-            move_on: MoveOn { after, ..MoveOn::AT_ONCE },
-            tiers: pools.into_iter().map(|pool| TierRule::plain(Place::Pool(pool))).collect(),
-            count: Count::default(),
-            move_back: Some(move_back),
-            budget: None,
-            windows: Vec::new(),
-            priority: 0,
-        }
-    }
-
-    /// This policy with another base, as an annotation gives it.
-    #[must_use]
-    pub fn with_base(&self, base: Base) -> Self {
-        Self { base: Cap::pods(base), ..self.clone() }
-    }
-
     /// The base as the mode has it: none for [`Mode::Always`], without bound where real nodes come first.
     pub fn real_share(&self) -> Cap {
         match self.mode {

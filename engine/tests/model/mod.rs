@@ -6,6 +6,7 @@ pub(crate) mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use burstlet_engine::policy::Marks;
 use burstlet_engine::{
     model::{
         Bytes, MilliCpu, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
@@ -13,7 +14,7 @@ use burstlet_engine::{
     },
     placement::{Action, Controller, Event, Kind, Namespace, Outcome, Placing, Revision, Workload},
 };
-use view::base_text;
+use view::{base_of, base_text};
 
 pub(crate) const KINDS: [Kind; 7] = Kind::ALL;
 pub(crate) const POOLS: [&str; 2] = ["spot", "eci"];
@@ -35,6 +36,11 @@ pub(crate) struct Truth {
     pub(crate) streams: BTreeMap<Kind, VecDeque<Event>>,
     current: [Option<RevisionId>; 5],
     serial: u32,
+}
+
+fn based(base: Option<&str>) -> Marks {
+    let annotations = base.map(|base| ("burstlet.dev/base".to_owned(), base.to_owned()));
+    Marks { labels: BTreeMap::new(), annotations: annotations.into_iter().collect() }
 }
 
 pub(crate) fn is_live(pod: &Pod) -> bool {
@@ -79,11 +85,7 @@ impl Truth {
     pub(crate) fn list(&mut self, kind: Kind) {
         let objects: Vec<Event> = match kind {
             Kind::Namespace => {
-                vec![Event::Namespace(Namespace {
-                    name: "shop".to_owned(),
-                    base: self.namespace.clone(),
-                    policy: None,
-                })]
+                vec![Event::Namespace(Namespace { name: "shop".to_owned(), marks: based(self.namespace.as_deref()) })]
             }
             Kind::Workload => self.workloads.values().cloned().map(Event::Workload).collect(),
             Kind::Revision => self.revisions.values().cloned().map(Event::Revision).collect(),
@@ -100,8 +102,7 @@ impl Truth {
 
     pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
         let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
-        let workload =
-            Workload { id: id.clone(), kind: "Deployment", name, base: base.map(str::to_owned), policy: None };
+        let workload = Workload { id: id.clone(), kind: "Deployment", name, marks: based(base) };
         self.workloads.insert(id, workload.clone());
         self.emit(Kind::Workload, Event::Workload(workload));
     }
@@ -110,7 +111,7 @@ impl Truth {
         self.namespace = base.map(str::to_owned);
         self.emit(
             Kind::Namespace,
-            Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone(), policy: None }),
+            Event::Namespace(Namespace { name: "shop".to_owned(), marks: based(self.namespace.as_deref()) }),
         );
     }
 
@@ -128,8 +129,8 @@ impl Truth {
             name,
             controller: Controller::ReplicaSet,
             workload,
-            base: None,
-            policy: None,
+            marks: Marks::default(),
+            pods: Marks::default(),
             wanted,
         };
         self.revisions.insert(id, revision.clone());
@@ -246,7 +247,7 @@ impl Truth {
 
     fn create(&mut self, revision: &Revision) {
         self.serial += 1;
-        let own = revision.workload.as_ref().and_then(|id| self.workloads[id].base.as_deref());
+        let own = revision.workload.as_ref().and_then(|id| base_of(&self.workloads[id].marks));
         let is_governed = base_text(own, self.namespace.as_deref()).is_some();
         let stage = if is_governed && self.webhook { Stage::Gated } else { Stage::Unbound { unschedulable: false } };
         let uid = format!("p{:04}", self.serial);
@@ -288,10 +289,9 @@ impl Truth {
             self.nodes.values().find(|node| node.kind == kind && self.has_room(node, pod))
         };
         let node = match pod.tier.clone() {
-            None | Some(Tier::Base) => real(),
+            None | Some(Tier::Base | Tier::Real(_)) => real(),
             Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
-            Some(Tier::Real(_)) => real(),
         };
         node.map(|node| node.name.clone())
     }

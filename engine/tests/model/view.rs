@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burstlet_engine::{
     model::{Node, NodeKind, NodeName, Pod, PodUid, RevisionId, Stage, Tier, WorkloadId},
     placement::{Event, Kind, Placing, Revision, Workload},
+    policy::Marks,
 };
 
 use super::{KINDS, POOLS, is_live, node_of};
@@ -27,6 +28,11 @@ impl Text {
             }
         }
     }
+}
+
+/// The base that an object's annotation gives.
+pub(crate) fn base_of(marks: &Marks) -> Option<&str> {
+    marks.annotations.get("burstlet.dev/base").map(String::as_str)
 }
 
 /// The base that governs, if any does.
@@ -67,7 +73,7 @@ impl View {
                 self.named.insert(kind, BTreeSet::new());
             }
             Event::Finish(kind) => self.finish(kind),
-            Event::Namespace(namespace) => self.namespace = namespace.base,
+            Event::Namespace(namespace) => self.namespace = base_of(&namespace.marks).map(str::to_owned),
             Event::NamespaceGone(_) => self.namespace = None,
             Event::Workload(workload) => {
                 name(Kind::Workload, workload.id.as_str());
@@ -107,19 +113,18 @@ impl View {
         self.complete.insert(kind);
         let named = self.named.remove(&kind).unwrap_or_default();
         match kind {
-            Kind::Namespace => {}
+            Kind::Namespace | Kind::Policy | Kind::Pool => {}
             Kind::Workload => self.workloads.retain(|id, _| named.contains(id.as_str())),
             Kind::Revision => self.revisions.retain(|id, _| named.contains(id.as_str())),
             Kind::Node => self.nodes.retain(|name, _| named.contains(name.as_str())),
             Kind::Pod => self.pods.retain(|uid, _| named.contains(uid.as_str())),
-            Kind::Policy | Kind::Pool => {}
         }
     }
 
     fn text(&self, revision: &RevisionId) -> Option<Text> {
         let revision = self.revisions.get(revision)?;
         let workload = revision.workload.as_ref().and_then(|id| self.workloads.get(id));
-        base_text(workload.map_or(&revision.base, |workload| &workload.base).as_deref(), self.namespace.as_deref())
+        base_text(base_of(workload.map_or(&revision.marks, |workload| &workload.marks)), self.namespace.as_deref())
     }
 
     /// The base in pods: a share is one of the wanted or of the live pods, whichever are more.

@@ -10,7 +10,7 @@ use burstlet_engine::{
     placement::{
         Action, Annotated, Controller, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload,
     },
-    policy::{EffectivePolicy, MoveBack},
+    policy::{Marks, MoveBack, Settings},
 };
 
 pub(crate) const MOVE_ON: u64 = 90;
@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     pub(crate) fn unlisted() -> Self {
-        Self { placement: Placement::new(default_policy()), now: at(1_000) }
+        Self { placement: Placement::new(settings()), now: at(1_000) }
     }
 
     /// A Deployment `web` with this base, its ReplicaSet `web-a`, and a virtual node `v` for 10 pods.
@@ -103,11 +103,18 @@ impl Cluster {
     }
 }
 
-/// The cluster's default: one pool, `eci`.
-pub(crate) fn default_policy() -> EffectivePolicy {
+/// The cluster's defaults: one pool, `eci`.
+pub(crate) fn settings() -> Settings {
     let (after, cool_down) = (Duration::from_secs(MOVE_BACK), Duration::from_secs(COOL_DOWN));
     let move_back = MoveBack { after, at_once: 1, cool_down };
-    EffectivePolicy::of_cluster(["eci".into()], Duration::from_secs(MOVE_ON), move_back)
+    Settings { pools: vec!["eci".into()], move_on_after: Duration::from_secs(MOVE_ON), move_back }
+}
+
+/// Annotations of burstlet's, by what follows the slash.
+pub(crate) fn marks<'a>(annotations: impl IntoIterator<Item = (&'a str, &'a str)>) -> Marks {
+    let annotations = annotations.into_iter();
+    let annotations = annotations.map(|(key, value)| (format!("burstlet.dev/{key}"), value.to_owned())).collect();
+    Marks { labels: BTreeMap::new(), annotations }
 }
 
 /// An action as one line: what, which pod, where to.
@@ -127,6 +134,7 @@ fn line(action: &Action) -> String {
         Action::Warn { object: Annotated::Workload { kind, name, .. }, fault } => {
             format!("warn {kind} {name}: {fault}")
         }
+        Action::Note { note, .. } => format!("note {note}"),
     }
 }
 
@@ -135,12 +143,12 @@ pub(crate) fn at(seconds: u64) -> Timestamp {
 }
 
 pub(crate) fn namespace(base: Option<&str>) -> Event {
-    Event::Namespace(Namespace { name: "shop".to_owned(), base: base.map(str::to_owned), policy: None })
+    Event::Namespace(Namespace { name: "shop".to_owned(), marks: marks(base.map(|base| ("base", base))) })
 }
 
 pub(crate) fn deployment(name: &str, base: Option<&str>) -> Event {
-    let (id, base) = (WorkloadId::from(name), base.map(str::to_owned));
-    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), base, policy: None })
+    let (id, marks) = (WorkloadId::from(name), marks(base.map(|base| ("base", base))));
+    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), marks })
 }
 
 pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> Event {
@@ -151,8 +159,8 @@ pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> 
         name,
         controller: Controller::ReplicaSet,
         workload,
-        base: None,
-        policy: None,
+        marks: Marks::default(),
+        pods: Marks::default(),
         wanted,
     })
 }
