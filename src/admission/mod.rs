@@ -14,7 +14,7 @@ mod metrics;
 mod policies;
 mod warn;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::{
     Json, Router,
@@ -24,6 +24,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use burstlet_engine::model::PoolName;
 use json_patch::Patch;
 use kube::{
     Client, Resource,
@@ -36,7 +37,11 @@ use serde::de::DeserializeOwned;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::warn;
 
-use crate::serve::{BodyError, read_body_limited};
+use crate::{
+    api::owner::marks,
+    serve::{BodyError, read_body_limited},
+    watch::SharedPolicies,
+};
 use gate::AdmittedPod;
 use governance::{Governance, Governed};
 use metrics::Outcome;
@@ -64,10 +69,12 @@ pub struct Admission {
 
 impl Admission {
     /// Webhooks that ask `client` who governs a pod. `scheduler` is the name of the scheduler for governed pods, where
-    /// there is one of their own; `home` is burstlet's own namespace.
-    pub fn new(client: Client, home: &str, scheduler: Option<String>, metrics: AdmissionMetrics) -> Self {
-        let policies = PolicyJudge::new(client.clone(), home);
-        Self { governance: Governance::new(client), policies, scheduler, metrics }
+    /// there is one of their own; `policies` are the
+    /// cluster's, `configured` the pools of the configuration file.
+    pub fn new(client: Client, policies: SharedPolicies, scheduler: Option<String>, metrics: AdmissionMetrics) -> Self {
+        let home = policies.read().unwrap_or_else(PoisonError::into_inner).home().to_owned();
+        let judge = PolicyJudge::new(client.clone(), &home, configured);
+        Self { governance: Governance::new(client, policies), policies: judge, scheduler, metrics }
     }
 
     /// What to change on a pod that is about to be created, and why.
@@ -79,7 +86,7 @@ impl Admission {
         let Ok(replica_set) = gate::owner(pod) else {
             return (Outcome::Skipped, None);
         };
-        match self.governance.of(namespace, replica_set).await {
+        match self.governance.of(namespace, replica_set, &marks(&pod.metadata)).await {
             Governed::No => (Outcome::NotGoverned, None),
             Governed::Unknown => (Outcome::Unknown, None),
             Governed::By(_) => match gate::gate(pod, self.scheduler.as_deref()) {

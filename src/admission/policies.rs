@@ -6,7 +6,7 @@ use burstlet_engine::{
     model::{ObjectName, PoolName},
     policy::{
         Base, Policies, Spec,
-        check::{self, KnownPools, Verdict},
+        check::{self, KnownPool, KnownPools, Verdict},
         fields::FieldFault,
     },
 };
@@ -35,13 +35,15 @@ const MAX_AUTOSCALERS: usize = 20;
 pub(super) struct PolicyJudge {
     client: Client,
     home: String,
+    /// Pools of the configuration file: known, and no more.
+    configured: Vec<PoolName>,
     failures: std::sync::atomic::AtomicU64,
 }
 
 impl PolicyJudge {
-    /// `home` is burstlet's own namespace.
-    pub(super) fn new(client: Client, home: &str) -> Self {
-        Self { client, home: home.to_owned(), failures: std::sync::atomic::AtomicU64::new(0) }
+    /// `home` is burstlet's own namespace, `configured` the pools of its configuration file.
+    pub(super) fn new(client: Client, home: &str, configured: Vec<PoolName>) -> Self {
+        Self { client, home: home.to_owned(), configured, failures: std::sync::atomic::AtomicU64::new(0) }
     }
 
     /// What keeps the object out, and what its author should know. Where the cluster's other objects cannot be read,
@@ -112,7 +114,8 @@ impl PolicyJudge {
         let api: Api<VirtualPool> = Api::all_with(self.client.clone(), &pool::resource());
         let all = api.list(&ListParams::default()).await?;
         let known = |pool: &VirtualPool| (PoolName::from(pool.name_any().as_str()), pool.spec.known());
-        Ok(all.iter().map(known).collect::<BTreeMap<_, _>>())
+        let configured = self.configured.iter().map(|name| (name.clone(), KnownPool::default()));
+        Ok(configured.chain(all.iter().map(known)).collect::<BTreeMap<_, _>>())
     }
 
     /// Autoscalers of the namespace whose Deployments the policy selects, and that never ask for more than its base.
@@ -129,7 +132,11 @@ impl PolicyJudge {
             if target.kind == "Deployment"
                 && let Some(deployment) = deployments.get_opt(&target.name).await?
             {
-                let labels = deployment.spec.and_then(|spec| spec.template.metadata).and_then(|meta| meta.labels).unwrap_or_default();
+                let labels = deployment
+                    .spec
+                    .and_then(|spec| spec.template.metadata)
+                    .and_then(|meta| meta.labels)
+                    .unwrap_or_default();
                 if selector.matches(|key| labels.get(key).map(String::as_str)) {
                     warnings.push(warning);
                 }
@@ -203,14 +210,19 @@ mod tests {
 
     async fn judge(api: &FakeApi, kind: &str, namespace: Option<&str>, spec: Value) -> Verdict {
         let review: AdmissionReview<DynamicObject> = serde_json::from_value(request(kind, namespace, &spec)).unwrap();
-        PolicyJudge::new(api.client(), "burstlet-system").judge(&review.try_into().unwrap()).await
+        PolicyJudge::new(api.client(), "burstlet-system", vec!["of-the-file".into()])
+            .judge(&review.try_into().unwrap())
+            .await
     }
 
     #[tokio::test]
     async fn a_policy_is_judged_among_the_clusters_others() {
         let api = FakeApi::new(&cluster());
         let verdict = judge(&api, "BurstPolicy", Some("shop"), json!({"base": 1, "tiers": [{"pool": "kci"}]})).await;
-        assert_eq!(told(&verdict.faults), "spec.tiers[0].pool: there is no VirtualPool kci; there are eci");
+        assert_eq!(
+            told(&verdict.faults),
+            "spec.tiers[0].pool: there is no VirtualPool kci; there are eci, of-the-file"
+        );
         let verdict = judge(&api, "BurstPolicy", Some("shop"), json!({"base": 1, "extends": "parent"})).await;
         assert_eq!(
             told(&verdict.faults),

@@ -15,7 +15,13 @@ fn webhooks(api: &FakeApi) -> (Router, prometheus::Registry) {
     let registry = prometheus::Registry::new();
     let metrics = AdmissionMetrics::register(&registry).unwrap();
     (
-        router(Arc::new(Admission::new(api.client(), "burstlet-system", Some("burstlet-scheduler".into()), metrics))),
+        router(Arc::new(Admission::new(
+            api.client(),
+            Arc::default(),
+            Vec::new(),
+            Some("burstlet-scheduler".into()),
+            metrics,
+        ))),
         registry,
     )
 }

@@ -1,6 +1,7 @@
 //! What stands between Kubernetes' objects and the engine: names, wire types, conversions.
 
 pub mod crd;
+pub mod decision;
 pub mod document;
 pub mod extender;
 pub mod misplaced;

@@ -18,6 +18,9 @@ pub const REASON: &str = "burstlet.dev/reason";
 /// Pool of a pod that may run on virtual nodes (annotation), and of a virtual node (label).
 pub const POOL: &str = "burstlet.dev/pool";
 
+/// What each place of its policy said when placement decided for the pod, as JSON ([`crate::api::decision::Decision`]).
+pub const DECISION: &str = "burstlet.dev/decision";
+
 /// When placement decided for the pod, in RFC 3339: waiting for real nodes is counted from here, also after a restart.
 pub const DECIDED_AT: &str = "burstlet.dev/decided-at";
 

@@ -33,7 +33,7 @@ pub struct SlimTemplate {
 pub struct Unread {}
 
 /// What resolution reads of an object's labels and annotations.
-fn marks(meta: &ObjectMeta) -> Marks {
+pub fn marks(meta: &ObjectMeta) -> Marks {
     let (labels, annotations) = (meta.labels.clone(), meta.annotations.clone());
     Marks { labels: labels.unwrap_or_default(), annotations: annotations.unwrap_or_default() }.slim()
 }

@@ -5,16 +5,18 @@ mod crd;
 mod demo;
 #[cfg(feature = "lab")]
 mod emulate;
+mod explain;
 mod output;
 mod policy;
 mod release;
 mod run;
+mod status;
 mod workload;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -33,6 +35,10 @@ struct Cli {
 enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
+    /// Tell why a pod is where it is, or why a workload's pods wait
+    Explain(explain::ExplainArgs),
+    /// Show all workloads, budgets and pools
+    Status(status::StatusArgs),
     /// Import, check and show policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -52,6 +58,16 @@ enum Command {
     /// Answer like a cloud, on this machine and for free
     #[cfg(feature = "lab")]
     Emulate(emulate::EmulateArgs),
+}
+
+impl Cli {
+    /// Parses the arguments. As `kubectl-burstlet` it is a plugin of kubectl's, and its help says so.
+    fn from_command_line() -> Self {
+        let own_name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let is_plugin = own_name.file_stem().is_some_and(|name| name == "kubectl-burstlet");
+        let command = if is_plugin { Self::command().bin_name("kubectl burstlet") } else { Self::command() };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// Which cluster, as kubectl has it.
@@ -83,7 +99,7 @@ impl ClusterArgs {
 
 /// Parses the arguments, runs the command, and prints an error as one line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_command_line();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -94,6 +110,8 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Explain(args) => explain::explain(args).await,
+            Command::Status(args) => status::status(args).await,
             Command::Policy(command) => policy::policy(command).await,
             Command::Crd => crd::crd(),
             Command::Release(args) => release::release(args).await,

@@ -1,5 +1,7 @@
 //! Objects as people name them on the command line: `deployment/web`, `pod/web-1`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use burstlet_engine::policy::{Asked, Marks, Policies};
 use k8s_openapi::{
@@ -67,6 +69,8 @@ pub(super) struct Marked {
     pub(super) pod: Marks,
     pub(super) workload: Marks,
     pub(super) namespace_marks: Marks,
+    /// Labels by which a workload selects its pods.
+    pub(super) selector: BTreeMap<String, String>,
 }
 
 impl Marked {
@@ -130,6 +134,7 @@ pub(super) async fn marked(client: &Client, namespace: &str, named: &Named) -> a
         pod: marks(&template),
         workload: marks(&own),
         namespace_marks: marks(&of_namespace.metadata),
+        selector: template.labels.unwrap_or_default(),
     })
 }
 

@@ -37,6 +37,7 @@ use write::Write;
 
 use crate::{
     api::{
+        decision::Decision,
         misplaced::Misplaced,
         names,
         pod::{Patchable, SlimPod, patchable},
@@ -127,7 +128,7 @@ impl Desk {
     fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.settings.policy()),
+            placement: Placement::new(placer.settings.clone()),
             gated: HashMap::new(),
             misplaced: MisplacedBases::default(),
             writes: JoinSet::new(),
@@ -204,6 +205,7 @@ impl Desk {
                 match of(&self.gated, &pod) {
                     Some(known) => {
                         let patch = patch::place(&pod.uid, &known, &placing, &extras, &reason, jiff::Timestamp::now());
+                        let patch = patch::record(patch, self.decision(&pod.uid).as_ref());
                         self.send(pod, Write::Place(patch), None);
                     }
                     None => self.placement.settle(&pod.uid, Outcome::Refused, now()),
@@ -213,6 +215,7 @@ impl Desk {
                 if let Some(known) = of(&self.gated, &pod) {
                     self.placer.metrics.decided(&reason);
                     let patch = patch::explain(&pod.uid, &known, &reason);
+                    let patch = patch::record(patch, self.decision(&pod.uid).as_ref());
                     self.send(pod, Write::Patch(patch), Some(reason));
                 }
             }
@@ -222,13 +225,19 @@ impl Desk {
             }
             Action::MoveOn { pod, pool, tier, extras, reason } => {
                 self.placer.metrics.decided(&reason);
+                let decision = self.decision(&pod.uid);
                 self.send_move_on(pod, reason, move |uid, known, reason| {
-                    patch::move_on(uid, known, &pool, &tier, &extras, reason)
+                    patch::record(patch::move_on(uid, known, &pool, &tier, &extras, reason), decision.as_ref())
                 });
             }
             Action::Warn { object, fault } => self.warn(object, &fault),
             Action::Note { object, note } => self.note(object, &note),
         }
+    }
+
+    /// What each place said, as the engine recorded it.
+    fn decision(&self, pod: &PodUid) -> Option<Decision> {
+        self.placement.explain(pod).map(Decision::from)
     }
 
     /// Carries a write out beside the loop, and settles it.

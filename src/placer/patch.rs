@@ -9,7 +9,7 @@ use burstlet_engine::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::api::{names, pod::Patchable};
+use crate::api::{decision::Decision, names, pod::Patchable};
 
 /// Takes the gate off and sends the pod to its tier.
 pub(super) fn place(
@@ -74,6 +74,14 @@ pub(super) fn explain(uid: &PodUid, pod: &Patchable, reason: &Reason) -> Value {
     let mut patch = Patch::of(uid);
     patch.annotate(pod, [(names::REASON.to_owned(), reason.to_string())].into());
     patch.finish()
+}
+
+/// Has a patch, which annotates the pod with its reason, tell also what each place said.
+pub(super) fn record(patch: Value, decision: Option<&Decision>) -> Value {
+    let (Value::Array(mut operations), Some(decision)) = (patch.clone(), decision) else { return patch };
+    let path = format!("/metadata/annotations/{}", names::DECISION.replace('/', "~1"));
+    operations.push(json!({"op": "add", "path": path, "value": decision.text()}));
+    Value::Array(operations)
 }
 
 /// The tier's annotations and deletion cost, as far as the pod has none of its own.

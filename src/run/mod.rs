@@ -19,7 +19,7 @@ use std::{
 };
 
 use axum::Router;
-use burstlet_engine::model::PoolName;
+use burstlet_engine::{model::PoolName, policy::Policies};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, ResourceExt};
 use prometheus::Registry;
@@ -38,7 +38,9 @@ use crate::{
     provider::{Provider, ProviderError, simulated},
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
-    watch::{Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, follow},
+    watch::{
+        Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, SharedPolicies, follow, follow_policies,
+    },
 };
 use config::{Component, Config, ConfigError, Listener};
 use lead::{Deciding, Keeping, Lead, need};
@@ -160,11 +162,26 @@ impl Run {
 
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
         let metrics = AdmissionMetrics::register(&common.registry)?;
-        let admission =
-            Admission::new(self.client.clone(), &self.config.namespace, self.config.scheduler_name.clone(), metrics);
+        let policies = SharedPolicies::new(Policies::new(&self.config.namespace).into());
+        let (listed_sender, mut listed) = watch::channel(false);
+        let followed = follow_policies(self.client.clone(), policies.clone(), listed_sender);
+        tasks.spawn(until_stopped(common.stop.clone(), followed));
+        let admission = Admission::new(
+            self.client.clone(),
+            policies,
+            self.config.settings().pools,
+            self.config.scheduler_name.clone(),
+            metrics,
+        );
         let router = admission::router(Arc::new(admission));
         listen(need(self.config.admission.as_ref(), "admission")?, router, &common.stop, tasks).await?;
-        common.health.ready(Part::Admission);
+        // Before the policies are known, a pod that one of them selects would pass as free.
+        let health = common.health.clone();
+        tasks.spawn(until_stopped(common.stop.clone(), async move {
+            if listed.wait_for(|listed| *listed).await.is_ok() {
+                health.ready(Part::Admission);
+            }
+        }));
         Ok(())
     }
 

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    model::PoolName,
-    policy::{EffectivePolicy, MoveBack},
-};
+use crate::{model::PoolName, policy::MoveBack};
 
 /// The cluster's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +13,4 @@ pub struct Settings {
     pub move_on_after: Duration,
     /// When burst pods return.
     pub move_back: MoveBack,
-}
-
-impl Settings {
-    /// The policy of a workload that says no more than a base.
-    pub fn policy(&self) -> EffectivePolicy {
-        EffectivePolicy::of_cluster(self.pools.iter().cloned(), self.move_on_after, self.move_back)
-    }
 }

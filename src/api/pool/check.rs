@@ -2,8 +2,9 @@
 
 use burstlet_engine::{
     model::PoolName,
+    placement::{PoolFacts, Quota},
     policy::{
-        Money, Spend,
+        Money, Price, Spend,
         check::{self, KnownPool, KnownPools, Verdict},
         fields::{self, FieldFault, Reader},
     },
@@ -19,6 +20,23 @@ impl PoolSpec {
             currency: price.map(|price| price.currency().clone()),
             quota_pods: self.quota.as_ref().and_then(|quota| quota.pods),
             fallback: self.fallback.as_deref().map(PoolName::from),
+        }
+    }
+
+    /// What placement needs of it. Amounts that make no sense count as left out.
+    pub fn facts(&self, name: &str) -> PoolFacts {
+        let quota = self.quota.clone().unwrap_or_default();
+        let price = self.price.as_ref().and_then(|price| {
+            Some(Price { cpu_second: price.cpu_second.parse().ok()?, gib_second: price.gib_second.parse().ok()? })
+        });
+        PoolFacts {
+            name: name.into(),
+            price,
+            quota: Quota {
+                pods: quota.pods.map(u64::from),
+                cpu: quota.cpu.and_then(|text| text.parse().ok()),
+                memory: quota.memory.and_then(|text| text.parse().ok()),
+            },
         }
     }
 
