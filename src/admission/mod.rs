@@ -71,7 +71,13 @@ impl Admission {
     /// Webhooks that ask `client` who governs a pod. `scheduler` is the name of the scheduler for governed pods, where
     /// there is one of their own; `policies` are the
     /// cluster's, `configured` the pools of the configuration file.
-    pub fn new(client: Client, policies: SharedPolicies, scheduler: Option<String>, metrics: AdmissionMetrics) -> Self {
+    pub fn new(
+        client: Client,
+        policies: SharedPolicies,
+        configured: Vec<PoolName>,
+        scheduler: Option<String>,
+        metrics: AdmissionMetrics,
+    ) -> Self {
         let home = policies.read().unwrap_or_else(PoisonError::into_inner).home().to_owned();
         let judge = PolicyJudge::new(client.clone(), &home, configured);
         Self { governance: Governance::new(client, policies), policies: judge, scheduler, metrics }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One thing that holds, or does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// What it is about, such as `Ready`.
     #[serde(rename = "type")]
@@ -15,16 +15,19 @@ pub struct Condition {
     #[schemars(extend("enum" = ["True", "False", "Unknown"]))]
     pub status: String,
     /// Why, in one word.
+    #[serde(default)]
     #[schemars(length(max = 1024))]
     pub reason: String,
     /// Why, for people.
+    #[serde(default)]
     #[schemars(length(max = 32768))]
     pub message: String,
     /// When it last changed, in RFC 3339.
+    #[serde(default)]
     #[schemars(extend("format" = "date-time"))]
     pub last_transition_time: String,
     /// Generation of the object that it was told of.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 }
 
