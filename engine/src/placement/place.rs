@@ -49,10 +49,14 @@ impl Placement {
                         self.place(id, &uid, &policy, walk, actions);
                         continue;
                     }
-                    self.wait(id, &policy, walk, is_tick, actions);
                     // A StatefulSet's pods are not alike: one of the base may come behind one that is not.
-                    let is_stateful = self.revisions.get(id).and_then(RevisionState::controller);
-                    if !matches!(is_stateful, Some(Controller::StatefulSet { .. })) {
+                    let controller = self.revisions.get(id).and_then(RevisionState::controller);
+                    let are_alike = !matches!(controller, Some(Controller::StatefulSet { .. }));
+                    if is_tick {
+                        self.tell_waiting(id, (!are_alike).then_some(&uid), &policy, &walk, actions);
+                    }
+                    self.record_wait(id, policy, walk);
+                    if are_alike {
                         break;
                     }
                     passed_over.push(uid);
@@ -182,30 +186,28 @@ impl Placement {
         }
     }
 
-    /// Keeps the reason, and writes it onto the waiting pods that do not show it yet.
-    fn wait(
-        &mut self,
-        id: &RevisionId,
-        policy: &Arc<EffectivePolicy>,
-        walk: Walk,
-        is_tick: bool,
-        actions: &mut Vec<Action>,
-    ) {
-        let is_observed = self.revisions.get(id).is_some_and(RevisionState::is_observed);
-        if is_tick && !is_observed {
-            let reason = Reason::Wait { obstacles: obstacles(policy, &walk.notes) };
-            self.tell_waiting(id, &reason, actions);
+    /// Keeps why the revision's next pod waits.
+    fn record_wait(&mut self, id: &RevisionId, policy: Arc<EffectivePolicy>, walk: Walk) {
+        if let Some(state) = self.revisions.get_mut(id) {
+            state.record = Some(Arc::new(Record { at: self.now, policy, notes: walk.notes }));
         }
-        let Some(state) = self.revisions.get_mut(id) else { return };
-        state.record = Some(Arc::new(Record { at: self.now, policy: policy.clone(), notes: walk.notes }));
     }
 
-    fn tell_waiting(&mut self, id: &RevisionId, reason: &Reason, actions: &mut Vec<Action>) {
-        let Some(state) = self.revisions.get(id) else { return };
+    /// Writes the reason onto the waiting pods (or the `only` one that it is true of) that do not show it yet.
+    fn tell_waiting(
+        &mut self,
+        id: &RevisionId,
+        only: Option<&PodUid>,
+        policy: &EffectivePolicy,
+        walk: &Walk,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.revisions.get(id).filter(|state| !state.is_observed()) else { return };
+        let reason = Reason::Wait { obstacles: obstacles(policy, &walk.notes) };
         let text: Arc<str> = reason.to_string().into();
         let now = self.now;
         let due = state.ledger.waiting.iter().take_while(|(created, ..)| now.since(*created) >= SILENCE);
-        for (_, _, uid) in due {
+        for (_, _, uid) in due.filter(|(_, _, uid)| only.is_none_or(|only| only == uid)) {
             if let Some(entry) = self.pods.get_mut(uid)
                 && entry.told.as_ref() != Some(&text)
             {
