@@ -8,7 +8,7 @@ use crate::{
         Placement,
         action::{Action, Extras, Placing, Reason},
         cap::Bound,
-        entry::Pending,
+        entry::{Entry, Pending},
         event::Controller,
         explain::Record,
         reason::WhyReal,
@@ -86,8 +86,12 @@ impl Placement {
     /// The oldest waiting pod that may be tried.
     fn next_in_turn(&self, id: &RevisionId, passed_over: &[PodUid]) -> Option<PodUid> {
         let state = self.revisions.get(id)?;
-        let mut turns = state.ledger.waiting.iter().filter_map(|(_, _, uid)| self.pods.get(uid));
-        let next = turns.find(|entry| entry.hold_until <= self.now && !passed_over.contains(&entry.pod.uid))?;
+        let turns = state.ledger.waiting.iter().filter_map(|(_, _, uid)| self.pods.get(uid));
+        let mut turns = turns.filter(|entry| entry.hold_until <= self.now && !passed_over.contains(&entry.pod.uid));
+        // A policy that only observes may wait in thought, but keeps no gate.
+        let is_gated = |entry: &&Entry| entry.pod.stage == Stage::Gated;
+        let gated = if state.is_observed() { turns.clone().find(is_gated) } else { None };
+        let next = gated.or_else(|| turns.next())?;
         Some(next.pod.uid.clone())
     }
 
