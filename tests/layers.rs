@@ -20,6 +20,8 @@ const ENGINE: Layers = &[
     ("placement", &["policy", "model"]),
     ("traffic", &["model"]),
     ("simulator", &["placement", "policy", "traffic", "model"]),
+    // Seams for the tests' planted bugs; its macro leads nowhere without them.
+    ("planted", &[]),
     ("lib", &[]),
 ];
 

@@ -13,6 +13,9 @@
 //! - [`policy`]: what people ask for: the base, and how long to try before moving on.
 //! - [`placement`]: the ledger as a fold over the watch, and the decisions made on it.
 
+#[macro_use]
+pub mod planted;
+
 pub mod model;
 pub mod placement;
 pub mod policy;

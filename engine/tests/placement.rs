@@ -1,6 +1,7 @@
 //! What placement decides, by example.
 
-#![expect(clippy::panic, reason = "a helper of tests fails by panicking")]
+#![expect(clippy::panic, clippy::expect_used, reason = "a helper of tests fails by panicking")]
+#![allow(dead_code, reason = "the support is shared with other tests")]
 
 mod support;
 

@@ -29,6 +29,7 @@ pub(super) enum Account {
 pub(super) struct Charge {
     pub(super) account: Account,
     pub(super) pool: PoolName,
+    pub(super) requests: Resources,
 }
 
 #[derive(Debug, Default)]
@@ -91,29 +92,24 @@ pub(super) struct Spent(pub(super) Box<str>);
 
 impl Accounts {
     /// A pod begins to cost; it has since `began`, and is new to the account where that is not now.
-    pub(super) fn enter(&mut self, charge: &Charge, requests: Resources, began: Timestamp, now: Timestamp) {
+    pub(super) fn enter(&mut self, charge: &Charge, began: Timestamp, now: Timestamp) {
         let meters = self.0.entry(charge.account.clone()).or_default();
         let meter = meters.entry(charge.pool.clone()).or_default();
         meter.run(now);
-        let one = Sum::one(requests);
+        let one = Sum::one(charge.requests);
         meter.hour.run(HOUR, one, began, now);
         meter.day.run(DAY, one, began, now);
-        meter.total.add(1, requests, millis(began, now));
+        meter.total.add(1, charge.requests, millis(began, now));
         meter.running += one;
+        meter.pods += 1;
     }
 
     /// A pod costs no more.
-    pub(super) fn leave(&mut self, charge: &Charge, requests: Resources, now: Timestamp) {
+    pub(super) fn leave(&mut self, charge: &Charge, now: Timestamp) {
         if let Some(meter) = self.0.get_mut(&charge.account).and_then(|meters| meters.get_mut(&charge.pool)) {
             meter.run(now);
-            meter.running -= Sum::one(requests);
+            meter.running -= Sum::one(charge.requests);
         }
-    }
-
-    /// Counts a pod that came to the account.
-    pub(super) fn count(&mut self, charge: &Charge) {
-        let meters = self.0.entry(charge.account.clone()).or_default();
-        meters.entry(charge.pool.clone()).or_default().pods += 1;
     }
 
     /// Forgets an account.
@@ -140,14 +136,14 @@ impl Accounts {
             let text = match limit {
                 Spend::PodMinutes(limit) => {
                     let used = used.map(|(_, used)| used.pod_millis).sum::<u128>() / 60_000;
-                    (used >= u128::from(*limit)).then(|| format!("{used} of {limit} pod-minutes"))
+                    (used >= u128::from(*limit)).then(|| format!("{limit} pod-minutes"))
                 }
                 Spend::Money(limit) => {
                     let prices = used.filter_map(|(pool, used)| Some(pools.price(pool)?.of(used)));
                     let same = prices.filter(|cost| cost.currency() == limit.currency());
                     let used = same.map(|cost| cost.nanos()).fold(0, i128::saturating_add);
                     let used = Money::from_nanos(used, limit.currency().clone());
-                    (used.nanos() >= limit.nanos()).then(|| format!("{used} of {limit}"))
+                    (used.nanos() >= limit.nanos()).then(|| limit.to_string())
                 }
             }?;
             Some(Spent(format!("the budget of this {word} is spent ({text})").into()))
@@ -168,7 +164,7 @@ mod tests {
     const EACH: Resources = Resources { cpu: MilliCpu(1_000), memory: Bytes(1 << 30) };
 
     fn charge() -> Charge {
-        Charge { account: Account::Policy(None), pool: "eci".into() }
+        Charge { account: Account::Policy(None), pool: "eci".into(), requests: EACH }
     }
 
     fn at(seconds: u64) -> Timestamp {
@@ -187,13 +183,13 @@ mod tests {
     #[test]
     fn pod_minutes_add_up_while_pods_run_and_begin_anew_with_the_hour() {
         let mut accounts = Accounts::default();
-        accounts.enter(&charge(), EACH, at(0), at(0));
-        accounts.enter(&charge(), EACH, at(0), at(0));
+        accounts.enter(&charge(), at(0), at(0));
+        accounts.enter(&charge(), at(0), at(0));
         let budget = minutes(10);
         assert!(!is_spent(&accounts, &budget, at(299)));
         assert!(is_spent(&accounts, &budget, at(300)), "two pods, five minutes");
-        accounts.leave(&charge(), EACH, at(300));
-        accounts.leave(&charge(), EACH, at(300));
+        accounts.leave(&charge(), at(300));
+        accounts.leave(&charge(), at(300));
         assert!(is_spent(&accounts, &budget, at(3_599)));
         assert!(!is_spent(&accounts, &budget, at(3_600)));
     }
@@ -201,7 +197,7 @@ mod tests {
     #[test]
     fn a_pod_that_was_there_before_counts_from_its_decision_but_only_in_the_present_hour() {
         let mut accounts = Accounts::default();
-        accounts.enter(&charge(), EACH, at(3_000), at(4_200));
+        accounts.enter(&charge(), at(3_000), at(4_200));
         assert!(is_spent(&accounts, &minutes(10), at(4_200)));
         assert!(!is_spent(&accounts, &minutes(11), at(4_200)), "ten minutes of this hour, not twenty");
     }
@@ -209,9 +205,9 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_charges_nothing_twice() {
         let mut accounts = Accounts::default();
-        accounts.enter(&charge(), EACH, at(60), at(60));
+        accounts.enter(&charge(), at(60), at(60));
         assert!(!is_spent(&accounts, &minutes(1), at(30)));
-        accounts.leave(&charge(), EACH, at(30));
+        accounts.leave(&charge(), at(30));
         assert!(!is_spent(&accounts, &minutes(1), at(3_000)));
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Add, AddAssign, SubAssign};
 
 use crate::{
     model::{MilliCpu, Resources},
-    policy::Cap,
+    policy::{Base, Cap},
 };
 
 /// Some pods, and what they request together.
@@ -65,7 +65,8 @@ pub(super) struct Bound {
 impl Bound {
     /// The base of so many wanted replicas: a percentage rounds up.
     pub(super) fn of_base(cap: Cap, wanted: u32) -> Self {
-        Self { pods: cap.pods.map(|pods| pods.of(wanted).into()), ..Self::of_resources(cap) }
+        let round = |pods: Base| if planted!(ShareRoundsDown) { pods.at_most(wanted) } else { pods.of(wanted) };
+        Self { pods: cap.pods.map(|pods| round(pods).into()), ..Self::of_resources(cap) }
     }
 
     /// A tier of so many wanted replicas: a percentage rounds down.

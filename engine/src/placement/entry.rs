@@ -32,6 +32,8 @@ pub(super) struct Entry {
     pub(super) imagined: Option<Tier>,
     /// What it costs whom, while it is counted.
     pub(super) charge: Option<Charge>,
+    /// Whether its cost was looked at before: what is new may have run for long.
+    pub(super) was_reckoned: bool,
     /// When it may move on, while it is counted as fitting nowhere.
     pub(super) moves_on_at: Option<Timestamp>,
     /// Why it was placed where it is.
@@ -57,6 +59,7 @@ impl Entry {
                 standing: Standing::NOWHERE,
                 imagined: None,
                 charge: None,
+                was_reckoned: false,
                 moves_on_at: None,
                 record: None,
                 hold_until: Timestamp::default(),
@@ -89,6 +92,9 @@ impl Entry {
             Outcome::Applied => self.refusals = 0,
             Outcome::Refused => {
                 let hold = FIRST_HOLD.saturating_mul(1 << self.refusals.min(6)).min(LONGEST_HOLD);
+                if planted!(RefusalForgotten) {
+                    return;
+                }
                 self.pending = None;
                 self.refusals += 1;
                 self.hold_until = now.after(hold);
@@ -101,6 +107,7 @@ impl Entry {
         let since = self.unschedulable_since?;
         // The decision's time is on the pod and outlives a restart; a plain pod has only what was seen here.
         let since = self.pod.decided.map_or(since, |decided| decided.min(since));
+        let after = if planted!(MovesOnEarly) { after / 2 } else { after };
         Some(since.after(after).max(self.hold_until))
     }
 }

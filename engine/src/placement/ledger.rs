@@ -65,6 +65,7 @@ impl Standing {
     /// A tier that was decided and sent counts before the watch shows it.
     pub(super) fn of(pod: &Pod, pending: Option<&Pending>, nodes: &Nodes) -> Self {
         let (is_gated, tier) = match pending {
+            Some(Pending::Placed(_)) if planted!(PendingUncounted) => (false, Some(&Tier::Real(u8::MAX))),
             Some(Pending::Placed(tier)) => (false, tier.as_ref()),
             Some(Pending::MovedOn(tier)) => (false, Some(tier)),
             Some(Pending::Evicted) | None => (pod.stage == Stage::Gated, pod.tier.as_ref()),
@@ -137,11 +138,6 @@ impl Standing {
     pub(super) fn is_strayed(&self) -> bool {
         self.role == Role::Base && self.occupancy.is_some()
     }
-
-    /// On a virtual node, or on its way to one.
-    pub(super) fn is_away(&self) -> bool {
-        self.occupancy.is_some()
-    }
 }
 
 /// The tier whose cap a pod counts against. One of the base that may use a pool counts there, too, unless it came home.
@@ -212,7 +208,10 @@ impl Ledger {
     /// What counts against the cap of this place.
     pub(super) fn used(&self, slot: &Slot, count: Count) -> Sum {
         let is_meant = |class: Class| {
-            !(class.is_previous && count.ignore_previous || class.is_terminating && count.ignore_terminating)
+            let ignores_terminating =
+                (count.ignore_terminating || planted!(TerminatingIgnored)) && !planted!(TerminatingCounts);
+            let ignores_previous = count.ignore_previous && !planted!(PreviousCounts);
+            !(class.is_previous && ignores_previous || class.is_terminating && ignores_terminating)
         };
         let classes = [false, true]
             .into_iter()

@@ -88,6 +88,9 @@ pub struct Placement {
     pods: Marked<PodUid, Entry>,
     pools: Pools,
     accounts: Accounts,
+    /// Pods whose cost is to be looked at: at the next decision, so that the order of events within one moment tells
+    /// nothing.
+    reckon: BTreeSet<PodUid>,
     /// Revisions to look at in the next decision.
     dirty: BTreeSet<RevisionId>,
     /// Revisions whose gated pods wait for room.
@@ -142,6 +145,7 @@ impl Placement {
             pods: Marked::new(),
             pools,
             accounts: Accounts::default(),
+            reckon: BTreeSet::new(),
             dirty: BTreeSet::new(),
             waiting: BTreeSet::new(),
             strangers: BTreeSet::new(),
@@ -178,7 +182,7 @@ impl Placement {
             Event::Node(node) => self.apply_node(node),
             Event::NodeGone(name) => self.forget_node(&name),
             Event::Pod(pod) => self.apply_pod(pod),
-            Event::PodGone(uid) => drop(self.take_pod(&uid)),
+            Event::PodGone(uid) => self.forget_pod(&uid),
             Event::Policy { name, spec } => self.apply_policy(name, &spec),
             Event::PolicyGone(name) => self.forget_policy(&name),
             Event::Pool(facts) => {
@@ -216,7 +220,7 @@ impl Placement {
     /// once a second.
     pub fn decide(&mut self, now: Timestamp) -> Vec<Action> {
         self.now = now;
-        if !self.is_synced() {
+        if !self.is_synced() && !planted!(DecidesDuringLists) {
             return Vec::new();
         }
         let mut actions = std::mem::take(&mut self.warnings);
@@ -224,6 +228,7 @@ impl Placement {
         if is_tick || std::mem::take(&mut self.pool_has_changed) {
             self.dirty.extend(self.waiting.iter().cloned());
         }
+        self.reckon();
         self.release_strangers(&mut actions);
         for id in self.in_turn() {
             self.place_waiting(&id, is_tick, &mut actions);
@@ -236,6 +241,12 @@ impl Placement {
             self.move_on(&mut actions);
             self.move_back(&mut actions);
         }
+        self.reckon();
+        for uid in std::mem::take(&mut self.reckon) {
+            if let Some(entry) = self.pods.get_mut(&uid) {
+                entry.was_reckoned = true;
+            }
+        }
         actions
     }
 
@@ -244,6 +255,9 @@ impl Placement {
         let mut dirty: Vec<_> = std::mem::take(&mut self.dirty).into_iter().collect();
         let priority = |id: &RevisionId| self.revisions.get(id)?.policy.as_ref().map(|policy| policy.priority);
         dirty.sort_by_cached_key(|id| Reverse(priority(id).unwrap_or_default()));
+        if planted!(PriorityReversed) {
+            dirty.reverse();
+        }
         dirty
     }
 
@@ -295,7 +309,11 @@ impl Placement {
             Kind::Workload => self.workloads.finish().into_iter().map(Event::WorkloadGone).collect(),
             Kind::Revision => self.listed_revisions.finish().into_iter().map(Event::RevisionGone).collect(),
             Kind::Node => self.listed_nodes.finish().into_iter().map(Event::NodeGone).collect(),
-            Kind::Pod => self.pods.finish().into_iter().map(Event::PodGone).collect(),
+            Kind::Pod => {
+                let unnamed = self.pods.finish();
+                let gone = unnamed.into_iter().filter(|_| !planted!(ListDoesNotSweep));
+                gone.map(Event::PodGone).collect()
+            }
             Kind::Policy => self.listed_policies.finish().into_iter().map(Event::PolicyGone).collect(),
             Kind::Pool => self.listed_pools.finish().into_iter().map(Event::PoolGone).collect(),
         };

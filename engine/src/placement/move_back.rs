@@ -122,7 +122,11 @@ impl Placement {
 
 /// How its pods return, if they do: a Job's never, because an evicted pod would count as one that failed.
 fn may_return(state: &RevisionState) -> Option<MoveBack> {
-    state.enforced()?.move_back.filter(|_| !matches!(state.controller(), None | Some(Controller::Job)))
+    state.enforced()?.move_back.filter(|_| match state.controller() {
+        None => false,
+        Some(Controller::Job) => planted!(JobMovesBack),
+        Some(Controller::ReplicaSet | Controller::StatefulSet { .. }) => true,
+    })
 }
 
 /// Who goes first: what serves nobody yet, then the youngest, then by name.

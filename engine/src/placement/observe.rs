@@ -6,10 +6,7 @@ use serde::Serialize;
 
 use crate::{
     model::{ObjectName, PodUid, PoolName, Tier},
-    placement::{
-        Placement,
-        budget::{Account, Charge, Meter},
-    },
+    placement::{Placement, budget::Meter},
     policy::Money,
 };
 
@@ -46,9 +43,5 @@ impl Placement {
     /// Keeps where the pod would have gone.
     pub(super) fn imagine(&mut self, uid: &PodUid, tier: Option<Tier>) {
         self.change_pod(uid, |entry| entry.imagined = tier);
-        let charge = self.pods.get(uid).and_then(|entry| entry.charge.clone());
-        if let Some(charge @ Charge { account: Account::Observed(_), .. }) = &charge {
-            self.accounts.count(charge);
-        }
     }
 }

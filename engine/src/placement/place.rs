@@ -8,7 +8,7 @@ use crate::{
         Placement,
         action::{Action, Extras, Placing, Reason},
         cap::Bound,
-        entry::Pending,
+        entry::{Entry, Pending},
         event::Controller,
         explain::Record,
         reason::WhyReal,
@@ -49,10 +49,14 @@ impl Placement {
                         self.place(id, &uid, &policy, walk, actions);
                         continue;
                     }
-                    self.wait(id, &policy, walk, is_tick, actions);
                     // A StatefulSet's pods are not alike: one of the base may come behind one that is not.
-                    let is_stateful = self.revisions.get(id).and_then(RevisionState::controller);
-                    if !matches!(is_stateful, Some(Controller::StatefulSet { .. })) {
+                    let controller = self.revisions.get(id).and_then(RevisionState::controller);
+                    let are_alike = !matches!(controller, Some(Controller::StatefulSet { .. }));
+                    if is_tick {
+                        self.tell_waiting(id, (!are_alike).then_some(&uid), &policy, &walk, actions);
+                    }
+                    self.record_wait(id, policy, walk);
+                    if are_alike {
                         break;
                     }
                     passed_over.push(uid);
@@ -82,8 +86,12 @@ impl Placement {
     /// The oldest waiting pod that may be tried.
     fn next_in_turn(&self, id: &RevisionId, passed_over: &[PodUid]) -> Option<PodUid> {
         let state = self.revisions.get(id)?;
-        let mut turns = state.ledger.waiting.iter().filter_map(|(_, _, uid)| self.pods.get(uid));
-        let next = turns.find(|entry| entry.hold_until <= self.now && !passed_over.contains(&entry.pod.uid))?;
+        let turns = state.ledger.waiting.iter().filter_map(|(_, _, uid)| self.pods.get(uid));
+        let mut turns = turns.filter(|entry| entry.hold_until <= self.now && !passed_over.contains(&entry.pod.uid));
+        // A policy that only observes may wait in thought, but keeps no gate.
+        let is_gated = |entry: &&Entry| entry.pod.stage == Stage::Gated;
+        let gated = if state.is_observed() { turns.clone().find(is_gated) } else { None };
+        let next = gated.or_else(|| turns.next())?;
         Some(next.pod.uid.clone())
     }
 
@@ -182,30 +190,28 @@ impl Placement {
         }
     }
 
-    /// Keeps the reason, and writes it onto the waiting pods that do not show it yet.
-    fn wait(
-        &mut self,
-        id: &RevisionId,
-        policy: &Arc<EffectivePolicy>,
-        walk: Walk,
-        is_tick: bool,
-        actions: &mut Vec<Action>,
-    ) {
-        let is_observed = self.revisions.get(id).is_some_and(RevisionState::is_observed);
-        if is_tick && !is_observed {
-            let reason = Reason::Wait { obstacles: obstacles(policy, &walk.notes) };
-            self.tell_waiting(id, &reason, actions);
+    /// Keeps why the revision's next pod waits.
+    fn record_wait(&mut self, id: &RevisionId, policy: Arc<EffectivePolicy>, walk: Walk) {
+        if let Some(state) = self.revisions.get_mut(id) {
+            state.record = Some(Arc::new(Record { at: self.now, policy, notes: walk.notes }));
         }
-        let Some(state) = self.revisions.get_mut(id) else { return };
-        state.record = Some(Arc::new(Record { at: self.now, policy: policy.clone(), notes: walk.notes }));
     }
 
-    fn tell_waiting(&mut self, id: &RevisionId, reason: &Reason, actions: &mut Vec<Action>) {
-        let Some(state) = self.revisions.get(id) else { return };
+    /// Writes the reason onto the waiting pods (or the `only` one that it is true of) that do not show it yet.
+    fn tell_waiting(
+        &mut self,
+        id: &RevisionId,
+        only: Option<&PodUid>,
+        policy: &EffectivePolicy,
+        walk: &Walk,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(state) = self.revisions.get(id).filter(|state| !state.is_observed()) else { return };
+        let reason = Reason::Wait { obstacles: obstacles(policy, &walk.notes) };
         let text: Arc<str> = reason.to_string().into();
         let now = self.now;
         let due = state.ledger.waiting.iter().take_while(|(created, ..)| now.since(*created) >= SILENCE);
-        for (_, _, uid) in due {
+        for (_, _, uid) in due.filter(|(_, _, uid)| only.is_none_or(|only| only == uid)) {
             if let Some(entry) = self.pods.get_mut(uid)
                 && entry.told.as_ref() != Some(&text)
             {

@@ -15,25 +15,6 @@ use crate::{
     policy::Per,
 };
 
-/// What was known of a pod before it changed.
-struct Before {
-    was_known: bool,
-    was_home: bool,
-    was_away: bool,
-    charge: Option<Charge>,
-}
-
-impl Before {
-    fn of(entry: Option<&Entry>) -> Self {
-        Self {
-            was_known: entry.is_some(),
-            was_home: entry.is_none_or(|entry| entry.standing.is_home),
-            was_away: entry.is_some_and(|entry| entry.standing.is_away()),
-            charge: entry.and_then(|entry| entry.charge.clone()),
-        }
-    }
-}
-
 impl Placement {
     pub(super) fn apply_node(&mut self, node: Node) {
         let name = node.name.clone();
@@ -66,16 +47,16 @@ impl Placement {
 
     pub(super) fn apply_pod(&mut self, pod: Pod) {
         let before = self.take_pod(&pod.uid).map(|(entry, _)| entry);
-        let known = Before::of(before.as_ref());
-        self.put_pod(Entry::new(pod, before, self.now), &known, self.pods.mark());
+        let was_home = before.as_ref().is_none_or(|before| before.standing.is_home);
+        self.put_pod(Entry::new(pod, before, self.now), was_home, self.pods.mark());
     }
 
     /// Changes what is known of a pod, and works out anew where it stands.
     pub(super) fn change_pod(&mut self, uid: &PodUid, change: impl FnOnce(&mut Entry)) {
         if let Some((mut entry, mark)) = self.take_pod(uid) {
-            let known = Before::of(Some(&entry));
+            let was_home = entry.standing.is_home;
             change(&mut entry);
-            self.put_pod(entry, &known, mark);
+            self.put_pod(entry, was_home, mark);
         }
     }
 
@@ -96,9 +77,6 @@ impl Placement {
             self.pools.leave(occupancy);
             self.pool_has_changed = true;
         }
-        if let Some(charge) = &entry.charge {
-            self.accounts.leave(charge, entry.pod.requests, self.now);
-        }
         if let Some(id) = &entry.pod.revision {
             if let Some(state) = self.revisions.get_mut(id) {
                 state.ledger.leave(&entry.pod, &entry.standing);
@@ -110,12 +88,11 @@ impl Placement {
     }
 
     /// Counts a pod wherever it stands.
-    fn put_pod(&mut self, mut entry: Entry, before: &Before, mark: Mark) {
+    fn put_pod(&mut self, mut entry: Entry, was_home: bool, mark: Mark) {
         let uid = entry.pod.uid.clone();
         self.nodes.occupy(&entry.pod);
         let state = entry.pod.revision.as_ref().and_then(|id| self.revisions.get(id));
         entry.stand(&self.nodes, state.is_some_and(RevisionState::is_observed));
-        entry.charge = state.and_then(|state| self.charge(&entry, state));
         entry.moves_on_at = state
             .and_then(|state| waits_for(&entry, state))
             .and_then(|(_, move_on, _)| entry.move_on_at(move_on.after));
@@ -125,11 +102,8 @@ impl Placement {
         if let Some(occupancy) = &entry.standing.occupancy {
             self.pools.enter(occupancy);
         }
-        if let Some(charge) = &entry.charge {
-            // A pod that came there before our eyes costs from now on.
-            let is_new = before.charge.as_ref() != Some(charge) && (!before.was_known || before.was_away);
-            let began = if is_new { began(&entry.pod) } else { self.now };
-            self.accounts.enter(charge, entry.pod.requests, began, self.now);
+        if !entry.was_reckoned || entry.charge.is_some() || entry.standing.occupancy.is_some() {
+            self.reckon.insert(uid.clone());
         }
         match entry.pod.revision.clone() {
             Some(id) => {
@@ -137,7 +111,7 @@ impl Placement {
                 if counts || self.revisions.contains_key(&id) {
                     let state = self.revisions.entry(id.clone()).or_default();
                     state.ledger.enter(&entry.pod, &entry.standing);
-                    if entry.standing.is_home && !before.was_home {
+                    if entry.standing.is_home && !was_home {
                         state.returns.succeeded();
                     }
                     if entry.standing.role != Role::Out {
@@ -151,6 +125,38 @@ impl Placement {
         self.pods.put_back(uid, entry, mark);
     }
 
+    /// Forgets a pod that is gone.
+    pub(super) fn forget_pod(&mut self, uid: &PodUid) {
+        self.reckon.remove(uid);
+        if let Some((Entry { charge: Some(charge), .. }, _)) = self.take_pod(uid) {
+            self.accounts.leave(&charge, self.now);
+        }
+    }
+
+    /// Looks at what pods cost whom. One that is seen for the first time has cost since it was decided, any other one
+    /// costs from now on.
+    pub(super) fn reckon(&mut self) {
+        for uid in &self.reckon {
+            let Some(entry) = self.pods.get(uid) else { continue };
+            let state = entry.pod.revision.as_ref().and_then(|id| self.revisions.get(id));
+            let charge = state.and_then(|state| self.charge(entry, state));
+            if entry.charge == charge {
+                continue;
+            }
+            let began = if entry.was_reckoned { self.now } else { began(&entry.pod) };
+            if let Some(charge) = &entry.charge {
+                self.accounts.leave(charge, self.now);
+            }
+            if let Some(charge) = &charge {
+                self.accounts.enter(charge, began, self.now);
+            }
+            if let Some(entry) = self.pods.get_mut(uid) {
+                entry.charge = charge;
+                entry.was_reckoned = true;
+            }
+        }
+    }
+
     /// What the pod costs whom: on a virtual node, its policy's budget; where it is only imagined there, nobody.
     fn charge(&self, entry: &Entry, state: &RevisionState) -> Option<Charge> {
         let occupancy = entry.standing.occupancy.as_ref()?;
@@ -162,7 +168,7 @@ impl Placement {
             occupancy.node.as_ref()?;
             Account::Policy(policy.name.clone())
         };
-        Some(Charge { account, pool: occupancy.pool.clone() })
+        Some(Charge { account, pool: occupancy.pool.clone(), requests: entry.pod.requests })
     }
 
     /// Marks the revision, and those that share a base with it, to be looked at.
@@ -184,6 +190,7 @@ impl Placement {
         state: &'a RevisionState,
     ) -> impl Iterator<Item = &'a RevisionState> {
         let is_shared = state.policy.as_ref().is_some_and(|policy| policy.count.per == Per::Workload);
+        let is_shared = is_shared && !planted!(SharedPerRevision);
         let workload = state.facts.as_ref().and_then(|facts| facts.workload.as_ref()).filter(|_| is_shared);
         let siblings = workload.and_then(|workload| self.siblings.get(workload)).into_iter().flatten();
         let others = siblings.filter(move |sibling| *sibling != id).filter_map(|id| self.revisions.get(id));

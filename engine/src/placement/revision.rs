@@ -49,7 +49,7 @@ impl RevisionState {
 
     /// Whether its policy does no more than observe.
     pub(super) fn is_observed(&self) -> bool {
-        self.policy.as_ref().is_some_and(|policy| policy.mode == Mode::Observe)
+        self.policy.as_ref().is_some_and(|policy| policy.mode == Mode::Observe) && !planted!(ObserveActs)
     }
 
     /// The policy that is carried out, where one is.

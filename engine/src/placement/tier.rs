@@ -112,8 +112,9 @@ impl Placement {
         mut patience: Timestamp,
         walk: &mut Walk,
     ) {
-        for (index, tier) in policy.tiers.iter().enumerate().skip(from - 1) {
-            let step = index + 1;
+        for index in from - 1..policy.tiers.len() {
+            let index = if planted!(TiersReversed) { policy.tiers.len() + from - 2 - index } else { index };
+            let (step, tier) = (index + 1, &policy.tiers[index]);
             let said = self.tier_says(id, state, policy, step, tier, pod);
             let passes = match &said {
                 Said::Full { .. } => tier.move_on.full,
@@ -141,7 +142,7 @@ impl Placement {
         if !move_on.short {
             return false;
         }
-        if move_on.after == Duration::ZERO {
+        if move_on.after == Duration::ZERO || planted!(ShortPassedAtOnce) {
             return true;
         }
         let begin = state.short_since.get(&step).copied().unwrap_or(self.now).max(*patience);
@@ -154,9 +155,13 @@ impl Placement {
         let used = self.used(id, state, &Slot::Base);
         let (has_room, number) = match state.controller() {
             // A StatefulSet's ordinals say who is of the base, whatever the order in which its pods come.
-            Some(Controller::StatefulSet { first }) => {
+            Some(Controller::StatefulSet { first }) if !planted!(OrdinalsIgnored) => {
                 let ordinal = u64::from(pod.ordinal().unwrap_or_default().saturating_sub(first));
                 (ordinal < bound.room(Sum::default(), pod.requests), ordinal + 1)
+            }
+            _ if planted!(BaseOneTooMany) && used.pods > 0 => {
+                let less = Sum { pods: used.pods - 1, ..used };
+                (bound.room(less, pod.requests) > 0, used.pods + 1)
             }
             _ => (bound.room(used, pod.requests) > 0, used.pods + 1),
         };
@@ -189,7 +194,7 @@ impl Placement {
         let slot = slot(policy, step);
         let bound = Bound::of_tier(tier.cap, self.wanted(id, state));
         let used = self.used(id, state, &slot);
-        if bound.room(used, pod.requests) == 0 {
+        if bound.room(used, pod.requests) == 0 && !planted!(CapIgnored) {
             return Said::Full { used, of: bound.pods };
         }
         match &tier.place {
@@ -221,7 +226,7 @@ impl Placement {
 
     /// Why no bound on the base holds now, if so.
     pub(super) fn lifted(&self, policy: &EffectivePolicy) -> Option<WhyReal> {
-        if !policy.is_in_window(self.now) {
+        if !policy.is_in_window(self.now) && !planted!(WindowIgnored) {
             return Some(WhyReal::OutsideWindows);
         }
         let goes_real = policy.budget.as_ref().is_some_and(|budget| budget.exhausted == Exhausted::Real);
@@ -230,7 +235,7 @@ impl Placement {
 
     /// Which part of the policy's budget is spent, if one is.
     pub(super) fn spent(&self, policy: &EffectivePolicy) -> Option<Spent> {
-        let budget = policy.budget.as_ref()?;
+        let budget = policy.budget.as_ref().filter(|_| !planted!(BudgetIgnored))?;
         self.accounts.spent(&Account::Policy(policy.name.clone()), budget, &self.pools, self.now)
     }
 

@@ -10,8 +10,9 @@ use burstlet_engine::{
     placement::{
         Action, Annotated, Controller, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload,
     },
-    policy::{Marks, MoveBack, Settings},
+    policy::{Marks, MoveBack, Settings, Spec},
 };
+use serde_json::Value;
 
 pub(crate) const MOVE_ON: u64 = 90;
 pub(crate) const MOVE_BACK: u64 = 60;
@@ -46,6 +47,29 @@ impl Cluster {
         cluster
     }
 
+    /// A Deployment `web` that follows this policy, its ReplicaSet `web-a`, and virtual nodes of pools `eci` and `spot`
+    /// for 10 pods each.
+    pub(crate) fn with_policy(spec: Value, wanted: u32) -> Self {
+        let mut cluster = Self::new();
+        cluster.apply(policy("rules", spec));
+        let annotated = marks([("policy", "rules")]);
+        let Event::Workload(web) = deployment("web", None) else { panic!("a Deployment") };
+        cluster.apply(Event::Workload(Workload { marks: annotated, ..web }));
+        cluster.apply(replica_set("web-a", Some("web"), wanted));
+        cluster.apply(Event::Node(virtual_node("v", 10)));
+        cluster.apply(Event::Node(Node { kind: NodeKind::Virtual("spot".into()), ..virtual_node("s", 10) }));
+        cluster
+    }
+
+    /// Gated pods `p1` and so on, created now, and what is decided of them.
+    pub(crate) fn shows_pods(&mut self, pods: std::ops::RangeInclusive<u32>) -> Vec<String> {
+        let created = self.now.as_millis() / 1_000;
+        for number in pods {
+            self.apply(Event::Pod(pod(&format!("p{number}")).created(created)));
+        }
+        self.decide()
+    }
+
     pub(crate) fn apply(&mut self, event: Event) {
         self.placement.apply(event, self.now);
     }
@@ -58,9 +82,14 @@ impl Cluster {
         self.apply(Event::Finish(kind));
     }
 
+    /// What is decided now.
+    pub(crate) fn actions(&mut self) -> Vec<Action> {
+        self.placement.decide(self.now)
+    }
+
     /// What is decided now, a line each.
     pub(crate) fn decide(&mut self) -> Vec<String> {
-        self.placement.decide(self.now).iter().map(line).collect()
+        self.actions().iter().map(line).collect()
     }
 
     pub(crate) fn shows(&mut self, event: Event) -> Vec<String> {
@@ -108,6 +137,12 @@ pub(crate) fn settings() -> Settings {
     let (after, cool_down) = (Duration::from_secs(MOVE_BACK), Duration::from_secs(COOL_DOWN));
     let move_back = MoveBack { after, at_once: 1, cool_down };
     Settings { pools: vec!["eci".into()], move_on_after: Duration::from_secs(MOVE_ON), move_back }
+}
+
+/// A policy of the namespace `shop`.
+pub(crate) fn policy(name: &str, spec: Value) -> Event {
+    let spec: Spec = serde_json::from_value(spec).expect("a policy");
+    Event::Policy { name: ObjectName::new("shop", name), spec: Box::new(spec) }
 }
 
 /// Annotations of burstlet's, by what follows the slash.
