@@ -23,6 +23,19 @@ enum CloudCommand {
     AlibabaEci(AlibabaEciArgs),
     /// Kingsoft Cloud's Container Instances (KCI)
     KingsoftKci(SignedArgs),
+    /// AWS ECS on Fargate, and STS's exchange of web identities
+    AwsEcs(SignedArgs),
+    /// Azure Container Instances, and the login service that grants their tokens
+    AzureAci(AzureAciArgs),
+}
+
+#[derive(Debug, Args)]
+struct AzureAciArgs {
+    /// A client that may sign in; may be given again for further ones
+    #[arg(long = "client", value_name = "TENANT:ID:SECRET", required = true)]
+    clients: Vec<crate::lab::emulator::azure_aci::ClientKey>,
+    #[command(flatten)]
+    frame: FrameArgs,
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +125,16 @@ pub(super) async fn emulate(args: EmulateArgs, stop: CancellationToken) -> anyho
             let ground = frame.ground()?;
             let layout = Layout { region, vswitches, security_groups: security_groups.into_iter().collect() };
             let cloud = Eci::new(ground.clone(), keys.access_keys, layout);
+            frame.serve(ground, Arc::new(cloud), stop).await
+        }
+        CloudCommand::AzureAci(AzureAciArgs { clients, frame }) => {
+            let ground = frame.ground()?;
+            let cloud = crate::lab::emulator::azure_aci::Aci::new(ground.clone(), clients);
+            frame.serve(ground, Arc::new(cloud), stop).await
+        }
+        CloudCommand::AwsEcs(SignedArgs { keys, frame }) => {
+            let ground = frame.ground()?;
+            let cloud = crate::lab::emulator::aws_ecs::Ecs::new(ground.clone(), keys.access_keys);
             frame.serve(ground, Arc::new(cloud), stop).await
         }
         CloudCommand::KingsoftKci(SignedArgs { keys, frame }) => {

@@ -33,8 +33,8 @@ pub(super) struct RunArgs {
 pub(super) async fn run(args: RunArgs, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::init(args.log_format);
     let config = Config::read(&args.config)?;
-    let providers = providers(&config)?;
     let client = args.cluster.client().await?;
+    let providers = providers(&config, &client)?;
     let components = args.components.into_iter().collect();
     Run { client, config, components, identity: identity(), providers }.until(stop).await?;
     Ok(())

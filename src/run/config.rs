@@ -13,7 +13,10 @@ use burstlet_engine::{
 };
 use serde::Deserialize;
 
-use crate::serve::ServerTls;
+use crate::{
+    api::pool::{PoolSpec, Provider},
+    serve::ServerTls,
+};
 
 /// What runs in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, clap::ValueEnum)]
@@ -177,16 +180,19 @@ pub struct Pool {
     pub provider: Provider,
 }
 
-/// Who runs a pool's instances.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Provider {
-    /// A cloud in memory, for trials.
-    #[serde(rename_all = "camelCase")]
-    Simulated {
-        /// Its HTTP address, such as `http://127.0.0.1:8080`.
-        endpoint: String,
-    },
+impl Pool {
+    /// The pool that a VirtualPool describes.
+    pub(super) fn of(name: &str, spec: &PoolSpec) -> Self {
+        let nodes = spec.nodes.clone().unwrap_or_default();
+        Self {
+            name: name.into(),
+            nodes: nodes.max.unwrap_or_else(one),
+            pods_per_node: nodes.pods_per_node.unwrap_or_else(default_pods_per_node),
+            cpu: nodes.cpu.unwrap_or_else(default_cpu),
+            memory: nodes.memory.unwrap_or_else(default_memory),
+            provider: spec.provider.clone(),
+        }
+    }
 }
 
 fn default_namespace() -> String {

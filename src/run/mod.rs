@@ -11,6 +11,8 @@
 
 pub mod config;
 mod lead;
+mod pools;
+mod secret;
 mod stock;
 
 use std::{
@@ -31,11 +33,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{self, Admission, AdmissionMetrics},
-    api::node,
+    api::{
+        node,
+        pool::{Provider as PoolProvider, alibaba_eci::Credentials, credentials::CredentialsFrom},
+    },
     extender::{self, Extender, ExtenderMetrics, VirtualNodes},
     kubelet::KubeletMetrics,
     placer::{PlacerMetrics, Stocks},
-    provider::{Provider, ProviderError, simulated},
+    provider::{
+        Provider, ProviderError,
+        clouds::{
+            alibaba_eci,
+            aws_fargate::Fargate,
+            azure_aci::Aci,
+            credentials::{self, KeyStore},
+            fleet::Pace,
+            kingsoft_kci::Kci,
+        },
+        simulated,
+    },
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
     watch::{
@@ -44,6 +60,7 @@ use crate::{
 };
 use config::{Component, Config, ConfigError, Listener};
 use lead::{Deciding, Keeping, Lead, need};
+use pools::{PoolKeeper, Running, RunningPools};
 
 /// Why a process cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +104,64 @@ pub struct Run {
     pub providers: BTreeMap<PoolName, Arc<dyn Provider>>,
 }
 
-/// The providers that a configuration names.
-pub fn providers(config: &Config) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
+/// The providers that a configuration names. Secrets that they take their keys from are read by `client`, as long as the
+/// provider lives.
+pub fn providers(config: &Config, client: &Client) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
     let provider = |pool: &config::Pool| {
-        let config::Provider::Simulated { endpoint } = &pool.provider;
-        let remote = simulated::Remote::new(endpoint)
-            .map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
-        Ok((pool.name.clone(), Arc::new(remote) as Arc<dyn Provider>))
+        let made = provider(&pool.provider, config, client);
+        let made = made.map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
+        Ok((pool.name.clone(), made))
     };
     config.pools.iter().map(provider).collect()
+}
+
+fn provider(provider: &PoolProvider, config: &Config, client: &Client) -> Result<Arc<dyn Provider>, ProviderError> {
+    Ok(match provider {
+        PoolProvider::Simulated(settings) => Arc::new(simulated::Remote::new(&settings.endpoint)?),
+        PoolProvider::AlibabaEci(settings) => {
+            let eci = Arc::new(alibaba_eci::Eci::new((**settings).clone())?);
+            if let Credentials::SecretRef { name, namespace } = &settings.credentials {
+                let namespace = namespace.as_ref().unwrap_or(&config.namespace);
+                let keys = Arc::downgrade(&eci);
+                tokio::spawn(secret::follow(client.clone(), namespace.clone(), name.clone(), move |part| {
+                    let Some(eci) = keys.upgrade() else { return Listening::No };
+                    match alibaba_eci::Keys::from_parts(part) {
+                        Ok(keys) => eci.keys().set(keys),
+                        Err(error) => tracing::warn!(%error, "the Secret is not usable; the keys read last stay"),
+                    }
+                    Listening::Yes
+                }));
+            }
+            eci
+        }
+        PoolProvider::KingsoftKci(settings) => {
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Kci::with_keys((**settings).clone(), keys, Pace::default())?)
+        }
+        PoolProvider::AwsFargate(settings) => {
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Fargate::with_keys((**settings).clone(), keys, Pace::default())?)
+        }
+        PoolProvider::AzureAci(settings) => {
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Aci::with_keys((**settings).clone(), keys, Pace::SLOW)?)
+        }
+    })
+}
+
+/// The keys that a pool names; those of a Secret are read as long as somebody holds them.
+fn keys(from: &CredentialsFrom, config: &Config, client: &Client) -> Arc<dyn KeyStore> {
+    let held = Arc::new(credentials::Held::default());
+    if let CredentialsFrom::SecretRef { name, namespace } = from {
+        let namespace = namespace.as_ref().unwrap_or(&config.namespace).clone();
+        let weak = Arc::downgrade(&held);
+        tokio::spawn(secret::follow(client.clone(), namespace, name.clone(), move |part| {
+            let Some(held) = weak.upgrade() else { return Listening::No };
+            held.take(part);
+            Listening::Yes
+        }));
+    }
+    credentials::store(from).unwrap_or(held)
 }
 
 type Tasks = JoinSet<Result<(), RunError>>;
@@ -151,13 +217,14 @@ impl Run {
             let polled = stock::poll(pool.clone(), provider.clone(), common.nodes.clone(), sender.clone());
             tasks.spawn(until_stopped(common.stop.clone(), polled));
         }
+        let running = self.begin_pools(common, sender, tasks);
         if self.components.contains(&Component::Admission) {
             self.begin_admission(common, tasks).await?;
         }
         if self.components.contains(&Component::Extender) {
             self.begin_extender(common, tasks).await?;
         }
-        self.begin_election(common, stocks, tasks)
+        self.begin_election(common, stocks, running, tasks)
     }
 
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
@@ -206,10 +273,29 @@ impl Run {
         Ok(())
     }
 
+    /// The configuration's pools at work, and from now on the cluster's.
+    fn begin_pools(
+        &self,
+        common: &Common,
+        stocks: watch::Sender<Stocks>,
+        tasks: &mut Tasks,
+    ) -> watch::Receiver<RunningPools> {
+        let configured = self.config.pools.iter().filter_map(|pool| {
+            let provider = self.providers.get(&pool.name)?.clone();
+            Some((pool.name.clone(), Running { pool: pool.clone(), provider, ends: false }))
+        });
+        let (running, receiver) = watch::channel(configured.collect());
+        let (client, config) = (self.client.clone(), self.config.clone());
+        let keeper = PoolKeeper { client, config, nodes: common.nodes.clone(), stocks, running };
+        tasks.spawn(until_stopped(common.stop.clone(), keeper.run()));
+        receiver
+    }
+
     fn begin_election(
         &self,
         common: &Common,
         stocks: watch::Receiver<Stocks>,
+        running: watch::Receiver<RunningPools>,
         tasks: &mut Tasks,
     ) -> Result<(), RunError> {
         let mut placer = None;
@@ -224,8 +310,7 @@ impl Run {
                 cluster: self.config.cluster_id.clone(),
                 address: listener.node_address()?,
                 listener,
-                pools: self.config.pools.clone(),
-                providers: self.providers.clone(),
+                running,
                 stocks,
                 metrics: KubeletMetrics::register(&common.registry)?,
             });

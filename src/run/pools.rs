@@ -115,32 +115,38 @@ impl PoolKeeper {
     }
 }
 
-/// Waits until no pod is left on a pool's virtual nodes, and removes the nodes.
+/// Waits until no pod is left on a pool's virtual nodes.
 pub(super) async fn drained(client: &Client, pool: &PoolName) {
-    let nodes = Api::<Node>::all(client.clone());
     let pods = Api::<Pod>::all(client.clone());
-    let of_pool = ListParams::default().labels(&format!("{}={pool}", names::POOL));
     loop {
-        match left(&nodes, &pods, &of_pool).await {
-            Ok(left) if left.is_empty() => return,
-            Ok(left) => tracing::info!(%pool, nodes = left.len(), "a pool that is gone still has pods"),
+        match pods_left(client, &pods, pool).await {
+            Ok(false) => return,
+            Ok(true) => tracing::info!(%pool, "a pool that is gone still has pods"),
             Err(error) => tracing::warn!(%error, %pool, "unable to tell whether a pool that is gone still has pods"),
         }
         sleep(DRAIN).await;
     }
 }
 
-/// The pool's nodes that still have pods; the others are removed.
-async fn left(nodes: &Api<Node>, pods: &Api<Pod>, of_pool: &ListParams) -> Result<Vec<String>, kube::Error> {
-    let mut left = Vec::new();
-    for node in nodes.list_metadata(of_pool).await? {
-        let name = node.name_any();
-        let on_it = pods.list_metadata(&ListParams::default().fields(&format!("spec.nodeName={name}")).limit(1)).await?;
-        if on_it.items.is_empty() {
-            nodes.delete(&name, &DeleteParams::default()).await?;
-        } else {
-            left.push(name);
+/// Removes a pool's virtual nodes, once nobody keeps them.
+pub(super) async fn remove_nodes(client: &Client, pool: &PoolName) -> Result<(), kube::Error> {
+    let nodes = Api::<Node>::all(client.clone());
+    for node in nodes.list_metadata(&of_pool(pool)).await? {
+        nodes.delete(&node.name_any(), &DeleteParams::default()).await?;
+    }
+    Ok(())
+}
+
+fn of_pool(pool: &PoolName) -> ListParams {
+    ListParams::default().labels(&format!("{}={pool}", names::POOL))
+}
+
+async fn pods_left(client: &Client, pods: &Api<Pod>, pool: &PoolName) -> Result<bool, kube::Error> {
+    for node in Api::<Node>::all(client.clone()).list_metadata(&of_pool(pool)).await? {
+        let on_it = ListParams::default().fields(&format!("spec.nodeName={}", node.name_any())).limit(1);
+        if !pods.list_metadata(&on_it).await?.items.is_empty() {
+            return Ok(true);
         }
     }
-    Ok(left)
+    Ok(false)
 }

@@ -16,6 +16,14 @@ pub enum CredentialsFrom {
         /// The folder.
         path: PathBuf,
     },
+    /// A Secret, read again every half minute.
+    SecretRef {
+        /// Its name.
+        name: String,
+        /// Its namespace; burstlet's own where missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
+    },
 }
 
 impl Default for CredentialsFrom {

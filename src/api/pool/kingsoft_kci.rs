@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::credentials::CredentialsFrom;
+use super::{SubnetOrder, credentials::CredentialsFrom};
 
 /// Most subnets of a pool: what one creation may name (`MultiSubnetId.N`).
 pub const MOST_SUBNETS: usize = 5;
@@ -82,17 +82,6 @@ pub struct KingsoftKci {
     /// Calls a second that are made at most; Kingsoft publishes no figure.
     #[serde(default = "twenty")]
     pub calls_per_second: u32,
-}
-
-/// In which order a pool's subnets are tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum SubnetOrder {
-    /// As they are written.
-    #[default]
-    Ordered,
-    /// Beginning with another one each time.
-    Spread,
 }
 
 /// How instances are paid for.

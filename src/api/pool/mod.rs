@@ -1,5 +1,8 @@
 //! VirtualPool: a place to burst to, as an object of the API server.
 
+pub mod alibaba_eci;
+pub mod aws_fargate;
+pub mod azure_aci;
 mod check;
 pub mod credentials;
 pub mod kingsoft_kci;
@@ -10,6 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{names, status::Condition};
+use alibaba_eci::AlibabaEci;
+use aws_fargate::AwsFargate;
+use azure_aci::AzureAci;
 use kingsoft_kci::KingsoftKci;
 
 /// The kind.
@@ -47,10 +53,6 @@ pub struct PoolSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40), regex(pattern = POOL_NAME_PATTERN))]
     pub fallback: Option<String>,
-    /// Where it stands in the cluster's order of pools: lower is tried first, then by name. Default 100.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1_000_000))]
-    pub order: Option<i32>,
 }
 
 /// Who runs a pool's instances.
@@ -59,8 +61,14 @@ pub struct PoolSpec {
 pub enum Provider {
     /// A cloud in memory, for trials.
     Simulated(Simulated),
+    /// Alibaba Cloud's Elastic Container Instance.
+    AlibabaEci(Box<AlibabaEci>),
     /// Kingsoft Cloud's Container Instances.
     KingsoftKci(Box<KingsoftKci>),
+    /// AWS Fargate, through ECS.
+    AwsFargate(Box<AwsFargate>),
+    /// Azure Container Instances.
+    AzureAci(Box<AzureAci>),
 }
 
 /// A cloud in memory, for trials.
@@ -161,4 +169,15 @@ pub struct PoolStatus {
 /// How the API server knows the kind.
 pub fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(names::GROUP, names::VERSION, KIND), "virtualpools")
+}
+
+/// In which order a pool's subnets are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SubnetOrder {
+    /// As they are written.
+    #[default]
+    Ordered,
+    /// Beginning with another one for each pod.
+    Spread,
 }

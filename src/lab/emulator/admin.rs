@@ -75,7 +75,8 @@ async fn instances(State((_, cloud)): Driven) -> Json<Value> {
     Json(cloud.instances())
 }
 
-async fn bill(State((ground, _)): Driven) -> Json<Value> {
+async fn bill(State((ground, cloud)): Driven) -> Json<Value> {
+    cloud.settle();
     let now = ground.clock.now();
     Json(json!({"totals": ground.bill.totals(now), "items": ground.bill.items(now)}))
 }

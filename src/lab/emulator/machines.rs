@@ -16,6 +16,8 @@ use super::{Ground, Moment, Price};
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     pub(super) id: String,
+    /// What the caller calls it.
+    pub(super) name: String,
     /// Zone, by which stock and addresses are counted.
     pub(super) zone: String,
     pub(super) cpu_milli: u64,
@@ -24,8 +26,8 @@ pub(super) struct Order {
     pub(super) price: Price,
     /// Least time that is charged for.
     pub(super) least_charge: Duration,
-    /// How long its containers run by themselves; for ever where missing.
-    pub(super) run_for: Option<Duration>,
+    /// How its containers end by themselves; they run for ever where it is missing.
+    pub(super) job: Option<Job>,
     /// Most instances at a time where the settings say nothing.
     pub(super) default_quota: Option<u64>,
 }
@@ -40,13 +42,12 @@ pub(super) enum Shortage {
 }
 
 /// How far an instance has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Pending,
     Running,
-    /// Its containers have ended by themselves.
-    Finished,
+    /// Its containers have ended by themselves, with this exit code.
+    Finished(i32),
     /// Accepted, and then no machine was found.
     NoMachine,
     /// Taken back.
@@ -59,6 +60,17 @@ impl Phase {
     pub(super) fn is_over(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Finished(_) => "finished",
+            Self::NoMachine => "noMachine",
+            Self::Reclaimed => "reclaimed",
+            Self::Ended => "ended",
+        }
+    }
 }
 
 /// How long a spot instance lives on once its end is announced.
@@ -68,6 +80,7 @@ pub(super) const NOTICE: Duration = Duration::from_mins(2);
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Machine {
+    name: String,
     pub(super) zone: String,
     pub(super) cpu_milli: u64,
     pub(super) memory_mib: u64,
@@ -78,7 +91,7 @@ pub(super) struct Machine {
     #[serde(with = "humantime_serde")]
     pub(super) starts: Moment,
     #[serde(skip)]
-    run_for: Option<Duration>,
+    job: Option<Job>,
     #[serde(skip)]
     least_charge: Duration,
     /// No machine is found when it should start.
@@ -92,7 +105,7 @@ pub(super) struct Machine {
 impl Machine {
     /// When its life is over, as far as that is settled.
     pub(super) fn over_at(&self) -> Option<Moment> {
-        let finished = self.run_for.map(|run_for| self.starts + run_for);
+        let finished = self.job.map(|job| self.starts + job.runs);
         let failed = self.fails_late.then_some(self.starts);
         let reclaimed = self.noticed.map(|noticed| noticed + NOTICE);
         [self.ended, failed, reclaimed, finished].into_iter().flatten().min()
@@ -105,7 +118,7 @@ impl Machine {
             Some(over) if self.fails_late && over == self.starts => Phase::NoMachine,
             Some(over) if self.noticed.is_some_and(|noticed| noticed + NOTICE == over) => Phase::Reclaimed,
             Some(over) if self.ended == Some(over) => Phase::Ended,
-            Some(_) => Phase::Finished,
+            Some(_) => Phase::Finished(self.job.map_or(0, |job| job.exit_code)),
         }
     }
 }
@@ -140,6 +153,7 @@ impl Machines {
             ground.bill.open(&order.id, order.cpu_milli, order.memory_mib, &order.price, now);
         }
         let machine = Machine {
+            name: order.name,
             zone: order.zone,
             cpu_milli: order.cpu_milli,
             memory_mib: order.memory_mib,
@@ -147,7 +161,7 @@ impl Machines {
             address,
             created: now,
             starts,
-            run_for: order.run_for,
+            job: order.job,
             least_charge: order.least_charge,
             fails_late,
             noticed: None,
@@ -217,20 +231,30 @@ impl Machines {
     pub(super) fn shown(&self, now: Moment) -> BTreeMap<&str, serde_json::Value> {
         let shown = self.all.iter().map(|(id, machine)| {
             let mut value = serde_json::to_value(machine).unwrap_or_default();
-            value["phase"] = serde_json::json!(machine.phase(now));
+            value["phase"] = serde_json::json!(machine.phase(now).name());
             (id.as_str(), value)
         });
         shown.collect()
     }
 }
 
-/// How long `sleep N` runs, where that is all that a container does.
-pub(super) fn sleep_of<'a>(words: impl Iterator<Item = &'a str>) -> Option<Duration> {
-    let words = words.flat_map(str::split_whitespace).collect::<Vec<_>>();
-    match words.as_slice() {
-        [.., "sleep", seconds] => seconds.parse().ok().map(Duration::from_secs),
-        _ => None,
-    }
+/// How containers end by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) runs: Duration,
+    pub(super) exit_code: i32,
+}
+
+/// What a container does whose last words are `sleep SECONDS`, or `sleep SECONDS; exit CODE`.
+pub(super) fn job_of<'a>(words: impl Iterator<Item = &'a str>) -> Option<Job> {
+    let words = words.flat_map(|word| word.split([' ', ';'])).filter(|word| !word.is_empty()).collect::<Vec<_>>();
+    let (seconds, code) = match words.as_slice() {
+        [.., "sleep", seconds, "exit", code] => (seconds, code.parse().ok()?),
+        [.., "sleep", seconds] => (seconds, 0),
+        _ => return None,
+    };
+    let runs = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())?;
+    Some(Job { runs, exit_code: code })
 }
 
 #[cfg(test)]
@@ -242,13 +266,14 @@ mod tests {
         let price = Price { currency: "CNY".to_owned(), cpu_second_pico: 1_000_000_000_000, gib_second_pico: 0 };
         Order {
             id: id.to_owned(),
+            name: String::new(),
             zone: zone.to_owned(),
             cpu_milli: 1000,
             memory_mib: 1024,
             spot: true,
             price,
             least_charge: Duration::from_secs(60),
-            run_for: None,
+            job: None,
             default_quota: None,
         }
     }
@@ -306,9 +331,11 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_only_sleeps_tells_how_long() {
-        assert_eq!(sleep_of(["sh", "-c", "sleep 5"].into_iter()), Some(Duration::from_secs(5)));
-        assert_eq!(sleep_of(["sleep", "infinity"].into_iter()), None);
-        assert_eq!(sleep_of(["nginx"].into_iter()), None);
+    fn a_container_that_only_sleeps_tells_how_long_and_how_it_ends() {
+        let job = |seconds, exit_code| Some(Job { runs: Duration::from_secs_f64(seconds), exit_code });
+        assert_eq!(job_of(["sh", "-c", "sleep 5"].into_iter()), job(5.0, 0));
+        assert_eq!(job_of(["sh", "-c", "sleep 0.2; exit 3"].into_iter()), job(0.2, 3));
+        assert_eq!(job_of(["sleep", "infinity"].into_iter()), None);
+        assert_eq!(job_of(["nginx"].into_iter()), None);
     }
 }

@@ -25,6 +25,8 @@
 
 mod admin;
 pub mod alibaba_eci;
+pub mod aws_ecs;
+pub mod azure_aci;
 mod bill;
 mod clock;
 mod faults;
@@ -84,6 +86,9 @@ pub trait Cloud: Send + Sync + 'static {
 
     /// Takes a spot instance back, with the cloud's notice; `false` where there is none of that id.
     fn reclaim(&self, id: &str) -> bool;
+
+    /// Lets the bill know of all that has ended by itself until now.
+    fn settle(&self) {}
 
     /// Paths beside the API that need a connection of their own, such as WebSockets of exec. No fault touches them.
     fn streams(&self) -> Router {

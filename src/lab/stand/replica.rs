@@ -58,9 +58,10 @@ impl<C> Stand<C> {
     pub async fn run_here(&self) -> Result<Replica, StandError> {
         let ports = ReplicaPorts::free(self.ground.address)?;
         let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
+        let client = self.burstlets_client().await?;
         let run = Run {
-            client: self.burstlets_client().await?,
-            providers: providers(&config)?,
+            providers: providers(&config, &client)?,
+            client,
             components: ALL_COMPONENTS.into_iter().collect(),
             identity: format!("here-{}", ports.telemetry.port()),
             config,

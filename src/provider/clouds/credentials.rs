@@ -1,6 +1,11 @@
 //! Keys, read again for each call.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 
@@ -14,11 +19,55 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     async fn value(&self, name: &str) -> Result<Option<Secret>, ProviderError>;
 }
 
-/// The store that a pool names.
-pub fn store(from: &CredentialsFrom) -> Arc<dyn KeyStore> {
+/// The store that a pool names; `None` for a Secret, whose parts somebody has to read into a [`Held`].
+pub fn store(from: &CredentialsFrom) -> Option<Arc<dyn KeyStore>> {
     match from {
-        CredentialsFrom::Environment {} => Arc::new(Environment),
-        CredentialsFrom::Folder { path } => Arc::new(Folder { path: path.clone() }),
+        CredentialsFrom::Environment {} => Some(Arc::new(Environment)),
+        CredentialsFrom::Folder { path } => Some(Arc::new(Folder { path: path.clone() })),
+        CredentialsFrom::SecretRef { .. } => None,
+    }
+}
+
+/// Every name by which a part of some cloud's keys may be found.
+pub const NAMES: Names = &[
+    "KCI_ACCESS_KEY",
+    "KCI_SECRET_KEY",
+    "KCI_SECURITY_TOKEN",
+    "ak",
+    "sk",
+    "securityToken",
+    "access-key-id",
+    "access-key-secret",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AZURE_TENANT_ID",
+    "AZURE_CLIENT_ID",
+    "AZURE_CLIENT_SECRET",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "tenant-id",
+    "client-id",
+    "client-secret",
+];
+
+/// Values that somebody else reads, such as a Secret's parts.
+#[derive(Debug, Default)]
+pub struct Held(Mutex<BTreeMap<String, Secret>>);
+
+impl Held {
+    /// Takes those parts that have one of the [`NAMES`], in place of all that were held.
+    pub fn take(&self, part: &dyn Fn(&str) -> Option<String>) {
+        let parts = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), Secret::new(&part(name)?))));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = parts.collect();
+    }
+}
+
+#[async_trait]
+impl KeyStore for Held {
+    async fn value(&self, name: &str) -> Result<Option<Secret>, ProviderError> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
     }
 }
 
@@ -104,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn keys_that_change_in_their_folder_count_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let store = store(&CredentialsFrom::Folder { path: folder.path().to_owned() });
+        let store = store(&CredentialsFrom::Folder { path: folder.path().to_owned() }).unwrap();
         let missing = SigningKeys::read(&*store, ID, SECRET, TOKEN).await.unwrap_err();
         assert!(missing.to_string().contains("KCI_ACCESS_KEY, ak"), "{missing}");
         for (id, token) in [("one", None), ("two", Some("t"))] {

@@ -18,8 +18,11 @@ use tokio::{
     time::sleep,
 };
 
-use super::places::Places;
-use crate::provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Usage};
+use super::places::{Order, Places};
+use crate::{
+    api::pool::SubnetOrder,
+    provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Usage},
+};
 
 /// How often instances are listed while some start or end, and while none does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,11 @@ pub struct Pace {
     pub busy: Duration,
     /// While nothing is expected.
     pub rest: Duration,
+}
+
+impl Pace {
+    /// For clouds whose instances have to be read singly.
+    pub const SLOW: Self = Self { busy: Duration::from_secs(5), rest: Duration::from_secs(30) };
 }
 
 impl Default for Pace {
@@ -184,7 +192,7 @@ impl<A: Api> Fleet<A> {
 
     async fn create_anywhere(&self, owner: &Owner, request: &A::Request) -> Result<Instance, ProviderError> {
         let Inner { api, places, .. } = &*self.inner;
-        let mut candidates = places.candidates();
+        let mut candidates = places.candidates_for(&owner.uid);
         match api.choice(request) {
             Choice::Any => {}
             Choice::Among(allowed) => candidates.retain(|place| allowed.contains(place)),
@@ -255,6 +263,15 @@ impl<A: Api> Fleet<A> {
         }
         Ok(())
     }
+}
+
+/// A pool's subnets as places.
+pub(super) fn places(count: usize, order: SubnetOrder) -> Places {
+    let order = match order {
+        SubnetOrder::Ordered => Order::Ordered,
+        SubnetOrder::Spread => Order::Spread,
+    };
+    Places::new(count, order)
 }
 
 fn is_over(found: &Found) -> bool {
@@ -339,7 +356,7 @@ impl<A: Api> Provider for Fleet<A> {
     }
 
     async fn stock(&self) -> Result<Stock, ProviderError> {
-        if self.inner.places.candidates().is_empty() {
+        if !self.inner.places.has_any() {
             return Ok(Stock { instances: Some(0) });
         }
         self.inner.api.stock().await

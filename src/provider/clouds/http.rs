@@ -1,107 +1,31 @@
-//! Calls to a cloud over HTTP and HTTPS.
+//! The HTTP client that clouds are called with.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Once, time::Duration};
 
-use axum::body::Body;
-use http::{HeaderMap, Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
-use rustls_platform_verifier::BuilderVerifierExt;
+use reqwest::{Certificate, Client, Url};
 
-use crate::{provider::ProviderError, serve::read_body_limited};
+use crate::provider::ProviderError;
 
-/// Longest wait for an answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
 
-/// Largest answer that is read: a page of 100 instances takes less than a tenth of it.
-const MOST: usize = 16 * 1024 * 1024;
-
-/// A cloud's answer, whatever its status.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body, as text.
-    pub text: String,
-}
-
-impl Answer {
-    /// What the header `retry-after` says, where it says seconds.
-    pub fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?;
-        text.trim().parse().ok().map(Duration::from_secs)
+/// A client of `endpoint`, which gives up a call after `timeout`. It trusts what the system trusts, or `certificate`
+/// (PEM) alone.
+pub fn client(endpoint: &str, certificate: Option<&str>, timeout: Duration) -> Result<Client, ProviderError> {
+    static PROVIDER: Once = Once::new();
+    // reqwest takes the process's default; where another part has set one already, that one serves.
+    PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    let invalid = |error: &dyn std::fmt::Display| ProviderError::Invalid(format!("endpoint {endpoint}: {error}"));
+    let url = Url::parse(endpoint).map_err(|error| invalid(&error))?;
+    let mut builder =
+        Client::builder().connect_timeout(CONNECT).timeout(timeout).pool_idle_timeout(Duration::from_secs(20));
+    if url.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.")) {
+        // Loopback never goes through a proxy, whatever the environment says.
+        builder = builder.no_proxy();
     }
-}
-
-/// Sends calls; clones share their connections.
-#[derive(Debug, Clone)]
-pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
-}
-
-impl Http {
-    /// Trusts what the system trusts, or only `trust` (PEM) where it is given, as an emulator's certificate.
-    pub fn new(trust: Option<&str>) -> Result<Self, ProviderError> {
-        let invalid = |what: &str, error: &dyn std::fmt::Display| ProviderError::Invalid(format!("{what}: {error}"));
-        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| invalid("TLS", &error))?;
-        let config = match trust {
-            None => {
-                let builder =
-                    builder.with_platform_verifier().map_err(|error| invalid("the system's certificates", &error))?;
-                builder.with_no_client_auth()
-            }
-            Some(pem) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                    let certificate = certificate.map_err(|error| invalid("trustedCertificate", &error))?;
-                    roots.add(certificate).map_err(|error| invalid("trustedCertificate", &error))?;
-                }
-                builder.with_root_certificates(roots).with_no_client_auth()
-            }
-        };
-        let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+    if let Some(pem) = certificate {
+        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(|error| invalid(&error))?;
+        builder = builder.tls_certs_only([certificate]);
     }
-
-    /// Sends `request`, whose address is absolute. An error means that nothing, or not all, was answered: the call
-    /// may or may not have taken effect.
-    pub async fn send(&self, request: Request<Body>) -> Result<Answer, ProviderError> {
-        let host = request.uri().host().unwrap_or_default().to_owned();
-        let unavailable = |problem: String| ProviderError::Unavailable(format!("{host}: {problem}"));
-        let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| unavailable(chain(&error)))?;
-            let (head, body) = response.into_parts();
-            let body =
-                read_body_limited(Body::new(body), MOST).await.map_err(|error| unavailable(error.to_string()))?;
-            let text = String::from_utf8_lossy(&body).into_owned();
-            Ok(Answer { status: head.status, headers: head.headers, text })
-        };
-        tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .unwrap_or_else(|_| Err(unavailable(format!("no answer within {TIMEOUT:?}"))))
-    }
-}
-
-/// The authority of an address, as the header `host` has it.
-pub fn host_of(address: &Uri) -> String {
-    address.authority().map(ToString::to_string).unwrap_or_default()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    builder.build().map_err(|error| invalid(&error))
 }

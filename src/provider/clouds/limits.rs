@@ -68,6 +68,22 @@ impl Bucket {
         }
     }
 
+    /// Waits until a call may be made, unless that takes longer than `longest`: then how long it would take.
+    pub async fn take_within(&self, longest: Duration) -> Result<(), Duration> {
+        let wait = self.wait(Instant::now());
+        if wait > longest {
+            return Err(wait);
+        }
+        self.take().await;
+        Ok(())
+    }
+
+    fn wait(&self, now: Instant) -> Duration {
+        let slots = self.slots();
+        let due = slots.next.checked_sub(self.tolerance).unwrap_or(now).max(slots.held_until);
+        due.saturating_duration_since(now)
+    }
+
     /// Takes a token if there is one, and tells otherwise how long it will be until there is.
     pub fn try_take(&self) -> Result<(), Duration> {
         let now = Instant::now();

@@ -4,12 +4,16 @@
 //! stands here: calls kept to a rate, a circuit breaker, secrets that are never printed, and the choice among a pool's zones.
 
 pub mod alibaba_eci;
+pub mod aws_fargate;
+pub mod azure_aci;
 pub mod bandwidth;
 pub mod credentials;
+pub mod exchange;
 pub mod fleet;
 pub mod http;
 pub mod kingsoft_kci;
 pub mod limits;
+pub mod meter;
 pub mod places;
 pub mod pod;
 mod secret;

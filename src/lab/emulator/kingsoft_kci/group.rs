@@ -215,8 +215,8 @@ fn status(phase: Phase) -> &'static str {
     match phase {
         Phase::Pending => "ImagePulling",
         Phase::Running => "Running",
-        Phase::Finished => "Succeeded",
-        Phase::NoMachine | Phase::Reclaimed => "Failed",
+        Phase::Finished(0) => "Succeeded",
+        Phase::Finished(_) | Phase::NoMachine | Phase::Reclaimed => "Failed",
         Phase::Ended => "Unknown",
     }
 }
@@ -231,7 +231,8 @@ fn state(phase: Phase, machine: &Machine, clock: &Clock) -> Value {
     match phase {
         Phase::Pending | Phase::Ended => json!({"State": "Waiting", "Reason": "ImagePulling"}),
         Phase::Running => json!({"State": "Running", "StartTime": started}),
-        Phase::Finished => ended(0, "Completed", ""),
+        Phase::Finished(0) => ended(0, "Completed", ""),
+        Phase::Finished(code) => ended(code, "Error", "the container has failed"),
         Phase::NoMachine => ended(128, "NoStock", "no machine was found"),
         Phase::Reclaimed => ended(137, "SpotReclaimed", "the spot instance was taken back"),
     }

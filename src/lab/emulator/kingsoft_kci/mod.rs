@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use self::{error::ApiError, group::Group, params::Params};
 use super::{
     AccessKey, Call, Cloud, Ground, Price, ThrottleRate,
-    machines::{Machines, Order, sleep_of},
+    machines::{Machines, Order, job_of},
     sigv4::KeyRing,
 };
 use crate::provider::clouds::kingsoft_kci::Sizes;
@@ -104,12 +104,13 @@ impl Kci {
         let serial = state.machines.serial();
         let id = uuid(serial);
         let words = group.containers.iter().flat_map(|container| &container.words).map(String::as_str);
-        let run_for = sleep_of(words).filter(|_| group.containers.len() == 1 && group.restart_policy != "Always");
+        let job = job_of(words).filter(|_| group.containers.len() == 1 && group.restart_policy != "Always");
         let discount = if group.is_spot { 3 } else { 10 };
         let mut short = None;
         for subnet in subnets {
             let order = Order {
                 id: id.clone(),
+                name: group.name.clone(),
                 zone: subnet.clone(),
                 cpu_milli: size.cpu_millis,
                 memory_mib: size.memory_gib * 1024,
@@ -120,7 +121,7 @@ impl Kci {
                     gib_second_pico: 6_130_000 * discount / 10,
                 },
                 least_charge: std::time::Duration::ZERO,
-                run_for,
+                job,
                 default_quota: None,
             };
             match state.machines.start(&self.ground, order) {
@@ -265,10 +266,11 @@ impl Cloud for Kci {
     }
 
     fn instances(&self) -> Value {
-        let mut state = self.state();
-        let now = self.ground.clock.now();
-        state.machines.settle(&self.ground, now);
-        json!(state.machines.shown(now))
+        json!(self.state().machines.shown(self.ground.clock.now()))
+    }
+
+    fn settle(&self) {
+        self.state().machines.settle(&self.ground, self.ground.clock.now());
     }
 
     fn reclaim(&self, id: &str) -> bool {

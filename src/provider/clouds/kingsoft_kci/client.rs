@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -13,8 +12,8 @@ use crate::{
         ProviderError,
         clouds::{
             credentials::{KeyStore, Names, SigningKeys},
-            http::{Http, host_of},
-            limits::{Breaker, Bucket, Rate},
+            exchange::{Exchange, host_of},
+            limits::{Bucket, Rate},
             pod::invalid,
             signing::sigv4::{Keys, Scope, Signable, sign},
         },
@@ -34,13 +33,12 @@ const PAGE: u64 = 100;
 
 #[derive(Debug)]
 pub(super) struct Client {
-    http: Http,
+    http: Exchange,
     address: Uri,
     host: HeaderValue,
     scope: Scope,
     store: Arc<dyn KeyStore>,
     bucket: Bucket,
-    breaker: Breaker,
 }
 
 /// An instance as `DescribeContainerGroup` tells it.
@@ -122,13 +120,12 @@ impl Client {
         let host = HeaderValue::from_str(&host_of(&address)).map_err(|error| invalid("endpoint", error))?;
         let rate = Rate::new(settings.calls_per_second, f64::from(settings.calls_per_second));
         Ok(Self {
-            http: Http::new(settings.trusted_certificate.as_deref())?,
+            http: Exchange::new(&address.to_string(), settings.trusted_certificate.as_deref())?,
             address,
             host,
             scope: Scope { region: settings.region.clone(), service: "kci" },
             store,
             bucket: Bucket::new(rate),
-            breaker: Breaker::default(),
         })
     }
 
@@ -191,27 +188,8 @@ impl Client {
     }
 
     async fn call<T: DeserializeOwned>(&self, action: &str, params: Params<'_>) -> Result<T, ProviderError> {
-        self.breaker.check().map_err(|pause| {
-            ProviderError::Unavailable(format!(
-                "kci: several calls in a row were not answered; the next is made in {pause:?}"
-            ))
-        })?;
         self.bucket.take().await;
-        let request = self.request(action, params).await?;
-        let answer = match self.http.send(request).await {
-            Ok(answer) if answer.status.is_server_error() => {
-                self.breaker.failed();
-                answer
-            }
-            Ok(answer) => {
-                self.breaker.answered();
-                answer
-            }
-            Err(error) => {
-                self.breaker.failed();
-                return Err(error);
-            }
-        };
+        let answer = self.http.send(self.request(action, params).await?).await?;
         let refusal = serde_json::from_str::<Refusal>(&answer.text).unwrap_or_default();
         if !answer.status.is_success() || refusal.error.is_some() {
             let error = classify(answer.status, &refusal, answer.retry_after());
@@ -225,7 +203,7 @@ impl Client {
         })
     }
 
-    async fn request(&self, action: &str, params: Params<'_>) -> Result<Request<Body>, ProviderError> {
+    async fn request(&self, action: &str, params: Params<'_>) -> Result<Request<String>, ProviderError> {
         let keys = SigningKeys::read(&*self.store, ID, SECRET, TOKEN).await?;
         let common = [
             ("Service", "kci"),
@@ -248,8 +226,7 @@ impl Client {
         let signing = Keys { id: &keys.id, secret: keys.secret.reveal(), token };
         let headers = sign(&signable, signing, &self.scope, true, jiff::Timestamp::now())
             .map_err(|error| ProviderError::Unauthorized(error.to_string()))?;
-        let mut request =
-            Request::post(self.address.clone()).body(Body::from(body)).map_err(|error| invalid("request", error))?;
+        let mut request = Request::post(self.address.clone()).body(body).map_err(|error| invalid("request", error))?;
         *request.headers_mut() = headers;
         Ok(request)
     }

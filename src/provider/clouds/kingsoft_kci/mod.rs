@@ -24,12 +24,11 @@ pub use self::{
     sizes::{Chosen, Sizes},
 };
 use super::{
-    credentials::{KeyStore, store},
-    fleet::{Api, Choice, Fleet, Found, Pace},
-    places::{Order, Places},
+    credentials::KeyStore,
+    fleet::{Api, Choice, Fleet, Found, Pace, places},
 };
 use crate::{
-    api::pool::kingsoft_kci::{KingsoftKci, SubnetOrder},
+    api::pool::kingsoft_kci::KingsoftKci,
     provider::{Instance, InstanceId, InstanceState, Owner, ProviderError},
 };
 
@@ -48,20 +47,10 @@ pub struct KciApi {
 }
 
 impl Kci {
-    /// The provider of a pool, with the keys that the pool names. Fails where a field is beyond its limit.
-    pub fn connect(settings: KingsoftKci) -> Result<Self, ProviderError> {
-        let keys = store(&settings.credentials);
-        Self::with_keys(settings, keys, Pace::default())
-    }
-
-    /// The same with keys of another origin, listing at `pace`.
+    /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: KingsoftKci, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
         request::check(&settings)?;
-        let order = match settings.subnet_order {
-            SubnetOrder::Ordered => Order::Ordered,
-            SubnetOrder::Spread => Order::Spread,
-        };
-        let places = Places::new(settings.subnet_ids.len(), order);
+        let places = places(settings.subnet_ids.len(), settings.subnet_order);
         let client = Client::new(&settings, keys)?;
         let sizes = Sizes::new(&settings.sizes);
         Ok(Self::new(KciApi { settings, sizes, client }, places, pace))

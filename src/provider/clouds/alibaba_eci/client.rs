@@ -1,0 +1,146 @@
+//! The provider's client: settings, calls, and what is known.
+
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    call::{Service, ServiceSettings},
+    credentials::KeySource,
+    ledger::Ledger,
+    translate::invalid,
+};
+use crate::{
+    api::pool::alibaba_eci::{AlibabaEci, MOST_ZONES, ScheduleStrategy},
+    provider::{
+        ProviderError,
+        clouds::{
+            meter::{Consumed, Meter},
+            places::{Order, Places},
+        },
+    },
+};
+
+/// Tags that a pool may add: the limit is 20 with burstlet's own and the annotation's.
+const MOST_POOL_TAGS: usize = 12;
+
+/// A pool on ECI. Cheap to share by `Arc`.
+#[derive(Debug)]
+pub struct Eci {
+    pub(super) settings: AlibabaEci,
+    pub(super) eci: Service,
+    pub(super) vpc: Service,
+    pub(super) places: Places,
+    pub(super) ledger: Ledger,
+    pub(super) meter: Meter,
+    pub(super) keys: KeySource,
+    /// The kubeconfig of the kube-proxy sidecar.
+    pub(super) kubeconfig: Option<String>,
+    /// Addresses that each vSwitch had left when it was last asked.
+    pub(super) addresses: Mutex<Option<(Instant, BTreeMap<String, u64>)>>,
+}
+
+impl Eci {
+    /// A pool as its file says. Refuses what cannot work, before any call.
+    pub fn new(settings: AlibabaEci) -> Result<Self, ProviderError> {
+        check(&settings)?;
+        let read = |what: &str, path: &std::path::Path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| invalid(format!("{what}: unable to read {}: {error}", path.display())))
+        };
+        let certificate = settings.certificate.as_deref().map(|path| read("certificate", path)).transpose()?;
+        let kubeconfig = settings.kube_proxy.as_ref().map(|proxy| read("kubeProxy.kubeconfig", &proxy.kubeconfig));
+        let region = &settings.region;
+        let endpoint = settings.endpoint.clone().unwrap_or_else(|| format!("https://eci.{region}.aliyuncs.com"));
+        let vpc = settings.vpc_endpoint.clone().or_else(|| settings.endpoint.clone());
+        let vpc = vpc.unwrap_or_else(|| format!("https://vpc.{region}.aliyuncs.com"));
+        let keys = KeySource::new(&settings.credentials);
+        let service = |endpoint: &str, version| {
+            let service = ServiceSettings {
+                endpoint,
+                version,
+                region,
+                signature: settings.signature,
+                certificate: certificate.as_deref(),
+            };
+            Service::new(&service, keys.clone())
+        };
+        let order = match settings.schedule_strategy {
+            ScheduleStrategy::VSwitchOrdered => Order::Ordered,
+            ScheduleStrategy::VSwitchRandom => Order::Spread,
+        };
+        Ok(Self {
+            eci: service(&endpoint, "2018-08-08")?,
+            vpc: service(&vpc, "2016-04-28")?,
+            places: Places::new(settings.zones.len(), order).remembering(settings.remember_shortage),
+            ledger: Ledger::default(),
+            meter: Meter::default(),
+            kubeconfig: kubeconfig.transpose()?,
+            addresses: Mutex::new(None),
+            keys,
+            settings,
+        })
+    }
+
+    /// What the pool's instances have consumed since this process knows them.
+    pub fn consumed(&self) -> Consumed {
+        self.meter.total()
+    }
+
+    /// Where the keys come from; whoever reads the pool's Secret sets them here.
+    pub fn keys(&self) -> KeySource {
+        self.keys.clone()
+    }
+}
+
+fn check(settings: &AlibabaEci) -> Result<(), ProviderError> {
+    let zones = settings.zones.len();
+    if zones == 0 || zones > MOST_ZONES {
+        return Err(invalid(format!("zones: {zones} are named; name 1 to {MOST_ZONES}, each with its vSwitchId")));
+    }
+    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if !is_word(&settings.region) || settings.region.chars().any(|c| c.is_ascii_uppercase()) {
+        return Err(invalid(format!("region: {:?} is no region; write one such as cn-hangzhou", settings.region)));
+    }
+    let ids = settings.zones.iter().flat_map(|zone| [Some(&zone.v_switch_id), zone.zone_id.as_ref()]).flatten();
+    if let Some(id) = ids.chain([&settings.security_group_id]).find(|id| !is_word(id)) {
+        return Err(invalid(format!(
+            "{id:?} is no id; vSwitch, zone and security group are ids such as vsw-…, cn-hangzhou-h and sg-…"
+        )));
+    }
+    if settings.tags.len() > MOST_POOL_TAGS {
+        return Err(invalid(format!("tags: {} are named; a pool may name {MOST_POOL_TAGS}", settings.tags.len())));
+    }
+    if settings.poll_every < Duration::from_millis(100) {
+        return Err(invalid("pollEvery: the least is 100ms"));
+    }
+    if settings.spot.as_ref().and_then(|spot| spot.duration).is_some_and(|hours| hours > 1) {
+        return Err(invalid("spot.duration: 0 or 1 hours are possible"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut AlibabaEci)) -> Option<String> {
+        let text =
+            "{region: cn-hangzhou, zones: [{vSwitchId: vsw-a}], securityGroupId: sg-1, credentials: {environment: {}}}";
+        let mut settings: AlibabaEci = serde_saphyr::from_str(text).unwrap();
+        change(&mut settings);
+        Eci::new(settings).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_pool_that_cannot_work_is_refused_by_its_field() {
+        assert_eq!(refusal(|_| ()), None);
+        let zone = |settings: &AlibabaEci| settings.zones[0].clone();
+        assert!(refusal(|s| s.zones.clear()).unwrap().contains("zones: 0"));
+        assert!(refusal(|s| s.zones = vec![zone(s); 11]).unwrap().contains("zones: 11"));
+        assert!(refusal(|s| s.region = "China!".to_owned()).unwrap().contains("region"));
+        assert!(refusal(|s| s.security_group_id = "sg 1".to_owned()).unwrap().contains("sg 1"));
+        assert!(refusal(|s| s.endpoint = Some("nowhere".to_owned())).unwrap().contains("endpoint nowhere"));
+        assert!(refusal(|s| s.certificate = Some("/none.pem".into())).unwrap().contains("/none.pem"));
+    }
+}

@@ -1,0 +1,58 @@
+//! The provider that the kubelet drives.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use tokio::sync::mpsc;
+
+use super::{client::Eci, translate::Resolved};
+use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Usage};
+
+#[async_trait]
+impl Provider for Eci {
+    fn name(&self) -> &'static str {
+        "alibabacloud"
+    }
+
+    async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {
+        self.create_resolved(owner, pod, &Resolved::default()).await
+    }
+
+    /// The grace is the one that the instance was created with: ECI takes none with the deletion.
+    async fn delete(&self, owner: &Owner, _: Duration) -> Result<(), ProviderError> {
+        let slot = self.ledger.slot(&owner.uid);
+        let mut slot = slot.lock().await;
+        // What was asked for and not answered may stand beside what is known, so the cloud itself is asked.
+        let ids = match &slot.group {
+            Some(id) if slot.pending.is_none() => vec![id.clone()],
+            _ => self.find(owner).await?,
+        };
+        for id in &ids {
+            self.remove(id).await?;
+        }
+        // The token stays with the attempt: what lands late is found by the next list.
+        slot.asked = None;
+        slot.pending = None;
+        Ok(())
+    }
+
+    async fn list(&self, cluster: &str) -> Result<Vec<Instance>, ProviderError> {
+        self.look(cluster).await
+    }
+
+    async fn watch(&self, cluster: &str, changes: mpsc::Sender<InstanceChange>) -> Result<(), ProviderError> {
+        self.follow(cluster, &changes).await
+    }
+
+    async fn usage(&self, cluster: &str) -> Result<Vec<Usage>, ProviderError> {
+        self.measure(cluster).await
+    }
+
+    async fn stock(&self) -> Result<Stock, ProviderError> {
+        if !self.places.has_any() {
+            return Ok(Stock { instances: Some(0) });
+        }
+        Ok(Stock { instances: self.addresses_left().await })
+    }
+}

@@ -1,0 +1,224 @@
+//! A pod as a container group.
+
+use burstlet_engine::model::{Bytes, MilliCpu};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use crate::{
+    api::pool::azure_aci::{AzureAci, Priority},
+    provider::{
+        Owner, ProviderError,
+        clouds::pod::{Abilities, PlainContainer, PlainPod, invalid},
+    },
+};
+
+/// Tags by which a group tells whose it is; their names may hold no slash.
+pub(super) const TAG_CLUSTER: &str = "burstlet-cluster";
+pub(super) const TAG_NODE: &str = "burstlet-node";
+pub(super) const TAG_NAMESPACE: &str = "burstlet-namespace";
+pub(super) const TAG_NAME: &str = "burstlet-name";
+pub(super) const TAG_UID: &str = "burstlet-uid";
+
+const ABILITIES: Abilities = Abilities { containers: 60, init: true, refuses_probes: true };
+
+const MOST_CPU_MILLIS: u64 = 4000;
+const MOST_MEMORY_TENTHS: u64 = 160;
+/// What a container gets that asks for nothing.
+const DEFAULT: (MilliCpu, Bytes) = (MilliCpu(1000), Bytes(3 << 29));
+
+/// A request without its subnet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The body of `PUT`.
+    pub body: Value,
+    /// Size, and what the pod asked for, for people.
+    pub size: String,
+}
+
+/// The group's name: by the pod's UID, so that creating again changes nothing.
+pub fn name_of(owner: &Owner) -> String {
+    format!("burstlet-{}", owner.uid)
+}
+
+/// Checks what no pod is needed for.
+pub(super) fn check(settings: &AzureAci) -> Result<(), ProviderError> {
+    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !is_word(&settings.location) {
+        return Err(invalid(
+            "location",
+            format!("{:?} is no location; write for example westeurope", settings.location),
+        ));
+    }
+    let is_part =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.()".contains(&b));
+    for (field, text) in [("subscriptionId", &settings.subscription_id), ("resourceGroup", &settings.resource_group)] {
+        if !is_part(text) {
+            return Err(invalid(field, format!("{text:?} is not made of letters, digits and -_.()")));
+        }
+    }
+    if settings.priority == Priority::Spot && !settings.subnet_ids.is_empty() {
+        return Err(invalid("subnetIds", "spot groups take no subnets; leave them out, or set priority to Regular"));
+    }
+    Ok(())
+}
+
+/// The request for `pod`, or the field that stands in its way.
+pub(super) fn translate(settings: &AzureAci, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
+    let plain = PlainPod::of(owner, pod, ABILITIES)?;
+    if !plain.host_aliases.is_empty() {
+        return Err(invalid("spec.hostAliases", "ACI has none"));
+    }
+    let (mut cpu, mut memory) = (0, 0);
+    let mut containers = Vec::new();
+    for container in &plain.containers {
+        let (millis, tenths) = share(container);
+        (cpu, memory) = (cpu + millis, memory + tenths);
+        let mut value = container_of(container)?;
+        value["properties"]["resources"] =
+            json!({"requests": {"cpu": thousandths(millis), "memoryInGB": tenths_of(tenths)}});
+        containers.push(value);
+    }
+    if cpu > MOST_CPU_MILLIS || memory > MOST_MEMORY_TENTHS {
+        let text = format!(
+            "{} vCPU and {} GB are beyond the largest group, 4 vCPU and 16 GB",
+            thousandths(cpu),
+            tenths_of(memory)
+        );
+        return Err(invalid("resources", text));
+    }
+    let init = plain.init.iter().map(container_of).collect::<Result<Vec<_>, _>>()?;
+    let (asked_cpu, asked_memory) = plain.totals();
+    let size = format!(
+        "{}m CPU, {} MiB rounded up to {} vCPU, {} GB",
+        asked_cpu.0,
+        asked_memory.0 >> 20,
+        thousandths(cpu),
+        tenths_of(memory)
+    );
+    let volumes = plain.empty_dirs.keys().map(|name| json!({"name": name, "emptyDir": {}}));
+    let mut properties = json!({
+        "containers": containers,
+        "initContainers": init,
+        "osType": "Linux",
+        "restartPolicy": plain.restart_policy,
+        "volumes": volumes.collect::<Vec<_>>(),
+    });
+    if settings.priority == Priority::Spot {
+        properties["priority"] = json!("Spot");
+    }
+    if !plain.dns.name_servers.is_empty() {
+        let options = plain.dns.options.iter();
+        let options =
+            options.map(|(name, value)| value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}:{value}")));
+        properties["dnsConfig"] = json!({
+            "nameServers": plain.dns.name_servers,
+            "searchDomains": plain.dns.searches.join(" "),
+            "options": options.collect::<Vec<_>>().join(" "),
+        });
+    }
+    let tags = json!({
+        TAG_CLUSTER: owner.cluster,
+        TAG_NODE: owner.node,
+        TAG_NAMESPACE: owner.namespace,
+        TAG_NAME: owner.name,
+        TAG_UID: owner.uid,
+    });
+    Ok(Request { body: json!({"location": settings.location, "tags": tags, "properties": properties}), size })
+}
+
+/// Thousandths of a vCPU, in steps of ten, and tenths of a GB.
+fn share(container: &PlainContainer) -> (u64, u64) {
+    let cpu = if container.cpu.0 == 0 { DEFAULT.0 } else { container.cpu };
+    let memory = if container.memory.0 == 0 { DEFAULT.1 } else { container.memory };
+    (cpu.0.div_ceil(10) * 10, memory.0.saturating_mul(10).div_ceil(1 << 30))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most some thousands")]
+fn thousandths(millis: u64) -> f64 {
+    millis as f64 / 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most some thousands")]
+fn tenths_of(tenths: u64) -> f64 {
+    tenths as f64 / 10.0
+}
+
+fn container_of(container: &PlainContainer) -> Result<Value, ProviderError> {
+    let field = |name: &str| format!("spec.containers[{}].{name}", container.name);
+    if container.command.is_empty() && !container.args.is_empty() {
+        return Err(invalid(&field("args"), "ACI takes no arguments without a command; name the command, too"));
+    }
+    if container.working_dir.is_some() {
+        return Err(invalid(&field("workingDir"), "ACI has none"));
+    }
+    let env = container.env.iter().map(|(name, value)| json!({"name": name, "value": value}));
+    let ports = container.ports.iter().map(|(port, protocol)| json!({"port": port, "protocol": protocol}));
+    let mounts = container
+        .mounts
+        .iter()
+        .map(|(name, path, read_only)| json!({"name": name, "mountPath": path, "readOnly": read_only}));
+    let mut properties = json!({
+        "image": container.image,
+        "environmentVariables": env.collect::<Vec<_>>(),
+        "volumeMounts": mounts.collect::<Vec<_>>(),
+    });
+    let ports = ports.collect::<Vec<_>>();
+    if !ports.is_empty() {
+        properties["ports"] = json!(ports);
+    }
+    if !container.command.is_empty() {
+        properties["command"] = json!([container.command.clone(), container.args.clone()].concat());
+    }
+    Ok(json!({"name": container.name, "properties": properties}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::clouds::pod::tests::{owner, pod};
+
+    fn settings(extra: Value) -> AzureAci {
+        let mut settings = json!({"location": "westeurope", "subscriptionId": "s", "resourceGroup": "g"});
+        json_patch::merge(&mut settings, &extra);
+        serde_json::from_value(settings).unwrap()
+    }
+
+    fn request(container: Value) -> Result<Value, String> {
+        let mut whole = json!({"name": "a", "image": "i"});
+        json_patch::merge(&mut whole, &container);
+        let pod = pod(json!({"restartPolicy": "Never", "containers": [whole]}));
+        let request = translate(&settings(json!({"priority": "Spot"})), &owner("u"), &pod);
+        request.map(|request| request.body).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_pod_becomes_a_group() {
+        let resources = json!({"requests": {"cpu": "1234m", "memory": "1000Mi"}});
+        let body = request(json!({"command": ["sh"], "args": ["-c", "ls"], "resources": resources})).unwrap();
+        let properties = &body["properties"];
+        assert_eq!((&properties["priority"], &properties["restartPolicy"]), (&json!("Spot"), &json!("Never")));
+        let container = &properties["containers"][0]["properties"];
+        assert_eq!(container["command"], json!(["sh", "-c", "ls"]));
+        assert_eq!(container["resources"]["requests"], json!({"cpu": 1.24, "memoryInGB": 1.0}));
+        assert_eq!(body["tags"]["burstlet-uid"], "u");
+        let unasked = request(json!({})).unwrap();
+        let asked = &unasked["properties"]["containers"][0]["properties"]["resources"]["requests"];
+        assert_eq!(*asked, json!({"cpu": 1.0, "memoryInGB": 1.5}));
+    }
+
+    #[test]
+    fn limits_are_told_by_field() {
+        assert!(request(json!({"args": ["x"]})).unwrap_err().contains("spec.containers[a].args"));
+        assert!(request(json!({"workingDir": "/x"})).unwrap_err().contains("workingDir"));
+        let large = json!({"resources": {"limits": {"cpu": "5"}}});
+        assert!(request(large).unwrap_err().contains("beyond the largest group, 4 vCPU and 16 GB"));
+        for (extra, field) in [
+            (json!({"location": "West Europe"}), "location"),
+            (json!({"subscriptionId": "a/b"}), "subscriptionId"),
+            (json!({"priority": "Spot", "subnetIds": ["x"]}), "subnetIds"),
+        ] {
+            let text = check(&settings(extra)).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("invalid request: {field}")), "{text}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! ECS: boto3 on the emulator, and burstlet's provider on it and on moto.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use burstlet::{
+    api::pool::aws_fargate::AwsFargate,
+    lab::emulator::{Ground, Settings, ZoneStock, aws_ecs},
+    provider::{
+        InstanceState, Provider, ProviderError,
+        clouds::{aws_fargate::Fargate, fleet::Pace},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    conformance::Subject,
+    keys::Fixed,
+    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
+    venv,
+};
+
+async fn answering(settings: Settings) -> Answering {
+    let ground = Arc::new(Ground::new(settings));
+    let keys = vec!["testid:testsecret".parse().unwrap()];
+    let cloud = Arc::new(aws_ecs::Ecs::new(ground.clone(), keys));
+    Answering::start(ground, cloud).await
+}
+
+fn keys() -> Fixed {
+    Fixed::new(&[("AWS_ACCESS_KEY_ID", "testid"), ("AWS_SECRET_ACCESS_KEY", "testsecret")])
+}
+
+fn provider(address: &str, keys: Fixed, extra: Value) -> Fargate {
+    let mut settings = json!({"region": "us-east-1", "cluster": "default", "subnetIds": ["subnet-1", "subnet-2"],
+        "endpoint": address, "stsEndpoint": address});
+    json_patch::merge(&mut settings, &extra);
+    let settings: AwsFargate = serde_json::from_value(settings).unwrap();
+    let pace = Pace { busy: Duration::from_millis(500), rest: Duration::from_secs(1) };
+    Fargate::with_keys(settings, Arc::new(keys), pace).unwrap()
+}
+
+async fn check(name: &'static str) {
+    let at = answering(Settings::default()).await;
+    let address = at.emulator.address();
+    tokio::task::spawn_blocking(move || venv::check("aws_ecs", &address, name)).await.unwrap();
+}
+
+macro_rules! checks {
+    ($($test:ident: $check:literal;)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                check($check).await;
+            }
+        )*
+    };
+}
+
+checks! {
+    boto3_sees_a_task_through_its_life: "life";
+    boto3_turns_pages: "pages";
+    boto3_gets_one_task_for_one_token: "idempotency";
+    boto3_hears_of_wrong_keys_and_clocks_and_exchanges_identities: "keys";
+    boto3_hears_of_limits_and_shortages: "limits";
+    boto3_sees_spot_tasks_taken_back: "spot";
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fargate_pods_come_and_go_under_faults_without_copies_or_orphans() {
+    let at = answering(prompt()).await;
+    let provider = provider(&at.emulator.address(), keys(), json!({}));
+    let cost = Cost { currency: "USD", per_second: 1.1244e-5 + 2.0 * 1.2347e-6 };
+    come_and_go(&provider, &at, "RunTask", 60, cost).await;
+    // Pods of one template share a definition.
+    assert!(at.ground.calls()["RegisterTaskDefinition"].arrived < 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fargate_moves_to_the_next_subnet_and_tells_reclaims_and_jobs() {
+    let at = answering(prompt()).await;
+    let short = |instances| ZoneStock { instances: Some(instances), addresses: None };
+    at.ground.change(|settings| settings.zones = [("subnet-1".to_owned(), short(1))].into());
+    let provider = provider(&at.emulator.address(), keys(), json!({"capacity": "spot"}));
+    let mut watched = Watched::start(&provider);
+    let mut job = pod();
+    let spec = job.spec.as_mut().unwrap();
+    spec.restart_policy = Some("Never".to_owned());
+    spec.containers[0].command = Some(vec!["sleep".to_owned(), "30".to_owned()]);
+    provider.create(&owner("a"), &job).await.unwrap();
+    let spot = provider.create(&owner("b"), &pod()).await.unwrap();
+    let zones = at.live().iter().map(|one| one["zone"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(zones, ["subnet-1", "subnet-2"]);
+    watched.until("both run", |watched| watched.running() == 2).await;
+    assert!(at.cloud.reclaim(&spot.id.0));
+    at.ground.clock.advance(Duration::from_mins(3));
+    let is_over = |watched: &Watched| {
+        let state = |uid: &str| watched.seen.get(uid).map(|one| one.state.clone());
+        let reclaimed =
+            matches!(state("b"), Some(InstanceState::Failed { reason, .. }) if reason == "SpotInterruption");
+        reclaimed && state("a") == Some(InstanceState::Succeeded)
+    };
+    watched.until("one succeeds, one is taken back", is_over).await;
+    // Tasks stay listed for an hour after their end; those of deleted pods are left out.
+    for uid in ["a", "b"] {
+        provider.delete(&owner(uid), Duration::ZERO).await.unwrap();
+    }
+    watched.until("both are gone", |watched| watched.gone.len() == 2).await;
+    assert!(provider.list("lab").await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fargate_exchanges_a_web_identity_for_keys_and_adopts_after_a_restart() {
+    let at = answering(prompt()).await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "token").unwrap();
+    let role = "arn:aws:iam::123456789012:role/burstlet";
+    let keys = Fixed::new(&[("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap())]);
+    let first = provider(&at.emulator.address(), keys.clone(), json!({"enableExecuteCommand": true}));
+    let id = first.create(&owner("a"), &pod()).await.unwrap().id;
+    assert_eq!(first.create(&owner("a"), &pod()).await.unwrap().id, id);
+    let second = provider(&at.emulator.address(), keys, json!({}));
+    assert_eq!(second.create(&owner("a"), &pod()).await.unwrap().id, id);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let session = second.exec(&owner("a"), "app", &["ls".to_owned()]).await.unwrap();
+    assert!(session.stream_url.starts_with("wss://") && format!("{session:?}").contains("***"));
+    assert_eq!(at.ground.calls()["AssumeRoleWithWebIdentity"].arrived, 2);
+    std::fs::write(token.path(), "").unwrap();
+    let late = Fixed::new(&[("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap())]);
+    let refused = provider(&at.emulator.address(), late, json!({})).list("lab").await.unwrap_err();
+    assert!(matches!(refused, ProviderError::Unauthorized(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provider_runs_pods_on_moto_too_where_signatures_are_checked() {
+    let interpreter = tokio::task::spawn_blocking(|| venv::python("aws_ecs")).await.unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clouds/python/aws_ecs.py");
+    let mut command = Command::new(interpreter);
+    command.args([script, "-", "moto"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: Value = serde_json::from_str(&line).unwrap();
+    let text = |name: &str| said[name].as_str().unwrap();
+    let keys = Fixed::new(&[("AWS_ACCESS_KEY_ID", text("id")), ("AWS_SECRET_ACCESS_KEY", text("secret"))]);
+    let extra = json!({"cluster": "c", "subnetIds": [text("subnet")]});
+    let provider = provider(text("address"), keys.clone(), extra);
+
+    let id = provider.create(&owner("a"), &pod()).await.unwrap().id;
+    // moto ignores client tokens: what was tried is looked up.
+    assert_eq!(provider.create(&owner("a"), &pod()).await.unwrap().id, id);
+    let mut watched = Watched::start(&provider);
+    watched.until("it runs", |watched| watched.running() == 1).await;
+    assert_eq!(watched.seen["a"].owner, owner("a"));
+    provider.delete(&owner("a"), Duration::ZERO).await.unwrap();
+    watched.until("it is gone", |watched| watched.gone.len() == 1).await;
+    keys.set("AWS_SECRET_ACCESS_KEY", "wrong");
+    let refused = provider.list("lab").await.unwrap_err();
+    assert!(matches!(refused, ProviderError::Unauthorized(_)), "{refused}");
+    child.stdin.take().unwrap().flush().unwrap();
+    child.wait().unwrap();
+}
+
+async fn subject() -> Subject {
+    let at = answering(prompt()).await;
+    let address = at.emulator.address();
+    subject_of(at, provider(&address, keys(), json!({})), provider(&address, keys(), json!({})))
+}
+
+crate::trial::conforms_but_for_usage!(super::subject());

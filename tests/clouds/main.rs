@@ -1,0 +1,14 @@
+//! Clouds: their emulators as the official SDKs see them, and burstlet's providers on the emulators.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by them, its helpers too")]
+
+mod alibaba_eci;
+mod alibaba_eci_sdk;
+mod aws_ecs;
+mod azure_aci;
+mod conformance;
+mod keys;
+mod kingsoft_kci;
+mod simulated;
+mod trial;
+mod venv;
