@@ -178,8 +178,13 @@ fn restructure(schema: &mut Value) {
     fields.remove("default");
     take_out_null(fields);
     merge_branches(fields);
+    // Kubernetes knows no such format, and warns of it.
+    if fields.get("format") == Some(&json!("ip")) {
+        fields.remove("format");
+    }
     if let Some(format) = fields.get("format").and_then(Value::as_str).and_then(|format| format.strip_prefix('u')) {
-        let signed = if format == "int32" { "int64" } else { format };
+        // Kubernetes knows two: the one that holds all of the unsigned one's numbers.
+        let signed = if matches!(format, "int8" | "int16") { "int32" } else { "int64" };
         fields.insert("format".to_owned(), json!(signed));
         fields.entry("minimum").or_insert(json!(0));
     }

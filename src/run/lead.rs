@@ -183,7 +183,7 @@ impl KubeletKeeper {
                 }
             }
             let handles = kept.values().map(|kept| kept.handle.clone()).collect();
-            self.router.send_replace(server::router(handles, self.client.clone()));
+            let _ = self.router.send_replace(server::router(handles, self.client.clone()));
             tokio::select! {
                 () = self.term.cancelled() => break,
                 changed = running.changed() => if changed.is_err() { self.term.cancelled().await },
