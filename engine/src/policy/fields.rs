@@ -154,13 +154,11 @@ impl Reader {
                 }
             };
         };
-        match minutes.trim().parse() {
-            Ok(minutes) => Some(Spend::PodMinutes(minutes)),
-            Err(_) => {
-                self.fault(path, format!("{text:?} is no number of pod-minutes; write for example 600 pod-minutes"));
-                None
-            }
+        let minutes = minutes.trim().parse().ok().map(Spend::PodMinutes);
+        if minutes.is_none() {
+            self.fault(path, format!("{text:?} is no number of pod-minutes; write for example 600 pod-minutes"));
         }
+        minutes
     }
 
     /// CPU and memory that must be above zero.

@@ -101,8 +101,8 @@ pub struct Found {
 /// The first mark of the table that stands at one of these places.
 pub fn found<'a>(at: &[On], value: impl Fn(On, &str) -> Option<&'a str>) -> Option<Found> {
     TABLE.iter().find_map(|mark| {
-        let on = mark.on.iter().copied().filter(|on| at.contains(on));
-        let (on, text) = on.filter_map(|on| Some((on, value(on, mark.key)?))).next()?;
+        let mut on = mark.on.iter().copied().filter(|on| at.contains(on));
+        let (on, text) = on.find_map(|on| Some((on, value(on, mark.key)?)))?;
         Some(Found { key: mark.key, on, fields: mark.means.read(mark.key, text)? })
     })
 }

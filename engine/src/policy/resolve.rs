@@ -340,12 +340,11 @@ impl Policies {
     }
 
     fn follow_named<'a>(&'a self, asked: &Asked<'_>, level: Level, name: &str, sources: &mut Sources<'a>) {
-        match graph::find(&self.known, asked.namespace, name, &self.home) {
-            Some((found, _)) => sources.follow(self, &found.clone(), By::Name(level)),
-            None => {
-                let (name, namespace) = (name.to_owned(), asked.namespace.to_owned());
-                sources.refuse(Note::NoPolicy { level, name, namespace });
-            }
+        if let Some((found, _)) = graph::find(&self.known, asked.namespace, name, &self.home) {
+            sources.follow(self, &found.clone(), By::Name(level));
+        } else {
+            let (name, namespace) = (name.to_owned(), asked.namespace.to_owned());
+            sources.refuse(Note::NoPolicy { level, name, namespace });
         }
     }
 }

@@ -84,20 +84,12 @@ fn labels(subset: &mut Taken, to: &mut Imported) -> Result<BTreeMap<String, Stri
         let key = expression.text("key")?.unwrap_or_default();
         let operator = expression.text("operator")?.unwrap_or_default();
         let values = expression.texts("values")?;
-        match (operator.as_str(), values.as_slice()) {
-            ("In", [value]) => {
-                found.insert(key, value.clone());
-            }
-            _ => {
-                let path = expression.at("operator");
-                to.lose(
-                    path,
-                    format!(
-                        "{key} {operator} {}: a tier knows one value a label; write a tier for each",
-                        values.join(",")
-                    ),
-                );
-            }
+        if let ("In", [value]) = (operator.as_str(), values.as_slice()) {
+            found.insert(key, value.clone());
+        } else {
+            let said = format!("{key} {operator} {}", values.join(","));
+            let path = expression.at("operator");
+            to.lose(path, format!("{said}: a tier knows one value a label; write a tier for each"));
         }
         expression.finish(&mut to.lost);
     }

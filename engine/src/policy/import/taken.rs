@@ -132,8 +132,8 @@ fn leaves(path: &str, value: &Value, lost: &mut Vec<Lost>) {
         Value::Object(fields) if !fields.is_empty() => {
             fields.iter().for_each(|(field, value)| leaves(&format!("{path}.{field}"), value, lost));
         }
-        Value::Array(list) if list.iter().any(Value::is_object) => {
-            list.iter().enumerate().for_each(|(index, value)| leaves(&format!("{path}[{index}]"), value, lost));
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().enumerate().for_each(|(index, value)| leaves(&format!("{path}[{index}]"), value, lost));
         }
         Value::Null => {}
         _ => lost.push(Lost { path: path.to_owned(), why: "burstlet has nothing that it stands for".to_owned() }),
