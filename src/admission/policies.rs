@@ -52,8 +52,8 @@ impl PolicyJudge {
         let Some(object) = &request.object else { return Verdict::default() };
         let document = match serde_json::to_value(object).map(|value| Document::read(&value)) {
             Ok(Ok(document)) => document,
-            Ok(Err(error)) => return refused(error.to_string()),
-            Err(error) => return refused(error.to_string()),
+            Ok(Err(error)) => return refused(&error.to_string()),
+            Err(error) => return refused(&error.to_string()),
         };
         match document {
             Document::Policy(_, name, spec) => {
@@ -146,8 +146,8 @@ impl PolicyJudge {
     }
 }
 
-fn refused(text: String) -> Verdict {
-    let (path, says) = text.split_once(": ").map_or(("spec", text.as_str()), |(path, says)| (path, says));
+fn refused(text: &str) -> Verdict {
+    let (path, says) = text.split_once(": ").unwrap_or(("spec", text));
     Verdict { faults: vec![FieldFault::new(path, says)], warnings: Vec::new() }
 }
 

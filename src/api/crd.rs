@@ -30,7 +30,7 @@ pub struct CrdError {
 
 /// BurstPolicy and VirtualPool, each with its file's name.
 pub fn definitions() -> Result<[(&'static str, CustomResourceDefinition); 2], CrdError> {
-    let burst_policy = Kind {
+    let burst_policy = Definition {
         kind: policy::KIND,
         plural: "burstpolicies",
         short: "bp",
@@ -53,7 +53,7 @@ pub fn definitions() -> Result<[(&'static str, CustomResourceDefinition); 2], Cr
             ("Age", "date", ".metadata.creationTimestamp", 0),
         ],
     };
-    let virtual_pool = Kind {
+    let virtual_pool = Definition {
         kind: pool::KIND,
         plural: "virtualpools",
         short: "vp",
@@ -84,7 +84,7 @@ pub fn definitions() -> Result<[(&'static str, CustomResourceDefinition); 2], Cr
 }
 
 /// What a definition says beside its schema.
-struct Kind {
+struct Definition {
     kind: &'static str,
     plural: &'static str,
     short: &'static str,
@@ -96,7 +96,7 @@ struct Kind {
     columns: &'static [(&'static str, &'static str, &'static str, i32)],
 }
 
-impl Kind {
+impl Definition {
     fn definition<S: JsonSchema, T: JsonSchema>(self) -> Result<CustomResourceDefinition, CrdError> {
         let schema = json!({
             "type": "object",

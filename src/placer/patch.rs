@@ -79,8 +79,8 @@ pub(super) fn explain(uid: &PodUid, pod: &Patchable, reason: &Reason) -> Value {
 /// Has a patch, which annotates the pod with its reason, tell also what each place said.
 pub(super) fn record(patch: Value, decision: Option<&Decision>) -> Value {
     let (Value::Array(mut operations), Some(decision)) = (patch.clone(), decision) else { return patch };
-    let path = format!("/metadata/annotations/{}", names::DECISION.replace('/', "~1"));
-    operations.push(json!({"op": "add", "path": path, "value": decision.text()}));
+    let at = format!("/metadata/annotations/{}", names::DECISION.replace('/', "~1"));
+    operations.push(json!({"op": "add", "path": at, "value": decision.text()}));
     Value::Array(operations)
 }
 

@@ -85,8 +85,10 @@ pub async fn follow_policies(client: Client, policies: SharedPolicies, listed: w
             }
             Seen::Gone(object) => policies.remove(&object_name(&object.metadata)),
             Seen::Finish => {
-                let gone: Vec<_> = policies.names().filter(|name| !seen_in_list.contains(*name)).cloned().collect();
-                gone.iter().for_each(|name| policies.remove(name));
+                let unlisted: Vec<_> = policies.names().filter(|name| !seen_in_list.contains(*name)).cloned().collect();
+                for name in &unlisted {
+                    policies.remove(name);
+                }
                 let _ = listed.send(true);
             }
         }

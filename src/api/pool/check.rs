@@ -99,7 +99,8 @@ impl PoolSpec {
         let Some(Spend::Money(money)) = hour.or(day) else { return };
         match price {
             None => {
-                reader.fault("spec.budget", "is in money, but the pool has no price; give it one, or write pod-minutes")
+                reader
+                    .fault("spec.budget", "is in money, but the pool has no price; give it one, or write pod-minutes");
             }
             Some(Some(price)) if price.currency() != money.currency() => reader.fault(
                 "spec.budget",

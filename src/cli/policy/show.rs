@@ -35,12 +35,12 @@ struct Shown {
     governed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
-    fields: Vec<Field>,
+    fields: Vec<Line>,
     notes: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Field {
+struct Line {
     field: String,
     value: String,
     from: String,
@@ -68,7 +68,7 @@ pub(super) async fn show(args: ShowArgs) -> anyhow::Result<()> {
 fn text(shown: &Shown) -> String {
     let mut text = String::new();
     if shown.governed {
-        let rows = shown.fields.iter().map(|Field { field, value, from }| [field.clone(), value.clone(), from.clone()]);
+        let rows = shown.fields.iter().map(|Line { field, value, from }| [field.clone(), value.clone(), from.clone()]);
         text.push_str(&table(&["FIELD", "VALUE", "FROM"], rows));
     } else {
         text.push_str("not governed: its pods are plain pods on real nodes\n");
@@ -82,7 +82,7 @@ fn text(shown: &Shown) -> String {
 }
 
 /// Each field with its value and where it comes from, in the order of a BurstPolicy.
-fn fields(governed: &Governed) -> Vec<Field> {
+fn fields(governed: &Governed) -> Vec<Line> {
     let EffectivePolicy { mode, base, move_on, tiers, count, move_back, budget, windows, priority, .. } =
         &governed.policy;
     let mut all =
@@ -119,7 +119,7 @@ fn fields(governed: &Governed) -> Vec<Field> {
     all.push(("windows", if open.is_empty() { "always".to_owned() } else { open }));
     all.push(("priority", priority.to_string()));
     let from = |field: &str| governed.origins.get(field).map_or("built in".to_owned(), ToString::to_string);
-    all.into_iter().map(|(field, value)| Field { from: from(field), field: field.to_owned(), value }).collect()
+    all.into_iter().map(|(field, value)| Line { from: from(field), field: field.to_owned(), value }).collect()
 }
 
 fn amount(spend: &Spend) -> String {
