@@ -10,7 +10,7 @@ use k8s_openapi::{
 };
 use kube::api::ObjectMeta;
 
-use super::{MUTATE_PATH, WARN_PATH};
+use super::{JUDGE_PATH, MUTATE_PATH, WARN_PATH};
 use crate::api::names;
 
 /// Longest wait of the API server for an answer, in seconds. Pods created meanwhile wait too, so it is short; it is
@@ -84,7 +84,7 @@ pub fn webhook_configurations(
         match_conditions: Some(vec![condition("of-a-replica-set", MAY_BE_GOVERNED.to_owned())]),
         namespace_selector: Some(selector.clone()),
         reinvocation_policy: Some("IfNeeded".to_owned()),
-        rules: Some(vec![rule("", &["pods"], &["CREATE"], "Namespaced")]),
+        rules: Some(vec![rule("", "v1", &["pods"], &["CREATE"], "Namespaced")]),
         side_effects: "None".to_owned(),
         timeout_seconds: Some(TIMEOUT_SECONDS),
         ..MutatingWebhook::default()
@@ -99,17 +99,29 @@ pub fn webhook_configurations(
         match_conditions: Some(vec![condition("has-a-base", has_base())]),
         namespace_selector: Some(selector),
         rules: Some(vec![
-            rule("", &["pods", "namespaces"], written, "*"),
-            rule("apps", &["deployments", "replicasets", "statefulsets", "daemonsets"], written, "Namespaced"),
-            rule("batch", &["jobs", "cronjobs"], written, "Namespaced"),
+            rule("", "v1", &["pods", "namespaces"], written, "*"),
+            rule("apps", "v1", &["deployments", "replicasets", "statefulsets", "daemonsets"], written, "Namespaced"),
+            rule("batch", "v1", &["jobs", "cronjobs"], written, "Namespaced"),
         ]),
+        side_effects: "None".to_owned(),
+        timeout_seconds: Some(TIMEOUT_SECONDS),
+        ..ValidatingWebhook::default()
+    };
+    // Of all namespaces, burstlet's own too: it holds what the others extend.
+    let judge = ValidatingWebhook {
+        name: "policies.burstlet.dev".to_owned(),
+        admission_review_versions: vec!["v1".to_owned()],
+        client_config: endpoint.client_config(JUDGE_PATH, ca_bundle),
+        failure_policy: Some("Ignore".to_owned()),
+        match_policy: Some("Equivalent".to_owned()),
+        rules: Some(vec![rule(names::GROUP, names::VERSION, &["burstpolicies", "virtualpools"], written, "*")]),
         side_effects: "None".to_owned(),
         timeout_seconds: Some(TIMEOUT_SECONDS),
         ..ValidatingWebhook::default()
     };
     (
         MutatingWebhookConfiguration { metadata: metadata.clone(), webhooks: Some(vec![gate]) },
-        ValidatingWebhookConfiguration { metadata, webhooks: Some(vec![warn]) },
+        ValidatingWebhookConfiguration { metadata, webhooks: Some(vec![warn, judge]) },
     )
 }
 
@@ -138,11 +150,11 @@ fn others_than(namespaces: &[&str]) -> LabelSelector {
     }
 }
 
-fn rule(group: &str, resources: &[&str], operations: &[&str], scope: &str) -> RuleWithOperations {
+fn rule(group: &str, version: &str, resources: &[&str], operations: &[&str], scope: &str) -> RuleWithOperations {
     let owned = |texts: &[&str]| Some(texts.iter().map(|&text| text.to_owned()).collect());
     RuleWithOperations {
         api_groups: owned(&[group]),
-        api_versions: owned(&["v1"]),
+        api_versions: owned(&[version]),
         operations: owned(operations),
         resources: owned(resources),
         scope: Some(scope.to_owned()),

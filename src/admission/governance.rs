@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burstlet_engine::policy::{self, Base};
+use burstlet_engine::policy::{Asked, Cap, Marks, Mode, MoveBack, Resolution, Settings};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -23,7 +23,7 @@ use tokio::{sync::OnceCell, time::timeout};
 use tracing::warn;
 
 use super::gate::{controller, is_apps};
-use crate::api::names;
+use crate::{api::owner::marks, watch::SharedPolicies};
 
 /// How long an answer is used again: a hundred pods of one ReplicaSet in a second cost one look-up.
 const FRESH: Duration = Duration::from_secs(1);
@@ -32,32 +32,28 @@ const MAX_ANSWERS: usize = 4_096;
 /// Longest look-up: below the webhook's own timeout, so that the answer still reaches the API server.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
+/// Whether a pod is governed is told without the configuration: it says when, never whether.
+const UNSETTLED: Settings = Settings {
+    pools: Vec::new(),
+    move_on_after: Duration::ZERO,
+    move_back: MoveBack { after: Duration::ZERO, at_once: 1, cool_down: Duration::ZERO },
+};
+
 /// Whether a pod is governed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Governed {
-    /// By this base.
-    By(Base),
+    /// By a policy with this base.
+    By(Cap),
     /// By none.
     No,
     /// Nobody knows, for the API server did not say; the pod is left alone.
     Unknown,
 }
 
-/// Judges by the annotations as written.
-fn judge(workload: Option<&str>, namespace: Option<&str>) -> Governed {
-    match policy::governance(workload, namespace) {
-        policy::Governance::Governed(base, _) => Governed::By(base),
-        policy::Governance::Free | policy::Governance::Faulty(_) => Governed::No,
-    }
-}
-
-fn base(metadata: &ObjectMeta) -> Option<&str> {
-    metadata.annotations.as_ref()?.get(names::BASE).map(String::as_str)
-}
-
 /// Looks up who governs, from the API server itself: a fresh ReplicaSet may be missing from any cache.
 pub(super) struct Governance {
     client: Client,
+    policies: SharedPolicies,
     fresh: Duration,
     /// By the ReplicaSet's UID. Calls for the same ReplicaSet wait for one look-up.
     answers: Mutex<HashMap<String, Answer>>,
@@ -71,15 +67,15 @@ struct Answer {
 }
 
 impl Governance {
-    pub(super) fn new(client: Client) -> Self {
-        Self { client, fresh: FRESH, answers: Mutex::default(), failures: AtomicU64::new(0) }
+    pub(super) fn new(client: Client, policies: SharedPolicies) -> Self {
+        Self { client, policies, fresh: FRESH, answers: Mutex::default(), failures: AtomicU64::new(0) }
     }
 
-    /// Whether the pods of a ReplicaSet are governed now, or were within the last second.
-    pub(super) async fn of(&self, namespace: &str, replica_set: &OwnerReference) -> Governed {
+    /// Whether the pods of a ReplicaSet, marked as `pod` is, are governed now, or were within the last second.
+    pub(super) async fn of(&self, namespace: &str, replica_set: &OwnerReference, pod: &Marks) -> Governed {
         let cell = self.answer(&replica_set.uid);
         let look_up = async {
-            match timeout(LOOK_UP, self.look_up(namespace, replica_set)).await {
+            match timeout(LOOK_UP, self.look_up(namespace, replica_set, pod)).await {
                 Ok(Ok(governed)) => governed,
                 Ok(Err(fault)) => self.unknown(namespace, replica_set, &fault.to_string()),
                 Err(_) => self.unknown(namespace, replica_set, &format!("no answer within {LOOK_UP:?}")),
@@ -116,7 +112,12 @@ impl Governance {
         Governed::Unknown
     }
 
-    async fn look_up(&self, namespace: &str, replica_set: &OwnerReference) -> Result<Governed, kube::Error> {
+    async fn look_up(
+        &self,
+        namespace: &str,
+        replica_set: &OwnerReference,
+        pod: &Marks,
+    ) -> Result<Governed, kube::Error> {
         let owner = match self.metadata::<ReplicaSet>(namespace, &replica_set.name).await? {
             Some(found) if found.uid.as_deref() == Some(&replica_set.uid) => found,
             // Gone, or another of its name: its pods are on their way out.
@@ -130,12 +131,22 @@ impl Governance {
             // A controller of another kind scales this ReplicaSet by its own rules.
             Some(_) => return Ok(Governed::No),
         };
-        if let Some(text) = base(&workload) {
-            return Ok(judge(Some(text), None));
-        }
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = namespaces.get_metadata_opt(namespace).await?;
-        Ok(judge(None, namespace.as_ref().and_then(|found| base(&found.metadata))))
+        let of_namespace = namespaces.get_metadata_opt(namespace).await?;
+        let of_namespace = of_namespace.map(|found| marks(&found.metadata)).unwrap_or_default();
+        Ok(self.judge(namespace, pod, &marks(&workload), &of_namespace))
+    }
+
+    /// A pod that stays where kube-scheduler puts it needs no gate: nothing is changed for Observe, and Never holds
+    /// without one.
+    fn judge(&self, namespace: &str, pod: &Marks, workload: &Marks, of_namespace: &Marks) -> Governed {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        let asked = Asked { namespace, pod, workload, namespace_marks: of_namespace };
+        let Resolution { governed, .. } = policies.resolve(&asked, &UNSETTLED);
+        match governed.map(|governed| governed.policy) {
+            Some(policy) if !matches!(policy.mode, Mode::Observe | Mode::Never) => Governed::By(policy.base),
+            _ => Governed::No,
+        }
     }
 
     async fn metadata<K>(&self, namespace: &str, name: &str) -> Result<Option<ObjectMeta>, kube::Error>
@@ -152,6 +163,7 @@ impl Governance {
 
 #[cfg(test)]
 mod tests {
+    use burstlet_engine::policy::{Base, Policies};
     use serde_json::{Value, json};
 
     use super::{super::fake_api::FakeApi, *};
@@ -182,23 +194,49 @@ mod tests {
     }
 
     async fn governed(objects: &[(&'static str, Value)]) -> Governed {
-        Governance::new(FakeApi::new(objects).client()).of("shop", &owner()).await
+        with(&FakeApi::new(objects)).of("shop", &owner(), &Marks::default()).await
     }
 
-    #[test]
-    fn the_workloads_own_annotation_counts_even_where_it_is_no_base() {
-        assert_eq!(judge(Some("30%"), Some("3")), Governed::By("30%".parse().unwrap()));
-        assert_eq!(judge(None, Some("3")), Governed::By(Base::count(3)));
-        assert_eq!(judge(Some("three"), Some("3")), Governed::No);
-        assert_eq!(judge(None, Some("three")), Governed::No);
-        assert_eq!(judge(None, None), Governed::No);
+    fn with(api: &FakeApi) -> Governance {
+        let mut policies = Policies::new("burstlet-system");
+        let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "base": 8});
+        let name = burstlet_engine::model::ObjectName::new("shop", "web");
+        policies.set(name, &serde_json::from_value(spec).unwrap()).unwrap();
+        Governance::new(api.client(), Arc::new(policies.into()))
+    }
+
+    fn by(base: u32) -> Governed {
+        Governed::By(Cap::pods(Base::count(base)))
+    }
+
+    #[tokio::test]
+    async fn a_policy_whose_selector_matches_the_pod_governs_it() {
+        let api = FakeApi::new(&[(REPLICA_SET, object("rs", None, None)), (NAMESPACE, object("n", None, None))]);
+        let mut pod = Marks::default();
+        pod.labels.insert("app".to_owned(), "web".to_owned());
+        assert_eq!(with(&api).of("shop", &owner(), &pod).await, by(8));
+        pod.annotations.insert("burstlet.dev/mode".to_owned(), "Observe".to_owned());
+        assert_eq!(with(&api).of("shop", &owner(), &pod).await, Governed::No, "Observe changes nothing");
+    }
+
+    #[tokio::test]
+    async fn a_mark_of_another_product_on_the_namespace_governs() {
+        let mut namespace = object("n", None, None);
+        namespace["metadata"]["labels"] = json!({"virtual-node-affinity-injection": "enabled"});
+        assert_eq!(governed(&[(REPLICA_SET, object("rs", None, None)), (NAMESPACE, namespace)]).await, by(0));
+    }
+
+    #[tokio::test]
+    async fn a_fault_on_the_workload_does_not_fall_back_to_the_namespace() {
+        let namespace = (NAMESPACE, object("n", Some("3"), None));
+        assert_eq!(governed(&[(REPLICA_SET, object("rs", Some("three"), None)), namespace]).await, Governed::No);
     }
 
     #[tokio::test]
     async fn a_deployments_annotation_governs_not_the_copy_on_its_replica_set() {
         let replica_set = object("rs", Some("9"), Some("Deployment"));
         let found = governed(&[(REPLICA_SET, replica_set.clone()), (DEPLOYMENT, object("d", Some("3"), None))]).await;
-        assert_eq!(found, Governed::By(Base::count(3)));
+        assert_eq!(found, by(3));
         let plain =
             [(REPLICA_SET, replica_set), (DEPLOYMENT, object("d", None, None)), (NAMESPACE, object("n", None, None))];
         assert_eq!(governed(&plain).await, Governed::No);
@@ -208,16 +246,16 @@ mod tests {
     async fn a_bare_replica_set_or_else_the_namespace_governs() {
         let namespace = (NAMESPACE, object("n", Some("2"), None));
         let found = governed(&[(REPLICA_SET, object("rs", Some("5"), None)), namespace.clone()]).await;
-        assert_eq!(found, Governed::By(Base::count(5)));
+        assert_eq!(found, by(5));
         let found = governed(&[(REPLICA_SET, object("rs", None, None)), namespace.clone()]).await;
-        assert_eq!(found, Governed::By(Base::count(2)));
+        assert_eq!(found, by(2));
         let found = governed(&[
             (REPLICA_SET, object("rs", None, Some("Deployment"))),
             (DEPLOYMENT, object("d", None, None)),
             namespace,
         ])
         .await;
-        assert_eq!(found, Governed::By(Base::count(2)));
+        assert_eq!(found, by(2));
     }
 
     #[tokio::test]
@@ -232,29 +270,29 @@ mod tests {
     #[tokio::test]
     async fn a_hundred_pods_at_once_cost_one_look_up_and_a_stale_answer_another() {
         let api = FakeApi::new(&[(REPLICA_SET, object("rs", Some("5"), None))]);
-        let mut governance = Governance::new(api.client());
-        let owner = owner();
-        let all = futures::future::join_all((0..100).map(|_| governance.of("shop", &owner))).await;
-        assert!(all.iter().all(|found| *found == Governed::By(Base::count(5))));
-        assert_eq!(api.asked().len(), 1);
+        let mut governance = with(&api);
+        let (owner, pod) = (owner(), Marks::default());
+        let all = futures::future::join_all((0..100).map(|_| governance.of("shop", &owner, &pod))).await;
+        assert!(all.iter().all(|found| *found == by(5)));
+        assert_eq!(api.asked().len(), 2, "the ReplicaSet and its namespace");
         governance.fresh = Duration::ZERO;
-        governance.of("shop", &owner).await;
-        assert_eq!(api.asked().len(), 2);
+        governance.of("shop", &owner, &pod).await;
+        assert_eq!(api.asked().len(), 4);
     }
 
     #[tokio::test]
     async fn an_api_server_that_fails_leaves_the_pod_alone_and_is_not_stormed() {
         let api = FakeApi::failing();
-        let governance = Governance::new(api.client());
+        let governance = with(&api);
         for _ in 0..10 {
-            assert_eq!(governance.of("shop", &owner()).await, Governed::Unknown);
+            assert_eq!(governance.of("shop", &owner(), &Marks::default()).await, Governed::Unknown);
         }
         assert_eq!(api.asked().len(), 1);
     }
 
     #[tokio::test]
     async fn answers_are_bounded() {
-        let governance = Governance::new(FakeApi::new(&[]).client());
+        let governance = with(&FakeApi::new(&[]));
         for index in 0..=MAX_ANSWERS {
             governance.answer(&index.to_string());
         }

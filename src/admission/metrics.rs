@@ -25,6 +25,7 @@ pub struct AdmissionMetrics {
     admissions: IntCounterVec,
     seconds: Histogram,
     warnings: IntCounter,
+    judgements: IntCounterVec,
 }
 
 impl AdmissionMetrics {
@@ -45,10 +46,15 @@ impl AdmissionMetrics {
             "burstlet_admission_warnings_total",
             "Warnings given about bases that do not do what they seem to.",
         )?;
+        let judgements = IntCounterVec::new(
+            Opts::new("burstlet_admission_judgements_total", "BurstPolicies and VirtualPools judged, by verdict."),
+            &["verdict"],
+        )?;
+        registry.register(Box::new(judgements.clone()))?;
         registry.register(Box::new(admissions.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(warnings.clone()))?;
-        Ok(Self { admissions, seconds, warnings })
+        Ok(Self { admissions, seconds, warnings, judgements })
     }
 
     pub(super) fn count(&self, outcome: Outcome) {
@@ -57,6 +63,10 @@ impl AdmissionMetrics {
 
     pub(super) fn seconds(&self) -> &Histogram {
         &self.seconds
+    }
+
+    pub(super) fn judged(&self, is_taken: bool) {
+        self.judgements.with_label_values(&[if is_taken { "taken" } else { "refused" }]).inc();
     }
 
     pub(super) fn warned(&self, warnings: usize) {

@@ -1,8 +1,9 @@
-//! The webhooks: a gate on governed pods, warnings about bases that do nothing.
+//! The webhooks: a gate on governed pods, warnings about bases that do nothing, a judgement of policies and pools.
 //!
-//! [`router`] answers `POST /mutate-pods` and `POST /warn` with an `AdmissionReview`, and `GET /healthz`. Nothing is
-//! ever denied, and what cannot be told leaves a pod as it is: burstlet must not stand between a cluster and its pods.
-//! No call has a side effect, so a dry run is answered like any other.
+//! [`router`] answers `POST /mutate-pods`, `POST /warn` and `POST /judge` with an `AdmissionReview`, and `GET /healthz`.
+//! No pod is ever denied, and what cannot be told leaves a pod as it is: burstlet must not stand between a cluster and
+//! its pods. Only burstlet's own kinds are refused where they make no sense. No call has a side effect, so a dry run is
+//! answered like any other.
 
 mod configuration;
 #[cfg(test)]
@@ -10,9 +11,10 @@ mod fake_api;
 mod gate;
 mod governance;
 mod metrics;
+mod policies;
 mod warn;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use axum::{
     Json, Router,
@@ -22,6 +24,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use burstlet_engine::model::PoolName;
 use json_patch::Patch;
 use kube::{
     Client, Resource,
@@ -34,16 +37,22 @@ use serde::de::DeserializeOwned;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::warn;
 
-use crate::serve::{BodyError, read_body_limited};
+use crate::{
+    api::owner::marks,
+    serve::{BodyError, read_body_limited},
+    watch::SharedPolicies,
+};
 use gate::AdmittedPod;
 use governance::{Governance, Governed};
 use metrics::Outcome;
+use policies::PolicyJudge;
 
 pub use configuration::{Endpoint, webhook_configurations};
 pub use metrics::AdmissionMetrics;
 
 const MUTATE_PATH: &str = "/mutate-pods";
 const WARN_PATH: &str = "/warn";
+const JUDGE_PATH: &str = "/judge";
 /// Largest body in bytes: an update carries the object twice, each at etcd's limit of 1.5 MiB, and JSON is up to
 /// twice the size of what etcd stores.
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -53,15 +62,25 @@ const MAX_CALLS: usize = 64;
 /// What the handlers share.
 pub struct Admission {
     governance: Governance,
+    policies: PolicyJudge,
     scheduler: Option<String>,
     metrics: AdmissionMetrics,
 }
 
 impl Admission {
     /// Webhooks that ask `client` who governs a pod. `scheduler` is the name of the scheduler for governed pods, where
-    /// there is one of their own.
-    pub fn new(client: Client, scheduler: Option<String>, metrics: AdmissionMetrics) -> Self {
-        Self { governance: Governance::new(client), scheduler, metrics }
+    /// there is one of their own; `policies` are the
+    /// cluster's, `configured` the pools of the configuration file.
+    pub fn new(
+        client: Client,
+        policies: SharedPolicies,
+        configured: Vec<PoolName>,
+        scheduler: Option<String>,
+        metrics: AdmissionMetrics,
+    ) -> Self {
+        let home = policies.read().unwrap_or_else(PoisonError::into_inner).home().to_owned();
+        let judge = PolicyJudge::new(client.clone(), &home, configured);
+        Self { governance: Governance::new(client, policies), policies: judge, scheduler, metrics }
     }
 
     /// What to change on a pod that is about to be created, and why.
@@ -73,7 +92,7 @@ impl Admission {
         let Ok(replica_set) = gate::owner(pod) else {
             return (Outcome::Skipped, None);
         };
-        match self.governance.of(namespace, replica_set).await {
+        match self.governance.of(namespace, replica_set, &marks(&pod.metadata)).await {
             Governed::No => (Outcome::NotGoverned, None),
             Governed::Unknown => (Outcome::Unknown, None),
             Governed::By(_) => match gate::gate(pod, self.scheduler.as_deref()) {
@@ -89,6 +108,7 @@ pub fn router(admission: Arc<Admission>) -> Router {
     Router::new()
         .route(MUTATE_PATH, post(mutate_pods))
         .route(WARN_PATH, post(warn_about))
+        .route(JUDGE_PATH, post(judge_policy))
         .layer(GlobalConcurrencyLimitLayer::new(MAX_CALLS))
         .route("/healthz", get(async || "ok"))
         .with_state(admission)
@@ -114,6 +134,19 @@ async fn warn_about(State(admission): State<Arc<Admission>>, body: Body) -> Resu
     let mut response = AdmissionResponse::from(&request);
     let warnings = request.object.as_ref().map(|object| warn::warnings(&request.kind.kind, object)).unwrap_or_default();
     admission.metrics.warned(warnings.len());
+    response.warnings = (!warnings.is_empty()).then_some(warnings);
+    Ok(Json(response.into_review()).into_response())
+}
+
+async fn judge_policy(State(admission): State<Arc<Admission>>, body: Body) -> Result<Response, ReviewError> {
+    let request = read_request::<DynamicObject>(body).await?;
+    let verdict = admission.policies.judge(&request).await;
+    let mut response = AdmissionResponse::from(&request);
+    admission.metrics.judged(verdict.faults.is_empty());
+    if !verdict.faults.is_empty() {
+        response = response.deny(policies::told(&verdict.faults));
+    }
+    let warnings: Vec<_> = verdict.warnings.iter().map(ToString::to_string).collect();
     response.warnings = (!warnings.is_empty()).then_some(warnings);
     Ok(Json(response.into_review()).into_response())
 }

@@ -14,7 +14,16 @@ fn based_replica_set() -> FakeApi {
 fn webhooks(api: &FakeApi) -> (Router, prometheus::Registry) {
     let registry = prometheus::Registry::new();
     let metrics = AdmissionMetrics::register(&registry).unwrap();
-    (router(Arc::new(Admission::new(api.client(), Some("burstlet-scheduler".into()), metrics))), registry)
+    (
+        router(Arc::new(Admission::new(
+            api.client(),
+            Arc::default(),
+            Vec::new(),
+            Some("burstlet-scheduler".into()),
+            metrics,
+        ))),
+        registry,
+    )
 }
 
 async fn call(router: &Router, path: &str, body: impl Into<Body>) -> (u16, String) {

@@ -1,9 +1,14 @@
 //! What stands between Kubernetes' objects and the engine: names, wire types, conversions.
 
+pub mod crd;
+pub mod decision;
+pub mod document;
 pub mod extender;
 pub mod misplaced;
 pub mod names;
 pub mod node;
 pub mod owner;
 pub mod pod;
+pub mod policy;
 pub mod pool;
+pub mod status;

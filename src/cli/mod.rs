@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod compare;
+mod crd;
 #[cfg(feature = "lab")]
 mod demo;
 #[cfg(feature = "lab")]
@@ -14,11 +15,18 @@ mod emulate;
 mod pool;
 mod run;
 mod tune;
+mod explain;
+mod output;
+mod policy;
+mod release;
+mod run;
+mod status;
+mod workload;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
@@ -37,6 +45,15 @@ struct Cli {
 enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
+    /// Tell why a pod is where it is, or why a workload's pods wait
+    Explain(explain::ExplainArgs),
+    /// Show all workloads, budgets and pools
+    Status(status::StatusArgs),
+    /// Import, check and show policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
+    Crd,
     /// Take the gates off all pods that wait behind one
     ///
     /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
@@ -74,6 +91,16 @@ enum Command {
     Emulate(emulate::EmulateArgs),
 }
 
+impl Cli {
+    /// Parses the arguments. As `kubectl-burstlet` it is a plugin of kubectl's, and its help says so.
+    fn from_command_line() -> Self {
+        let own_name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+        let is_plugin = own_name.file_stem().is_some_and(|name| name == "kubectl-burstlet");
+        let command = if is_plugin { Self::command().bin_name("kubectl burstlet") } else { Self::command() };
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// Which cluster, as kubectl has it.
 #[derive(Debug, Clone, Default, Args)]
 struct ClusterArgs {
@@ -103,7 +130,7 @@ impl ClusterArgs {
 
 /// Parses the arguments, runs the command, and prints an error as one line.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_command_line();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -121,6 +148,11 @@ pub fn main() -> ExitCode {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             Command::Pool(args) => pool::pool(args),
+            Command::Explain(args) => explain::explain(args).await,
+            Command::Status(args) => status::status(args).await,
+            Command::Policy(command) => policy::policy(command).await,
+            Command::Crd => crd::crd(),
+            Command::Release(args) => release::release(args).await,
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
             Command::Hpa(args) => return hpa::hpa(&args),

@@ -87,7 +87,7 @@ async fn ungate(client: &Client, slim: &SlimPod, pod: &Pod) -> Result<bool, Rele
         json!({"op": "test", "path": format!("{at}/name"), "value": names::GATE}),
         json!({"op": "remove", "path": at}),
     ];
-    if patchable(slim).has_annotations {
+    if !patchable(slim).own_annotations.is_empty() {
         patch.push(json!({"op": "add", "path": told, "value": Reason::Ungoverned.to_string()}));
     }
     let patch = json_patch::Patch(serde_json::from_value(json!(patch)).unwrap_or_default());

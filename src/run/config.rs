@@ -14,7 +14,7 @@ use burstlet_engine::{
 use serde::Deserialize;
 
 use crate::{
-    api::pool::{alibaba_eci::AlibabaEci, aws_fargate::AwsFargate, azure_aci::AzureAci, kingsoft_kci::KingsoftKci},
+    api::pool::{PoolSpec, Provider},
     serve::ServerTls,
 };
 
@@ -180,24 +180,19 @@ pub struct Pool {
     pub provider: Provider,
 }
 
-/// Who runs a pool's instances.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Provider {
-    /// A cloud in memory, for trials.
-    #[serde(rename_all = "camelCase")]
-    Simulated {
-        /// Its HTTP address, such as `http://127.0.0.1:8080`.
-        endpoint: String,
-    },
-    /// Alibaba Cloud's Elastic Container Instance.
-    AlibabaEci(Box<AlibabaEci>),
-    /// Kingsoft Cloud's Container Instances.
-    KingsoftKci(Box<KingsoftKci>),
-    /// AWS Fargate, through ECS.
-    AwsFargate(Box<AwsFargate>),
-    /// Azure Container Instances.
-    AzureAci(Box<AzureAci>),
+impl Pool {
+    /// The pool that a VirtualPool describes.
+    pub(super) fn of(name: &str, spec: &PoolSpec) -> Self {
+        let nodes = spec.nodes.clone().unwrap_or_default();
+        Self {
+            name: name.into(),
+            nodes: nodes.max.unwrap_or_else(one),
+            pods_per_node: nodes.pods_per_node.unwrap_or_else(default_pods_per_node),
+            cpu: nodes.cpu.unwrap_or_else(default_cpu),
+            memory: nodes.memory.unwrap_or_else(default_memory),
+            provider: spec.provider.clone(),
+        }
+    }
 }
 
 fn default_namespace() -> String {
@@ -287,16 +282,20 @@ impl Config {
         Ok(())
     }
 
+    /// What the engine takes from a configuration that says nothing.
+    pub fn default_settings() -> Settings {
+        settings(&Placement::default(), Vec::new())
+    }
+
     /// What the engine takes from it.
     pub fn settings(&self) -> Settings {
-        let MoveOn { after } = self.placement.move_on;
-        let Return { after: back_after, cool_down } = self.placement.move_back;
-        Settings {
-            pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
-            move_on_after: after,
-            move_back: MoveBack { after: back_after, cool_down },
-        }
+        settings(&self.placement, self.pools.iter().map(|pool| pool.name.clone()).collect())
     }
+}
+
+fn settings(placement: &Placement, pools: Vec<PoolName>) -> Settings {
+    let Return { after, cool_down } = placement.move_back;
+    Settings { pools, move_on_after: placement.move_on.after, move_back: MoveBack { after, at_once: 1, cool_down } }
 }
 
 /// The reason with line and column, without the excerpt of the file below it.

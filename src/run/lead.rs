@@ -2,19 +2,25 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
+use axum::{Router, extract::Request};
 use burstlet_engine::{model::PoolName, policy::Settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::{
-    kubelet::{Capacity, Kubelet, KubeletConfig, KubeletMetrics, NodeTemplate, server},
+    kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, server},
     placer::{Placer, PlacerMetrics, Stocks},
     provider::Provider,
     run::{
         RunError,
         config::{ConfigError, KubeletListener, Pool},
+        pools::{Running, RunningPools, drained, remove_nodes},
         stock, until_stopped,
     },
     serve,
@@ -39,13 +45,13 @@ pub(super) struct Deciding {
 }
 
 /// What the kubelets need.
+#[derive(Clone)]
 pub(super) struct Keeping {
     pub(super) cluster: String,
     pub(super) listener: KubeletListener,
     /// Where the cluster reaches the listener.
     pub(super) address: IpAddr,
-    pub(super) pools: Vec<Pool>,
-    pub(super) providers: BTreeMap<PoolName, Arc<dyn Provider>>,
+    pub(super) running: watch::Receiver<RunningPools>,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: KubeletMetrics,
 }
@@ -109,29 +115,115 @@ impl Keeping {
     ) -> Result<(), RunError> {
         let listener = serve::bind(self.listener.listen).await?;
         let port = listener.local_addr().map_or(self.listener.listen.port(), |address| address.port());
-        let mut handles = Vec::new();
-        for pool in &self.pools {
-            let Some(provider) = self.providers.get(&pool.name) else { continue };
-            let nodes = pool.nodes(provider.name());
-            if let Some(first) = nodes.first() {
-                let (stocks, name) = (self.stocks.clone(), pool.name.clone());
-                let announced = stock::announce(client.clone(), name, first.name.clone(), stocks);
-                work.spawn(until_stopped(term.clone(), announced));
-            }
-            let config = KubeletConfig::new(&self.cluster, nodes, self.address, port);
-            let kubelet = Kubelet::new(client.clone(), config, provider.clone(), self.metrics.clone());
-            let kubelet = kubelet.led_by(leadership.clone());
-            handles.push(kubelet.handle());
-            let term = term.clone();
-            work.spawn(async move {
-                kubelet.run(term).await;
-                Ok(())
-            });
-        }
-        let served =
-            serve::serve(listener, self.listener.tls.clone(), server::router(handles, client.clone()), term.clone());
+        let (sender, router) = watch::channel(server::router(Vec::new(), client.clone()));
+        let keeper = KubeletKeeper {
+            client: client.clone(),
+            keeping: self.clone(),
+            leadership: leadership.clone(),
+            port,
+            term: term.clone(),
+            router: sender,
+        };
+        work.spawn(async move {
+            keeper.run().await;
+            Ok(())
+        });
+        let served = serve::serve(listener, self.listener.tls.clone(), changing(router), term.clone());
         work.spawn(async move { Ok(served.await?) });
         Ok(())
+    }
+}
+
+/// A router that answers as the last one sent does.
+fn changing(router: watch::Receiver<Router>) -> Router {
+    Router::new().fallback(move |request: Request| {
+        let now = router.borrow().clone();
+        async move { now.oneshot(request).await }
+    })
+}
+
+/// Keeps a kubelet for each pool at work.
+struct KubeletKeeper {
+    client: Client,
+    keeping: Keeping,
+    leadership: watch::Receiver<Leadership>,
+    port: u16,
+    term: CancellationToken,
+    router: watch::Sender<Router>,
+}
+
+/// A kubelet at work.
+struct Kept {
+    handle: KubeletHandle,
+    provider: Arc<dyn Provider>,
+    stop: CancellationToken,
+    ended: JoinHandle<()>,
+    is_ending: bool,
+}
+
+impl KubeletKeeper {
+    async fn run(self) {
+        let mut running = self.keeping.running.clone();
+        let mut kept: BTreeMap<PoolName, Kept> = BTreeMap::new();
+        loop {
+            let wanted = running.borrow_and_update().clone();
+            for (name, pool) in wanted {
+                let is_same = kept.get(&name).is_some_and(|kept| Arc::ptr_eq(&kept.provider, &pool.provider));
+                if !is_same {
+                    // One after the other: two kubelets would answer for the same nodes.
+                    if let Some(before) = kept.remove(&name) {
+                        before.stop.cancel();
+                        let _ = before.ended.await;
+                    }
+                    kept.insert(name.clone(), self.begin(&pool));
+                }
+                if let Some(kept) = kept.get_mut(&name).filter(|kept| pool.ends && !kept.is_ending) {
+                    kept.is_ending = true;
+                    self.end(&name, kept.stop.clone());
+                }
+            }
+            let handles = kept.values().map(|kept| kept.handle.clone()).collect();
+            let _ = self.router.send_replace(server::router(handles, self.client.clone()));
+            tokio::select! {
+                () = self.term.cancelled() => break,
+                changed = running.changed() => if changed.is_err() { self.term.cancelled().await },
+            }
+        }
+        for kept in kept.into_values() {
+            let _ = kept.ended.await;
+        }
+    }
+
+    fn begin(&self, Running { pool, provider, .. }: &Running) -> Kept {
+        let nodes = pool.nodes(provider.name());
+        let stop = self.term.child_token();
+        if let Some(first) = nodes.first() {
+            let (stocks, name) = (self.keeping.stocks.clone(), pool.name.clone());
+            let announced = stock::announce(self.client.clone(), name, first.name.clone(), stocks);
+            tokio::spawn(until_stopped(stop.clone(), announced));
+        }
+        let config = KubeletConfig::new(&self.keeping.cluster, nodes, self.keeping.address, self.port);
+        let kubelet = Kubelet::new(self.client.clone(), config, provider.clone(), self.keeping.metrics.clone());
+        let kubelet = kubelet.led_by(self.leadership.clone());
+        let handle = kubelet.handle();
+        let stopped = stop.clone();
+        let ended = tokio::spawn(async move { kubelet.run(stopped).await });
+        Kept { handle, provider: provider.clone(), stop, ended, is_ending: false }
+    }
+
+    /// The pool's object is gone: its virtual nodes go once their last pod has.
+    fn end(&self, name: &PoolName, stop: CancellationToken) {
+        let (client, name) = (self.client.clone(), name.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = drained(&client, &name) => {}
+            }
+            stop.cancel();
+            if let Err(error) = remove_nodes(&client, &name).await {
+                tracing::warn!(%error, pool = %name, "the virtual nodes of a pool that is gone stay behind");
+            }
+        });
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod config;
 mod lead;
+mod pools;
 mod secret;
 mod stock;
 
@@ -20,7 +21,7 @@ use std::{
 };
 
 use axum::Router;
-use burstlet_engine::model::PoolName;
+use burstlet_engine::{model::PoolName, policy::Policies};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, ResourceExt};
 use prometheus::Registry;
@@ -34,7 +35,7 @@ use crate::{
     admission::{self, Admission, AdmissionMetrics},
     api::{
         node,
-        pool::{alibaba_eci::Credentials, credentials::CredentialsFrom},
+        pool::{Provider as PoolProvider, alibaba_eci::Credentials, credentials::CredentialsFrom},
     },
     extender::{self, Extender, ExtenderMetrics, VirtualNodes},
     kubelet::KubeletMetrics,
@@ -53,10 +54,13 @@ use crate::{
     },
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
-    watch::{Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, follow},
+    watch::{
+        Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, SharedPolicies, follow, follow_policies,
+    },
 };
 use config::{Component, Config, ConfigError, Listener};
 use lead::{Deciding, Keeping, Lead, need};
+use pools::{PoolKeeper, Running, RunningPools};
 
 /// Why a process cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +115,10 @@ pub fn providers(config: &Config, client: &Client) -> Result<BTreeMap<PoolName, 
     config.pools.iter().map(provider).collect()
 }
 
-fn provider(provider: &config::Provider, config: &Config, client: &Client) -> Result<Arc<dyn Provider>, ProviderError> {
+fn provider(provider: &PoolProvider, config: &Config, client: &Client) -> Result<Arc<dyn Provider>, ProviderError> {
     Ok(match provider {
-        config::Provider::Simulated { endpoint } => Arc::new(simulated::Remote::new(endpoint)?),
-        config::Provider::AlibabaEci(settings) => {
+        PoolProvider::Simulated(settings) => Arc::new(simulated::Remote::new(&settings.endpoint)?),
+        PoolProvider::AlibabaEci(settings) => {
             let eci = Arc::new(alibaba_eci::Eci::new((**settings).clone())?);
             if let Credentials::SecretRef { name, namespace } = &settings.credentials {
                 let namespace = namespace.as_ref().unwrap_or(&config.namespace);
@@ -130,15 +134,15 @@ fn provider(provider: &config::Provider, config: &Config, client: &Client) -> Re
             }
             eci
         }
-        config::Provider::KingsoftKci(settings) => {
+        PoolProvider::KingsoftKci(settings) => {
             let keys = keys(&settings.credentials, config, client);
             Arc::new(Kci::with_keys((**settings).clone(), keys, Pace::default())?)
         }
-        config::Provider::AwsFargate(settings) => {
+        PoolProvider::AwsFargate(settings) => {
             let keys = keys(&settings.credentials, config, client);
             Arc::new(Fargate::with_keys((**settings).clone(), keys, Pace::default())?)
         }
-        config::Provider::AzureAci(settings) => {
+        PoolProvider::AzureAci(settings) => {
             let keys = keys(&settings.credentials, config, client);
             Arc::new(Aci::with_keys((**settings).clone(), keys, Pace::SLOW)?)
         }
@@ -213,21 +217,38 @@ impl Run {
             let polled = stock::poll(pool.clone(), provider.clone(), common.nodes.clone(), sender.clone());
             tasks.spawn(until_stopped(common.stop.clone(), polled));
         }
+        let running = self.begin_pools(common, sender, tasks);
         if self.components.contains(&Component::Admission) {
             self.begin_admission(common, tasks).await?;
         }
         if self.components.contains(&Component::Extender) {
             self.begin_extender(common, tasks).await?;
         }
-        self.begin_election(common, stocks, tasks)
+        self.begin_election(common, stocks, running, tasks)
     }
 
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
         let metrics = AdmissionMetrics::register(&common.registry)?;
-        let admission = Admission::new(self.client.clone(), self.config.scheduler_name.clone(), metrics);
+        let policies = SharedPolicies::new(Policies::new(&self.config.namespace).into());
+        let (listed_sender, mut listed) = watch::channel(false);
+        let followed = follow_policies(self.client.clone(), policies.clone(), listed_sender);
+        tasks.spawn(until_stopped(common.stop.clone(), followed));
+        let admission = Admission::new(
+            self.client.clone(),
+            policies,
+            self.config.settings().pools,
+            self.config.scheduler_name.clone(),
+            metrics,
+        );
         let router = admission::router(Arc::new(admission));
         listen(need(self.config.admission.as_ref(), "admission")?, router, &common.stop, tasks).await?;
-        common.health.ready(Part::Admission);
+        // Before the policies are known, a pod that one of them selects would pass as free.
+        let health = common.health.clone();
+        tasks.spawn(until_stopped(common.stop.clone(), async move {
+            if listed.wait_for(|listed| *listed).await.is_ok() {
+                health.ready(Part::Admission);
+            }
+        }));
         Ok(())
     }
 
@@ -252,10 +273,29 @@ impl Run {
         Ok(())
     }
 
+    /// The configuration's pools at work, and from now on the cluster's.
+    fn begin_pools(
+        &self,
+        common: &Common,
+        stocks: watch::Sender<Stocks>,
+        tasks: &mut Tasks,
+    ) -> watch::Receiver<RunningPools> {
+        let configured = self.config.pools.iter().filter_map(|pool| {
+            let provider = self.providers.get(&pool.name)?.clone();
+            Some((pool.name.clone(), Running { pool: pool.clone(), provider, ends: false }))
+        });
+        let (running, receiver) = watch::channel(configured.collect());
+        let (client, config) = (self.client.clone(), self.config.clone());
+        let keeper = PoolKeeper { client, config, nodes: common.nodes.clone(), stocks, running };
+        tasks.spawn(until_stopped(common.stop.clone(), keeper.run()));
+        receiver
+    }
+
     fn begin_election(
         &self,
         common: &Common,
         stocks: watch::Receiver<Stocks>,
+        running: watch::Receiver<RunningPools>,
         tasks: &mut Tasks,
     ) -> Result<(), RunError> {
         let mut placer = None;
@@ -270,8 +310,7 @@ impl Run {
                 cluster: self.config.cluster_id.clone(),
                 address: listener.node_address()?,
                 listener,
-                pools: self.config.pools.clone(),
-                providers: self.providers.clone(),
+                running,
                 stocks,
                 metrics: KubeletMetrics::register(&common.registry)?,
             });

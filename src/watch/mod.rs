@@ -3,9 +3,11 @@
 mod follow;
 mod leader;
 mod misplaced;
+mod policies;
 mod sources;
 
 pub use follow::{Listening, Seen, events, follow};
 pub use leader::{Election, ElectionError, ElectionSettings, Leadership};
 pub use misplaced::{Sighting, misplaced_bases};
+pub use policies::{PoolSeen, SharedPolicies, follow_policies, follow_pools};
 pub use sources::{EngineWatch, engine_events};

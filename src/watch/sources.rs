@@ -1,4 +1,4 @@
-//! The five watches that placement folds.
+//! The watches that placement folds.
 
 use std::fmt::Debug;
 
@@ -6,13 +6,14 @@ use burstlet_engine::{
     model::PodUid,
     placement::{Event, Kind},
 };
+use futures::future::BoxFuture;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::{Namespace, Node, Pod},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{ApiResource, PartialObjectMeta},
+    core::{ApiResource, DynamicObject, PartialObjectMeta},
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -23,8 +24,12 @@ use crate::{
         owner::SlimReplicaSet,
         pod,
         pod::{Patchable, SlimPod},
+        policy, pool,
     },
-    watch::follow::{Listening, Seen, follow},
+    watch::{
+        follow::{Listening, Seen, follow},
+        policies,
+    },
 };
 
 /// Events that wait for the engine; a slow engine slows the watches, not the other way round.
@@ -88,6 +93,23 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
             Change::Gone(pod) => Event::PodGone(PodUid::from(pod.uid()?)).into(),
         })
     });
+    let policies = Api::<DynamicObject>::all_with(all(client), &policy::resource());
+    watch_once_known(&mut tasks, &sender, Kind::Policy, policies, |seen| {
+        Some(match seen {
+            Change::Set(object) => {
+                let (name, spec) = policies::read(object)?;
+                Event::Policy { name, spec: Box::new(spec) }.into()
+            }
+            Change::Gone(object) => Event::PolicyGone(pod::object_name(&object.metadata)).into(),
+        })
+    });
+    let pools = Api::<DynamicObject>::all_with(all(client), &pool::resource());
+    watch_once_known(&mut tasks, &sender, Kind::Pool, pools, |seen| {
+        Some(match seen {
+            Change::Set(object) => Event::Pool(policies::read_pool(object)?.1.facts(&object.name_any())).into(),
+            Change::Gone(object) => Event::PoolGone(object.name_any().into()).into(),
+        })
+    });
     (receiver, tasks)
 }
 
@@ -95,6 +117,27 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
 enum Change<'a, K> {
     Set(&'a K),
     Gone(&'a K),
+}
+
+/// Watches a kind that the cluster may not know: until it does, its list is empty.
+fn watch_once_known(
+    tasks: &mut JoinSet<()>,
+    sender: &mpsc::Sender<EngineWatch>,
+    kind: Kind,
+    api: Api<DynamicObject>,
+    convert: impl Fn(Change<'_, DynamicObject>) -> Option<EngineWatch> + Send + 'static,
+) {
+    let sender = sender.clone();
+    tasks.spawn(async move {
+        let empty = async {
+            for event in [Event::Begin(kind), Event::Finish(kind)] {
+                // Without a receiver there is nobody to tell.
+                let _ = sender.send(event.into()).await;
+            }
+        };
+        policies::once_known(&api, empty).await;
+        follow(api, forward(kind, sender.clone(), convert)).await;
+    });
 }
 
 fn watch<K>(
@@ -106,8 +149,16 @@ fn watch<K>(
 ) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let sender = sender.clone();
-    tasks.spawn(follow(api, move |seen| {
+    tasks.spawn(follow(api, forward(kind, sender.clone(), convert)));
+}
+
+/// Sends what is seen as events, until nobody listens.
+fn forward<K>(
+    kind: Kind,
+    sender: mpsc::Sender<EngineWatch>,
+    convert: impl Fn(Change<'_, K>) -> Option<EngineWatch>,
+) -> impl FnMut(Seen<K>) -> BoxFuture<'static, Listening> {
+    move |seen| {
         let event = match &seen {
             Seen::Begin => Some(Event::Begin(kind).into()),
             Seen::Finish => Some(Event::Finish(kind).into()),
@@ -115,9 +166,9 @@ fn watch<K>(
             Seen::Gone(object) => convert(Change::Gone(object)),
         };
         let sender = sender.clone();
-        async move {
+        Box::pin(async move {
             let Some(event) = event else { return Listening::Yes };
             if sender.send(event).await.is_ok() { Listening::Yes } else { Listening::No }
-        }
-    }));
+        })
+    }
 }

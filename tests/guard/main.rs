@@ -8,5 +8,6 @@
 mod bad_input;
 mod extender_faults;
 mod own_scheduler;
+mod policies;
 mod support;
 mod telemetry;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::{
     admission::{Endpoint, webhook_configurations},
+    api::crd::definitions,
     kubelet::MANAGED_BY,
     lab::{
         service::Service,
@@ -31,6 +32,18 @@ const ROLE: &str = include_str!("../../../docs/install/role.yaml");
 pub(super) async fn namespace(client: &Client) -> Result<(), StandError> {
     let labels = json!({MANAGED_BY.0: MANAGED_BY.1});
     create::<Namespace>(client, json!({"metadata": {"name": NAMESPACE, "labels": labels}})).await
+}
+
+/// Has the API server know burstlet's own kinds.
+pub(super) async fn kinds(client: &Client) -> Result<(), StandError> {
+    let all = definitions().map_err(|error| StandError::Install {
+        what: "CustomResourceDefinition".to_owned(),
+        source: kube::Error::Service(error.into()),
+    })?;
+    for (_, definition) in all {
+        created(client, &definition).await?;
+    }
+    Ok(())
 }
 
 /// Gives burstlet's user its role.

@@ -1,0 +1,143 @@
+//! BurstPolicies and VirtualPools as they come and change.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use burstlet_engine::{
+    model::ObjectName,
+    policy::{Policies, Spec},
+};
+use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
+use tokio::{sync::watch, time::sleep};
+
+use crate::{
+    api::{document::Document, pod::object_name, policy, pool, pool::PoolSpec},
+    watch::follow::{Listening, Seen, follow},
+};
+
+/// How often the API server is asked whether it knows a kind by now.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// The cluster's policies, as they were last seen: while they cannot be read, the last ones stay in force.
+pub type SharedPolicies = Arc<RwLock<Policies>>;
+
+/// Waits until the API server knows the kind; `missing` is done once, if it does not at first.
+pub(super) async fn once_known(api: &Api<DynamicObject>, missing: impl Future<Output = ()>) {
+    let is_unknown = async || {
+        let first = api.list(&ListParams::default().limit(1)).await;
+        matches!(first, Err(kube::Error::Api(status)) if status.code == 404)
+    };
+    if !is_unknown().await {
+        return;
+    }
+    missing.await;
+    while is_unknown().await {
+        sleep(ASK_AGAIN).await;
+    }
+}
+
+/// The policy that an object holds; one that makes no sense is told, and the last good one of its name stays.
+pub(super) fn read(object: &DynamicObject) -> Option<(ObjectName, Spec)> {
+    match document(object)? {
+        Document::Policy(_, _, spec) => Some((object_name(&object.metadata), *spec)),
+        Document::Pool(..) => None,
+    }
+}
+
+/// The pool that an object holds.
+pub(super) fn read_pool(object: &DynamicObject) -> Option<(String, PoolSpec)> {
+    match document(object)? {
+        Document::Pool(name, spec) => Some((name, *spec)),
+        Document::Policy(..) => None,
+    }
+}
+
+fn document(object: &DynamicObject) -> Option<Document> {
+    let name = object_name(&object.metadata);
+    let document = serde_json::to_value(object).ok()?;
+    Document::read(&document).inspect_err(|fault| tracing::warn!(%name, %fault, "an object is left aside")).ok()
+}
+
+/// Keeps `policies` as the cluster has them, for ever. `listed` becomes true once they are known.
+pub async fn follow_policies(client: Client, policies: SharedPolicies, listed: watch::Sender<bool>) {
+    let api = Api::<DynamicObject>::all_with(client, &policy::resource());
+    let is_empty = async {
+        // Without a receiver there is nobody to tell.
+        let _ = listed.send(true);
+    };
+    once_known(&api, is_empty).await;
+    let mut seen_in_list = BTreeSet::new();
+    follow(api, move |seen| {
+        let mut policies = policies.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match seen {
+            Seen::Begin => seen_in_list.clear(),
+            Seen::Set(object) => {
+                seen_in_list.insert(object_name(&object.metadata));
+                if let Some((name, spec)) = read(&object)
+                    && let Err(faults) = policies.set(name.clone(), &spec)
+                {
+                    let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                    tracing::warn!(%name, faults, "a policy makes no sense; the last good one stays in force");
+                }
+            }
+            Seen::Gone(object) => policies.remove(&object_name(&object.metadata)),
+            Seen::Finish => {
+                let unlisted: Vec<_> = policies.names().filter(|name| !seen_in_list.contains(*name)).cloned().collect();
+                for name in &unlisted {
+                    policies.remove(name);
+                }
+                let _ = listed.send(true);
+            }
+        }
+        std::future::ready(Listening::Yes)
+    })
+    .await;
+}
+
+/// What happened to a pool.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PoolSeen {
+    /// New or changed.
+    Set(String, Box<PoolSpec>),
+    /// Deleted.
+    Gone(String),
+}
+
+/// Hands on each VirtualPool that comes, changes or goes, until nobody listens.
+pub async fn follow_pools(client: Client, pools: tokio::sync::mpsc::Sender<PoolSeen>) {
+    let api = Api::<DynamicObject>::all_with(client, &pool::resource());
+    once_known(&api, async {}).await;
+    let (mut known, mut listed) = (BTreeSet::new(), BTreeSet::new());
+    follow(api, move |seen| {
+        let mut news = Vec::new();
+        match seen {
+            Seen::Begin => listed.clear(),
+            Seen::Set(object) => {
+                listed.insert(object.name_any());
+                known.insert(object.name_any());
+                news.extend(read_pool(&object).map(|(name, spec)| PoolSeen::Set(name, Box::new(spec))));
+            }
+            Seen::Gone(object) => {
+                known.remove(&object.name_any());
+                news.push(PoolSeen::Gone(object.name_any()));
+            }
+            Seen::Finish => {
+                news.extend(known.difference(&listed).cloned().map(PoolSeen::Gone));
+                known.clone_from(&listed);
+            }
+        }
+        let pools = pools.clone();
+        async move {
+            for one in news {
+                if pools.send(one).await.is_err() {
+                    return Listening::No;
+                }
+            }
+            Listening::Yes
+        }
+    })
+    .await;
+}
