@@ -211,7 +211,8 @@ impl Ledger {
             let mut ignores_terminating = count.ignore_terminating;
             if planted!(TerminatingCounts) {
                 ignores_terminating = false;
-            } else if planted!(TerminatingIgnored) {
+            }
+            if planted!(TerminatingIgnored) {
                 ignores_terminating = true;
             }
             let ignores_previous = count.ignore_previous && !planted!(PreviousCounts);
