@@ -59,8 +59,6 @@ mod seam {
         PendingUncounted,
         /// Terminating pods count although the policy ignores them.
         TerminatingCounts,
-        /// Terminating pods do not count although the policy counts them.
-        TerminatingIgnored,
         /// Pods that burstlet did not place count although the policy ignores them.
         PreviousCounts,
         /// A base that revisions share is counted for each.
@@ -101,5 +99,7 @@ mod seam {
         PolicyChangeUnseen,
         /// Decisions are made while a list is under way.
         DecidesDuringLists,
+        /// Terminating pods do not count although the policy counts them.
+        TerminatingIgnored,
     }
 }

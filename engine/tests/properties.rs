@@ -145,6 +145,14 @@ enum Fate {
     RefusedUnheard,
 }
 
+/// The rules of each policy and whether workloads follow them, at the beginning.
+type Begin = [Option<usize>; POLICIES.len()];
+
+fn begin() -> impl Strategy<Value = Begin> {
+    let rules = || prop::option::weighted(0.7, 0..RULES.len());
+    [rules(), rules(), rules()]
+}
+
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let fate =
         prop_oneof![Just(Fate::Lands), Just(Fate::LandsUnheard), Just(Fate::Refused), Just(Fate::RefusedUnheard)];
@@ -232,19 +240,16 @@ fn word(action: &Action) -> &'static str {
 }
 
 impl World {
-    /// A cluster that stands: more pods than real nodes take, and some on virtual nodes.
-    fn standing() -> Self {
-        let mut world = Self::new();
-        for (revision, wanted) in [4, 3, 6, 4, 2].into_iter().enumerate() {
-            world.truth.scale(revision, wanted);
+    fn new(begin: Begin) -> Self {
+        let mut truth = Truth::new();
+        for (number, rules) in begin.into_iter().enumerate() {
+            if let Some(rules) = rules {
+                truth.set_policy(POLICIES[number], Some(rules));
+                truth.annotate(["web", "api", "job"][number], Some(["policy=p0", "policy=p1", "policy=p2"][number]));
+            }
         }
-        (0..3).for_each(|_| world.live());
-        world
-    }
-
-    fn new() -> Self {
         Self {
-            truth: Truth::new(),
+            truth,
             view: View::default(),
             engine: Placement::new(settings()),
             calls: Vec::new(),
@@ -255,6 +260,14 @@ impl World {
             was_set_back: false,
             away_since: BTreeMap::new(),
         }
+    }
+
+    /// Until the cluster stands: more pods than real nodes take, and some on virtual nodes.
+    fn stand(&mut self) {
+        for (revision, wanted) in [4, 3, 6, 4, 2].into_iter().enumerate() {
+            self.truth.scale(revision, wanted);
+        }
+        (0..3).for_each(|_| self.live());
     }
 
     fn now(&self) -> Timestamp {
@@ -780,15 +793,19 @@ fn run(cases: u32, shrinks: u32, rng: TestRng) -> (Steps, Result<(), String>) {
         ..Config::default()
     };
     let steps = std::cell::RefCell::new(Steps::new());
-    let outcome = TestRunner::new_with_rng(config, rng).run(&(any::<bool>(), ops()), |(is_standing, ops)| {
-        let mut world = if is_standing { World::standing() } else { World::new() };
-        for op in &ops {
-            *steps.borrow_mut().entry(kind_of_step(op)).or_default() += 1;
-            world.step(*op);
-        }
-        world.calm_down();
-        Ok(())
-    });
+    let outcome =
+        TestRunner::new_with_rng(config, rng).run(&(any::<bool>(), begin(), ops()), |(is_standing, begin, ops)| {
+            let mut world = World::new(begin);
+            if is_standing {
+                world.stand();
+            }
+            for op in &ops {
+                *steps.borrow_mut().entry(kind_of_step(op)).or_default() += 1;
+                world.step(*op);
+            }
+            world.calm_down();
+            Ok(())
+        });
     (steps.into_inner(), outcome.map_err(|error| error.to_string()))
 }
 

@@ -86,6 +86,12 @@ impl Entry {
         }
     }
 
+    /// The clock was set back to this moment.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        self.hold_until = self.hold_until.min(now);
+        self.unschedulable_since = self.unschedulable_since.map(|since| since.min(now));
+    }
+
     /// What became of the pending action. An applied one stays until the watch shows it.
     pub(super) fn settle(&mut self, outcome: Outcome, now: Timestamp) {
         match outcome {

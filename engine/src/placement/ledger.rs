@@ -208,8 +208,13 @@ impl Ledger {
     /// What counts against the cap of this place.
     pub(super) fn used(&self, slot: &Slot, count: Count) -> Sum {
         let is_meant = |class: Class| {
-            let ignores_terminating =
-                (count.ignore_terminating || planted!(TerminatingIgnored)) && !planted!(TerminatingCounts);
+            let mut ignores_terminating = count.ignore_terminating;
+            if planted!(TerminatingCounts) {
+                ignores_terminating = false;
+            }
+            if planted!(TerminatingIgnored) {
+                ignores_terminating = true;
+            }
             let ignores_previous = count.ignore_previous && !planted!(PreviousCounts);
             !(class.is_previous && ignores_previous || class.is_terminating && ignores_terminating)
         };

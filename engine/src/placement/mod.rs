@@ -60,6 +60,8 @@ use crate::{
     policy::{Policies, Settings, fields::FieldFault},
 };
 
+/// By how much a clock is set back at least, to be heeded: less than that delays nothing that matters.
+const SET_BACK: Duration = Duration::from_secs(1);
 /// burstlet's own namespace, where it is not told otherwise.
 const HOME: &str = "burstlet-system";
 /// How often what only time changes is looked at.
@@ -169,7 +171,7 @@ impl Placement {
 
     /// Takes in one event.
     pub fn apply(&mut self, event: Event, now: Timestamp) {
-        self.now = now;
+        self.set_clock(now);
         match event {
             Event::Begin(kind) => self.begin(kind),
             Event::Finish(kind) => self.finish(kind, now),
@@ -219,7 +221,7 @@ impl Placement {
     /// Decides for all that has changed. Cheap where nothing has; call it after every batch of events, and at least
     /// once a second.
     pub fn decide(&mut self, now: Timestamp) -> Vec<Action> {
-        self.now = now;
+        self.set_clock(now);
         if !self.is_synced() && !planted!(DecidesDuringLists) {
             return Vec::new();
         }
@@ -250,6 +252,23 @@ impl Placement {
         actions
     }
 
+    /// Takes the moment of a call. Where a clock was set back, nothing may stay in the future: waits would last until
+    /// the clock comes there again.
+    fn set_clock(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.now, now);
+        if before.since(now) < SET_BACK {
+            return;
+        }
+        for state in self.revisions.values_mut() {
+            state.returns.not_after(now);
+            state.short_since.values_mut().for_each(|since| *since = now.min(*since));
+        }
+        let pods: Vec<_> = self.pods.iter().map(|(uid, _)| uid.clone()).collect();
+        for uid in pods {
+            self.change_pod(&uid, |entry| entry.not_after(now));
+        }
+    }
+
     /// What is to be looked at: those of the higher priority first, then by ID.
     fn in_turn(&mut self) -> Vec<RevisionId> {
         let mut dirty: Vec<_> = std::mem::take(&mut self.dirty).into_iter().collect();
@@ -263,7 +282,7 @@ impl Placement {
 
     /// Says what became of an action for this pod.
     pub fn settle(&mut self, uid: &PodUid, outcome: Outcome, now: Timestamp) {
-        self.now = now;
+        self.set_clock(now);
         if let Some(entry) = self.pods.get(uid)
             && entry.pending == Some(Pending::Evicted)
             && let Some(state) = entry.pod.revision.as_ref().and_then(|id| self.revisions.get_mut(id))

@@ -104,7 +104,8 @@ impl Placement {
         if state.is_observed() && entry.pod.stage == Stage::Gated {
             return Verdict::Release;
         }
-        if self.lags(id, state, policy) && self.now.since(entry.pod.created) < LAG {
+        let is_fresh = self.now.since(entry.pod.created) < LAG && entry.pod.created <= self.now.after(LAG);
+        if is_fresh && self.lags(id, state, policy) {
             return Verdict::Rest;
         }
         Verdict::Walked(policy.clone(), self.walk(id, state, policy, &entry.pod))

@@ -105,6 +105,12 @@ impl Returns {
         if self.is_open && is_recent { self.sent } else { 0 }
     }
 
+    /// The clock was set back to this moment.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        self.began = self.began.map(|began| began.min(now));
+        self.room_since = self.room_since.map(|since| since.min(now));
+    }
+
     /// A pod was sent home.
     pub(super) fn began(&mut self, settings: MoveBack, now: Timestamp) {
         self.sent = if self.goes_on(settings, now) { self.sent + 1 } else { 1 };

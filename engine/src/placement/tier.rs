@@ -88,7 +88,8 @@ impl Placement {
         let is_taken = said.is_taken();
         let is_short = said.is_short();
         walk.notes.push(Note { step: 0, said });
-        let mut patience = pod.created;
+        // A creation that seems to lie ahead is another clock's.
+        let mut patience = if pod.created > self.now { Timestamp::default() } else { pod.created };
         if is_taken {
             walk.offer = Offer::Base;
             return walk;
