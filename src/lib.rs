@@ -58,6 +58,7 @@ pub mod kubelet;
 pub mod lab;
 pub mod placer;
 pub mod provider;
+pub mod release;
 pub mod report;
 pub mod run;
 pub mod scenario;

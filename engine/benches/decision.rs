@@ -14,8 +14,8 @@ use burstlet_engine::{
     model::{
         Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, Resources, RevisionId, Stage, Tier, Timestamp, WorkloadId,
     },
-    placement::{Action, Event, Kind, Outcome, Placement, Placing, Revision, Workload},
-    policy::{MoveBack, Settings},
+    placement::{Action, Controller, Event, Kind, Outcome, Placement, Placing, Revision, Workload},
+    policy::{Marks, MoveBack, Settings},
 };
 
 const WORKLOADS: usize = 1_000;
@@ -51,13 +51,15 @@ fn main() {
 
 impl Cluster {
     fn listed(base: &str) -> Self {
-        let move_back = MoveBack { after: Duration::from_mins(10), cool_down: Duration::from_mins(1) };
+        let move_back = MoveBack { after: Duration::from_mins(10), at_once: 1, cool_down: Duration::from_mins(1) };
         let settings = Settings { pools: vec!["eci".into()], move_on_after: Duration::from_secs(90), move_back };
         let placement = Placement::new(settings);
         let pods = vec![Vec::new(); WORKLOADS];
         let mut cluster = Self { placement, now: Timestamp::from_millis(1_000_000), serial: 0, pods };
         let workloads = 0..WORKLOADS;
-        cluster.list(Kind::Namespace, []);
+        for kind in [Kind::Namespace, Kind::Policy, Kind::Pool] {
+            cluster.list(kind, []);
+        }
         cluster.list(Kind::Workload, workloads.clone().map(|number| workload(number, base)));
         cluster.list(Kind::Revision, workloads.map(revision));
         let real = (0..1_000).map(|number| node(format!("n{number:04}"), NodeKind::Real, 110));
@@ -146,13 +148,25 @@ fn revision_id(number: usize) -> RevisionId {
 fn workload(number: usize, base: &str) -> Event {
     let name = ObjectName::new("shop", &format!("web-{number:04}"));
     let id = WorkloadId::from(format!("w{number}"));
-    Event::Workload(Workload { id, kind: "Deployment", name, base: Some(base.to_owned()) })
+    Event::Workload(Workload { id, kind: "Deployment", name, marks: based(base) })
+}
+
+fn based(base: &str) -> Marks {
+    Marks { labels: BTreeMap::new(), annotations: [("burstlet.dev/base".to_owned(), base.to_owned())].into() }
 }
 
 fn revision(number: usize) -> Event {
     let name = ObjectName::new("shop", &format!("web-{number:04}-a"));
     let workload = Some(WorkloadId::from(format!("w{number}")));
-    Event::Revision(Revision { id: revision_id(number), name, workload, base: None, wanted: 30 })
+    Event::Revision(Revision {
+        id: revision_id(number),
+        name,
+        controller: Controller::ReplicaSet,
+        workload,
+        marks: Marks::default(),
+        pods: Marks::default(),
+        wanted: 30,
+    })
 }
 
 fn node(name: String, kind: NodeKind, max_pods: u64) -> Event {

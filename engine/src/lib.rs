@@ -14,6 +14,9 @@
 //! - [`placement`]: the ledger as a fold over the watch, and the decisions made on it.
 //! - [`simulator`]: a cluster in virtual time around the same engine: what a scenario would deliver and cost.
 
+#[macro_use]
+pub mod planted;
+
 pub mod model;
 pub mod placement;
 pub mod policy;

@@ -1,6 +1,7 @@
 //! What placement decides, by example.
 
-#![expect(clippy::panic, reason = "a helper of tests fails by panicking")]
+#![expect(clippy::panic, clippy::expect_used, reason = "a helper of tests fails by panicking")]
+#![allow(dead_code, reason = "the support is shared with other tests")]
 
 mod support;
 
@@ -9,8 +10,8 @@ use burstlet_engine::{
     placement::{Event, Kind, Outcome},
 };
 use support::{
-    COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, namespace, pod, real_node, replica_set,
-    virtual_node,
+    COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, marks, namespace, pod, real_node,
+    replica_set, virtual_node,
 };
 
 /// Shorthand: events are applied by what they show.
@@ -67,7 +68,7 @@ mod who_governs {
     fn the_copy_on_a_replica_set_counts_only_until_its_deployment_is_known() {
         let copied = |base: &str| {
             let Event::Revision(revision) = replica_set("web-a", Some("web"), 2) else { panic!("a ReplicaSet") };
-            Event::Revision(burstlet_engine::placement::Revision { base: Some(base.to_owned()), ..revision })
+            Event::Revision(burstlet_engine::placement::Revision { marks: marks([("base", base)]), ..revision })
         };
         let mut cluster = Cluster::new();
         cluster.apply(node(virtual_node("v", 10)));
@@ -108,7 +109,7 @@ mod who_governs {
         );
         assert!(cluster.shows(namespace(Some("-1"))).is_empty());
         let Event::Revision(bare) = replica_set("bare", None, 1) else { panic!("a ReplicaSet") };
-        let bare = Event::Revision(burstlet_engine::placement::Revision { base: Some("x".to_owned()), ..bare });
+        let bare = Event::Revision(burstlet_engine::placement::Revision { marks: marks([("base", "x")]), ..bare });
         assert_eq!(
             cluster.shows(bare.clone()),
             [
@@ -298,7 +299,9 @@ mod lists {
         cluster.list(Kind::Pod, [shown(pod("p1"))]);
         cluster.list(Kind::Revision, [replica_set("web-a", Some("web"), 1)]);
         cluster.list(Kind::Workload, [deployment("web", Some("1"))]);
-        cluster.list(Kind::Node, none.clone());
+        for kind in [Kind::Node, Kind::Policy, Kind::Pool] {
+            cluster.list(kind, none.clone());
+        }
         assert!(cluster.decide().is_empty());
         cluster.list(Kind::Namespace, none);
         assert_eq!(cluster.decide(), ["base p1"]);

@@ -1,8 +1,13 @@
 //! What stands between Kubernetes' objects and the engine: names, wire types, conversions.
 
+pub mod crd;
+pub mod document;
 pub mod extender;
 pub mod misplaced;
 pub mod names;
 pub mod node;
 pub mod owner;
 pub mod pod;
+pub mod policy;
+pub mod pool;
+pub mod status;

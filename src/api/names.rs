@@ -1,9 +1,15 @@
 //! The names burstlet reads and writes on Kubernetes objects.
 
+/// API group of burstlet's own kinds.
+pub const GROUP: &str = "burstlet.dev";
+
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+
 /// Base of a workload, or of a namespace as its workloads' default: a number (`3`) or a percentage (`30%`).
 pub const BASE: &str = "burstlet.dev/base";
 
-/// Tier that placement chose for a pod: [`TIER_BASE`], [`TIER_BURST`] or [`TIER_BASE_SHORT`].
+/// Tier that placement chose for a pod: [`TIER_BASE`], [`TIER_BURST`], [`TIER_BASE_SHORT`] or [`tier_real`].
 pub const TIER: &str = "burstlet.dev/tier";
 
 /// Why the pod stands (or waits) where it does, for people.
@@ -26,6 +32,26 @@ pub const TIER_BURST: &str = "burst";
 
 /// Value of [`TIER`]: of the base, but real nodes were short for too long; real or virtual nodes may take it.
 pub const TIER_BASE_SHORT: &str = "base-short";
+
+/// Value of [`TIER`]: beyond the base, on real nodes, which the policy names again. Its second tier of that kind is
+/// `real-2`, and so on.
+const TIER_REAL: &str = "real";
+
+/// Value of [`TIER`] for the policy's tier on real nodes with this number, from 0.
+pub fn tier_real(number: u8) -> String {
+    match number {
+        0 => TIER_REAL.to_owned(),
+        _ => format!("{TIER_REAL}-{}", u16::from(number) + 1),
+    }
+}
+
+/// The number of a tier on real nodes, if the value of [`TIER`] is one's.
+pub fn tier_real_number(tier: &str) -> Option<u8> {
+    match tier.strip_prefix(TIER_REAL)? {
+        "" => Some(0),
+        rest => rest.strip_prefix('-')?.parse::<u16>().ok()?.checked_sub(1)?.try_into().ok(),
+    }
+}
 
 /// Set to `true` on a pod (in its workload's template), keeps burstlet's hands off it.
 pub const IGNORE: &str = "burstlet.dev/ignore";

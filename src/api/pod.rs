@@ -2,7 +2,7 @@
 //!
 //! Only the fields below are parsed; a full pod in memory costs about ninety times as much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burstlet_engine::model::{Bytes, MilliCpu, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -78,10 +78,12 @@ struct Condition {
 pub struct Patchable {
     /// Index of burstlet's gate among the pod's gates, if it has it.
     pub gate: Option<usize>,
-    /// Whether the pod has annotations at all.
-    pub has_annotations: bool,
-    /// Whether the pod has a deletion cost of its own, which is respected.
-    pub has_deletion_cost: bool,
+    /// Keys of the pod's own annotations, which are respected; a deletion cost, too.
+    pub own_annotations: BTreeSet<String>,
+    /// Keys of the pod's own labels, which are respected.
+    pub own_labels: BTreeSet<String>,
+    /// Keys of the node labels that the pod selects itself.
+    pub own_selector: BTreeSet<String>,
     /// Whether the pod has tolerations.
     pub has_tolerations: bool,
     /// The pod's affinity, as written.
@@ -90,11 +92,12 @@ pub struct Patchable {
 
 /// What a PATCH of this pod must know.
 pub fn patchable(pod: &SlimPod) -> Patchable {
-    let annotations = pod.metadata.annotations.as_ref();
+    let keys = |map: Option<&BTreeMap<String, String>>| map.into_iter().flat_map(BTreeMap::keys).cloned().collect();
     Patchable {
         gate: pod.spec.scheduling_gates.iter().position(|gate| gate.name == names::GATE),
-        has_annotations: annotations.is_some_and(|annotations| !annotations.is_empty()),
-        has_deletion_cost: annotations.is_some_and(|annotations| annotations.contains_key(names::DELETION_COST)),
+        own_annotations: keys(pod.metadata.annotations.as_ref()),
+        own_labels: keys(pod.metadata.labels.as_ref()),
+        own_selector: pod.spec.node_selector.keys().map(ToString::to_string).collect(),
         has_tolerations: !pod.spec.tolerations.is_empty(),
         affinity: pod.spec.affinity.clone(),
     }
@@ -171,7 +174,7 @@ fn tier(tier: Option<&str>, pool: Option<&str>) -> Option<Tier> {
         (names::TIER_BASE, _) => Some(Tier::Base),
         (names::TIER_BASE_SHORT, Some(pool)) => Some(Tier::BaseShort(pool.into())),
         (names::TIER_BURST, Some(pool)) => Some(Tier::Burst(pool.into())),
-        _ => None,
+        (tier, _) => names::tier_real_number(tier).map(Tier::Real),
     }
 }
 
@@ -250,7 +253,7 @@ mod tests {
         assert_eq!(engine.requests, Resources { cpu: MilliCpu(250), memory: Bytes(1 << 30) });
         assert_eq!(engine.created.as_millis(), 1_767_225_600_000);
         let patchable = patchable(&pod);
-        assert_eq!((patchable.gate, patchable.has_annotations, patchable.has_tolerations), (Some(1), false, false));
+        assert_eq!((patchable.gate, patchable.own_annotations.len(), patchable.has_tolerations), (Some(1), 0, false));
     }
 
     #[test]
@@ -278,6 +281,16 @@ mod tests {
                 {"resources": amount("400m")}],
             "overhead": {"cpu": "10m"}}}));
         assert_eq!(requests(&pod.spec).cpu, MilliCpu(460));
+    }
+
+    #[test]
+    fn a_tier_on_real_nodes_reads_as_it_was_written() {
+        for number in [0, 1, 7, 255] {
+            assert_eq!(tier(Some(&names::tier_real(number)), None), Some(Tier::Real(number)));
+        }
+        for text in ["real-", "real-0", "real-x", "really", "real-999"] {
+            assert_eq!(tier(Some(text), None), None, "{text}");
+        }
     }
 
     #[test]

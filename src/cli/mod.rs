@@ -1,15 +1,25 @@
 //! The command line: one file a subcommand.
 
 mod compare;
+mod crd;
 #[cfg(feature = "lab")]
 mod demo;
 #[cfg(feature = "lab")]
+mod demo;
+#[cfg(feature = "lab")]
+mod emulate;
+#[cfg(feature = "lab")]
 mod fidelity;
 mod hpa;
+mod output;
+mod policy;
 mod progress;
+mod release;
 mod replay;
 mod run;
+mod run;
 mod tune;
+mod workload;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -46,6 +56,16 @@ enum Command {
     ///
     /// Ctrl-C keeps what is done where --results names a file.
     Tune(tune::TuneArgs),
+    /// Import, check and show policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
+    Crd,
+    /// Take the gates off all pods that wait behind one
+    ///
+    /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
+    /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
+    Release(release::ReleaseArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -56,6 +76,9 @@ enum Command {
     ///
     /// Exits with 3 where the API server would refuse the HPA.
     Hpa(hpa::HpaArgs),
+    /// Answer like a cloud, on this machine and for free
+    #[cfg(feature = "lab")]
+    Emulate(emulate::EmulateArgs),
 }
 
 /// Which cluster, as kubectl has it.
@@ -104,6 +127,14 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
             Command::Hpa(args) => return hpa::hpa(&args),
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
+            Command::Policy(command) => policy::policy(command).await,
+            Command::Crd => crd::crd(),
+            Command::Release(args) => release::release(args).await,
+            #[cfg(feature = "lab")]
+            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
+            #[cfg(feature = "lab")]
+            Command::Emulate(args) => Box::pin(emulate::emulate(args, stop_on_signal()?)).await,
         }
         Ok(ExitCode::SUCCESS)
     });

@@ -62,6 +62,8 @@ impl Standing {
             Some(names::TIER_BASE) => Tier::Base,
             Some(names::TIER_BURST) => Tier::Burst,
             Some(names::TIER_BASE_SHORT) => Tier::BaseShort,
+            // Real nodes named again as a later tier: guarded like the base.
+            Some(tier) if names::tier_real_number(tier).is_some() => Tier::Base,
             Some(_) => Tier::Unknown,
         };
         Self { tier, pool: annotations.pool.as_deref().map(Into::into) }

@@ -5,10 +5,12 @@
 //! - [`service`] stands for a Kubernetes Service on loopback.
 //! - [`stand`] sets up a whole test bench on a cluster: fake real nodes, simulated clouds, burstlet.
 //! - [`demo`] plays a scenario on a stand.
+//! - [`emulator`] answers like a cloud, so that an outage can be rehearsed for free.
 
 pub mod cluster;
 pub mod controlplane;
 pub mod demo;
+pub mod emulator;
 pub mod service;
 pub mod stand;
 

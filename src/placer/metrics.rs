@@ -69,6 +69,7 @@ impl PlacerMetrics {
             set("base", census.base - census.strayed);
             set("base-short", census.strayed);
             set("burst", census.burst);
+            set("real", census.beyond);
         }
         self.faults.reset();
         for (object, fault) in placement.faults() {

@@ -16,7 +16,7 @@ use std::{
 use burstlet_engine::{
     model::{ObjectName, PodRef, PodUid, PoolName, Timestamp},
     placement::{Action, Annotated, Event, Kind, Outcome, Placement, Reason},
-    policy::{Fault, Settings},
+    policy::{Fault, Settings, resolve::Note},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -199,11 +199,11 @@ impl Desk {
     fn carry_out(&mut self, action: Action) {
         let of = |gated: &HashMap<PodUid, Patchable>, pod: &PodRef| gated.get(&pod.uid).cloned();
         match action {
-            Action::Place { pod, placing, reason } => {
+            Action::Place { pod, placing, extras, reason } => {
                 self.placer.metrics.decided(&reason);
                 match of(&self.gated, &pod) {
                     Some(known) => {
-                        let patch = patch::place(&pod.uid, &known, &placing, &reason, jiff::Timestamp::now());
+                        let patch = patch::place(&pod.uid, &known, &placing, &extras, &reason, jiff::Timestamp::now());
                         self.send(pod, Write::Place(patch), None);
                     }
                     None => self.placement.settle(&pod.uid, Outcome::Refused, now()),
@@ -220,11 +220,14 @@ impl Desk {
                 self.placer.metrics.decided(&reason);
                 self.send(pod, Write::Evict, Some(reason));
             }
-            Action::MoveOn { pod, pool, reason } => {
+            Action::MoveOn { pod, pool, tier, extras, reason } => {
                 self.placer.metrics.decided(&reason);
-                self.send_move_on(pod, pool, reason);
+                self.send_move_on(pod, reason, move |uid, known, reason| {
+                    patch::move_on(uid, known, &pool, &tier, &extras, reason)
+                });
             }
             Action::Warn { object, fault } => self.warn(object, &fault),
+            Action::Note { object, note } => self.note(object, &note),
         }
     }
 
@@ -241,7 +244,12 @@ impl Desk {
     }
 
     /// Rare, and the pod is no longer gated: what the patch must know is read afresh.
-    fn send_move_on(&mut self, pod: PodRef, pool: PoolName, reason: Reason) {
+    fn send_move_on(
+        &mut self,
+        pod: PodRef,
+        reason: Reason,
+        patch: impl FnOnce(&PodUid, &Patchable, &Reason) -> serde_json::Value + Send + 'static,
+    ) {
         let courier = self.courier();
         self.writes.spawn(async move {
             let Ok(_permit) = courier.permits.acquire().await else { return };
@@ -249,7 +257,7 @@ impl Desk {
             let api = Api::<SlimPod>::namespaced_with(courier.client.clone(), &pod.name.namespace, &resource);
             let outcome = match api.get(&pod.name.name).await {
                 Ok(found) => {
-                    let patch = patch::move_on(&pod.uid, &patchable(&found), &pool, &reason);
+                    let patch = patch(&pod.uid, &patchable(&found), &reason);
                     courier.write(&pod, &Write::Patch(patch)).await
                 }
                 Err(error) => {
@@ -269,6 +277,16 @@ impl Desk {
 
     fn warn(&mut self, object: Annotated, fault: &Fault) {
         self.publish_fault(annotated(object), fault.to_string());
+    }
+
+    fn note(&mut self, object: Annotated, note: &Note) {
+        let (about, note) = (annotated(object), note.to_string());
+        let (kind, namespace, name) = (&about.kind, &about.namespace, &about.name);
+        tracing::warn!(kind, namespace, name, note, "a policy is not as it was meant");
+        let recorder = self.recorder.clone();
+        self.writes.spawn(async move {
+            notify(&recorder, &about, EventType::Warning, "PolicyProblem", &note).await;
+        });
     }
 
     fn publish_fault(&mut self, about: ObjectReference, fault: String) {

@@ -1,53 +1,70 @@
 //! Decisions as JSON patches (RFC 6902): one write each, refused by the API server if the pod is not the one meant.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use burstlet_engine::{
-    model::{NodeName, PodUid, PoolName},
-    placement::{Placing, Reason},
+    model::{NodeName, PodUid, PoolName, Tier},
+    placement::{Extras, Placing, Reason},
 };
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::api::{names, pod::Patchable};
 
-/// Burst pods go first at scale-in. Base pods keep Kubernetes' default of 0, like pods older than burstlet.
-const BURST_COST: &str = "-100";
-/// Base-short pods go after burst pods and before the base proper.
-const BASE_SHORT_COST: &str = "-50";
-
 /// Takes the gate off and sends the pod to its tier.
-pub(super) fn place(uid: &PodUid, pod: &Patchable, placing: &Placing, reason: &Reason, now: Timestamp) -> Value {
+pub(super) fn place(
+    uid: &PodUid,
+    pod: &Patchable,
+    placing: &Placing,
+    extras: &Extras,
+    reason: &Reason,
+    now: Timestamp,
+) -> Value {
     let mut patch = Patch::of(uid);
     if let Some(gate) = pod.gate {
         let at = format!("/spec/schedulingGates/{gate}");
         patch.test(&format!("{at}/name"), names::GATE);
         patch.remove(&at);
     }
-    let mut notes = vec![(names::REASON, reason.to_string()), (names::DECIDED_AT, now.to_string())];
+    let mut notes = notes(pod, extras);
+    notes.insert(names::REASON.to_owned(), reason.to_string());
+    notes.insert(names::DECIDED_AT.to_owned(), now.to_string());
     match placing {
         Placing::Release => {}
-        Placing::Base => notes.push((names::TIER, names::TIER_BASE.to_owned())),
+        Placing::Base => drop(notes.insert(names::TIER.to_owned(), names::TIER_BASE.to_owned())),
         Placing::Burst { pool, nodes } => {
-            notes.push((names::TIER, names::TIER_BURST.to_owned()));
-            notes.push((names::POOL, pool.to_string()));
-            notes.extend(cost(pod, BURST_COST));
+            notes.insert(names::TIER.to_owned(), names::TIER_BURST.to_owned());
+            notes.insert(names::POOL.to_owned(), pool.to_string());
             patch.tolerate(pod);
             patch.pin(pod, pool, nodes);
         }
+        Placing::Real { number, node_selector } => {
+            notes.insert(names::TIER.to_owned(), names::tier_real(*number));
+            patch.merge("/spec/nodeSelector", &pod.own_selector, missing(&pod.own_selector, node_selector));
+        }
     }
+    patch.merge("/metadata/labels", &pod.own_labels, missing(&pod.own_labels, &extras.labels));
     patch.annotate(pod, notes);
     patch.finish()
 }
 
-/// Lets an unbound base pod also use the pool.
-pub(super) fn move_on(uid: &PodUid, pod: &Patchable, pool: &PoolName, reason: &Reason) -> Value {
+/// Lets an unbound pod that fits no real node also use the pool.
+pub(super) fn move_on(
+    uid: &PodUid,
+    pod: &Patchable,
+    pool: &PoolName,
+    tier: &Tier,
+    extras: &Extras,
+    reason: &Reason,
+) -> Value {
     let mut patch = Patch::of(uid);
-    let mut notes = vec![
-        (names::REASON, reason.to_string()),
-        (names::TIER, names::TIER_BASE_SHORT.to_owned()),
-        (names::POOL, pool.to_string()),
-    ];
-    notes.extend(cost(pod, BASE_SHORT_COST));
+    let word = if matches!(tier, Tier::Burst(_)) { names::TIER_BURST } else { names::TIER_BASE_SHORT };
+    let mut notes = notes(pod, extras);
+    notes.insert(names::REASON.to_owned(), reason.to_string());
+    notes.insert(names::TIER.to_owned(), word.to_owned());
+    notes.insert(names::POOL.to_owned(), pool.to_string());
     patch.tolerate(pod);
+    patch.merge("/metadata/labels", &pod.own_labels, missing(&pod.own_labels, &extras.labels));
     patch.annotate(pod, notes);
     patch.finish()
 }
@@ -55,12 +72,23 @@ pub(super) fn move_on(uid: &PodUid, pod: &Patchable, pool: &PoolName, reason: &R
 /// Tells on the pod why it waits.
 pub(super) fn explain(uid: &PodUid, pod: &Patchable, reason: &Reason) -> Value {
     let mut patch = Patch::of(uid);
-    patch.annotate(pod, vec![(names::REASON, reason.to_string())]);
+    patch.annotate(pod, [(names::REASON.to_owned(), reason.to_string())].into());
     patch.finish()
 }
 
-fn cost(pod: &Patchable, cost: &str) -> Option<(&'static str, String)> {
-    (!pod.has_deletion_cost).then(|| (names::DELETION_COST, cost.to_owned()))
+/// The tier's annotations and deletion cost, as far as the pod has none of its own.
+fn notes(pod: &Patchable, extras: &Extras) -> BTreeMap<String, String> {
+    let mut notes = missing(&pod.own_annotations, &extras.annotations);
+    if let Some(cost) = extras.deletion_cost
+        && !pod.own_annotations.contains(names::DELETION_COST)
+    {
+        notes.insert(names::DELETION_COST.to_owned(), cost.to_string());
+    }
+    notes
+}
+
+fn missing(own: &BTreeSet<String>, wanted: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    wanted.iter().filter(|(key, _)| !own.contains(*key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 struct Patch(Vec<Value>);
@@ -85,14 +113,21 @@ impl Patch {
         self.0.push(json!({"op": "remove", "path": path}));
     }
 
-    fn annotate(&mut self, pod: &Patchable, notes: Vec<(&'static str, String)>) {
-        if pod.has_annotations {
-            for (name, value) in notes {
-                self.add(&format!("/metadata/annotations/{}", name.replace('/', "~1")), json!(value));
-            }
-        } else {
-            let all: Map<_, _> = notes.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-            self.add("/metadata/annotations", Value::Object(all));
+    fn annotate(&mut self, pod: &Patchable, notes: BTreeMap<String, String>) {
+        self.merge("/metadata/annotations", &pod.own_annotations, notes);
+    }
+
+    /// Adds entries to a map that has these keys already, and exists only if it has any.
+    fn merge(&mut self, path: &str, own: &BTreeSet<String>, entries: BTreeMap<String, String>) {
+        if entries.is_empty() {
+            return;
+        }
+        if own.is_empty() {
+            self.add(path, json!(entries));
+            return;
+        }
+        for (key, value) in entries {
+            self.add(&format!("{path}/{}", key.replace('~', "~0").replace('/', "~1")), json!(value));
         }
     }
 
@@ -147,16 +182,18 @@ mod tests {
     fn bare() -> Patchable {
         Patchable {
             gate: Some(0),
-            has_annotations: false,
-            has_deletion_cost: false,
+            own_annotations: BTreeSet::new(),
+            own_labels: BTreeSet::new(),
+            own_selector: BTreeSet::new(),
             has_tolerations: false,
             affinity: None,
         }
     }
 
-    fn burst() -> (Placing, Reason) {
+    fn burst() -> (Placing, Extras, Reason) {
         let placing = Placing::Burst { pool: "eci".into(), nodes: vec!["eci-0".into(), "eci-1".into()] };
-        (placing, Reason::Burst { base: 3, pool: "eci".into() })
+        let extras = Extras { deletion_cost: Some(-100), ..Extras::default() };
+        (placing, extras, Reason::Burst { base: Some(3), pool: "eci".into() })
     }
 
     fn paths(patch: &Value) -> Vec<String> {
@@ -166,8 +203,14 @@ mod tests {
 
     #[test]
     fn a_base_pod_becomes_a_plain_pod_with_its_reason() {
-        let patch =
-            place(&"u1".into(), &bare(), &Placing::Base, &Reason::Base { number: 2, of: 3 }, Timestamp::UNIX_EPOCH);
+        let patch = place(
+            &"u1".into(),
+            &bare(),
+            &Placing::Base,
+            &Extras::default(),
+            &Reason::Base { number: 2, of: 3 },
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(
             patch,
             json!([
@@ -184,8 +227,8 @@ mod tests {
 
     #[test]
     fn a_burst_pod_tolerates_and_is_pinned_by_name_in_the_same_write() {
-        let (placing, reason) = burst();
-        let patch = place(&"u1".into(), &bare(), &placing, &reason, Timestamp::UNIX_EPOCH);
+        let (placing, extras, reason) = burst();
+        let patch = place(&"u1".into(), &bare(), &placing, &extras, &reason, Timestamp::UNIX_EPOCH);
         assert_eq!(
             paths(&patch),
             [
@@ -205,23 +248,48 @@ mod tests {
 
     #[test]
     fn the_pods_own_terms_are_narrowed_and_its_own_cost_is_kept() {
-        let (placing, reason) = burst();
+        let (placing, extras, reason) = burst();
         let terms = json!([{"matchExpressions": [{"key": "a", "operator": "Exists"}]}, {"matchFields": []}]);
         let own =
             json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
         let pod = Patchable {
-            has_annotations: true,
-            has_deletion_cost: true,
+            own_annotations: [names::DELETION_COST.to_owned()].into(),
             has_tolerations: true,
             affinity: Some(own),
             ..bare()
         };
-        let patch = place(&"u1".into(), &pod, &placing, &reason, Timestamp::UNIX_EPOCH);
+        let patch = place(&"u1".into(), &pod, &placing, &extras, &reason, Timestamp::UNIX_EPOCH);
         let at = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
         let paths = paths(&patch);
         assert!(paths.contains(&"add /spec/tolerations/-".to_owned()));
         assert!(paths.contains(&format!("add {at}/0/matchExpressions/-")));
         assert!(paths.contains(&format!("add {at}/1/matchExpressions")));
         assert!(!paths.iter().any(|path| path.contains("deletion-cost")));
+    }
+
+    #[test]
+    fn a_tiers_labels_and_annotations_come_along_and_the_pods_own_come_first() {
+        let (placing, _, reason) = burst();
+        let both = |key: &str| [("a/b".to_owned(), "tier's".to_owned()), (key.to_owned(), "tier's".to_owned())].into();
+        let extras = Extras { labels: both("own"), annotations: both("own~"), deletion_cost: Some(-200) };
+        let pod =
+            Patchable { own_labels: ["own".to_owned()].into(), own_annotations: ["own~".to_owned()].into(), ..bare() };
+        let paths = paths(&place(&"u1".into(), &pod, &placing, &extras, &reason, Timestamp::UNIX_EPOCH));
+        assert!(paths.contains(&"add /metadata/labels/a~1b".to_owned()));
+        assert!(paths.contains(&"add /metadata/annotations/a~1b".to_owned()));
+        assert!(!paths.iter().any(|path| path.ends_with("/own") || path.ends_with("/own~0")), "{paths:?}");
+    }
+
+    #[test]
+    fn a_tier_on_real_nodes_adds_to_the_node_selector_and_no_toleration() {
+        let node_selector = [("disk".to_owned(), "ssd".to_owned()), ("zone".to_owned(), "b".to_owned())].into();
+        let placing = Placing::Real { number: 1, node_selector };
+        let pod = Patchable { own_selector: ["zone".to_owned()].into(), ..bare() };
+        let reason = Reason::Real(burstlet_engine::placement::WhyReal::Tier(3));
+        let patch = place(&"u1".into(), &pod, &placing, &Extras::default(), &reason, Timestamp::UNIX_EPOCH);
+        let paths = paths(&patch);
+        assert!(paths.contains(&"add /spec/nodeSelector/disk".to_owned()), "{paths:?}");
+        assert!(!paths.iter().any(|path| path.contains("tolerations") || path.ends_with("zone")), "{paths:?}");
+        assert_eq!(patch[4]["value"]["burstlet.dev/tier"], "real-2");
     }
 }

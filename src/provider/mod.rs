@@ -4,6 +4,7 @@
 //! provider makes creation idempotent by the pod's UID and reports every change, so that nothing polls through the
 //! API server.
 
+pub mod clouds;
 mod error;
 pub mod simulated;
 

@@ -87,8 +87,9 @@ pub struct Listener {
 pub struct KubeletListener {
     /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// The virtual nodes' address (`InternalIP`), where the API server and metrics-server reach the listener.
-    pub address: IpAddr,
+    /// The virtual nodes' address (`InternalIP`), where the API server and metrics-server reach the listener. Left out,
+    /// the environment variable `POD_IP` says it: each replica of a Deployment has an address of its own.
+    pub address: Option<IpAddr>,
     /// Its certificate, and whose client certificates it takes.
     pub tls: ServerTls,
 }
@@ -230,6 +231,9 @@ pub enum ConfigError {
     /// Two pools have one name.
     #[error("pools: {0} is named twice; a pool's name is its own")]
     PoolTwice(PoolName),
+    /// Nothing says where the cluster reaches the kubelet's listener.
+    #[error("kubelet.address is not set, and the environment variable POD_IP {0}; set one of them")]
+    NoAddress(&'static str),
     /// A component has no listener.
     #[error(
         "{component} runs here, but the configuration has no section {component}; add it, or leave the component out with --components"
@@ -238,6 +242,17 @@ pub enum ConfigError {
         /// The component's section.
         component: &'static str,
     },
+}
+
+impl KubeletListener {
+    /// The virtual nodes' address: as configured, or else the pod's that this process runs in.
+    pub fn node_address(&self) -> Result<IpAddr, ConfigError> {
+        let from_environment = || {
+            let text = std::env::var("POD_IP").map_err(|_| ConfigError::NoAddress("is not set either"))?;
+            text.parse().map_err(|_| ConfigError::NoAddress("is no IP address"))
+        };
+        self.address.map_or_else(from_environment, Ok)
+    }
 }
 
 impl Config {
@@ -261,16 +276,20 @@ impl Config {
         Ok(())
     }
 
+    /// What the engine takes from a configuration that says nothing.
+    pub fn default_settings() -> Settings {
+        settings(&Placement::default(), Vec::new())
+    }
+
     /// What the engine takes from it.
     pub fn settings(&self) -> Settings {
-        let MoveOn { after } = self.placement.move_on;
-        let Return { after: back_after, cool_down } = self.placement.move_back;
-        Settings {
-            pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
-            move_on_after: after,
-            move_back: MoveBack { after: back_after, cool_down },
-        }
+        settings(&self.placement, self.pools.iter().map(|pool| pool.name.clone()).collect())
     }
+}
+
+fn settings(placement: &Placement, pools: Vec<PoolName>) -> Settings {
+    let Return { after, cool_down } = placement.move_back;
+    Settings { pools, move_on_after: placement.move_on.after, move_back: MoveBack { after, at_once: 1, cool_down } }
 }
 
 /// The reason with line and column, without the excerpt of the file below it.

@@ -1,6 +1,6 @@
 //! What the leading replica runs, from the moment it wins the lease until it loses it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use burstlet_engine::{model::PoolName, policy::Settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -42,6 +42,8 @@ pub(super) struct Deciding {
 pub(super) struct Keeping {
     pub(super) cluster: String,
     pub(super) listener: KubeletListener,
+    /// Where the cluster reaches the listener.
+    pub(super) address: IpAddr,
     pub(super) pools: Vec<Pool>,
     pub(super) providers: BTreeMap<PoolName, Arc<dyn Provider>>,
     pub(super) stocks: watch::Receiver<Stocks>,
@@ -116,7 +118,7 @@ impl Keeping {
                 let announced = stock::announce(client.clone(), name, first.name.clone(), stocks);
                 work.spawn(until_stopped(term.clone(), announced));
             }
-            let config = KubeletConfig::new(&self.cluster, nodes, self.listener.address, port);
+            let config = KubeletConfig::new(&self.cluster, nodes, self.address, port);
             let kubelet = Kubelet::new(client.clone(), config, provider.clone(), self.metrics.clone());
             let kubelet = kubelet.led_by(leadership.clone());
             handles.push(kubelet.handle());

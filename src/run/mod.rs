@@ -201,9 +201,11 @@ impl Run {
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {
+            let listener = need(self.config.kubelet.as_ref(), "kubelet")?.clone();
             kubelet = Some(Keeping {
                 cluster: self.config.cluster_id.clone(),
-                listener: need(self.config.kubelet.as_ref(), "kubelet")?.clone(),
+                address: listener.node_address()?,
+                listener,
                 pools: self.config.pools.clone(),
                 providers: self.providers.clone(),
                 stocks,

@@ -88,6 +88,16 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
             Change::Gone(pod) => Event::PodGone(PodUid::from(pod.uid()?)).into(),
         })
     });
+    // Policies and pools are no objects of the cluster yet: their lists are empty.
+    for kind in [Kind::Policy, Kind::Pool] {
+        let sender = sender.clone();
+        tasks.spawn(async move {
+            for event in [Event::Begin(kind), Event::Finish(kind)] {
+                // Without a receiver there is nobody to tell.
+                let _ = sender.send(event.into()).await;
+            }
+        });
+    }
     (receiver, tasks)
 }
 

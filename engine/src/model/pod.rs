@@ -11,6 +11,8 @@ pub enum Tier {
     BaseShort(PoolName),
     /// Beyond the base: the pool's virtual nodes only.
     Burst(PoolName),
+    /// Beyond the base, on real nodes, which the policy names again: its first tier of that kind is 0.
+    Real(u8),
 }
 
 /// How far a pod has come, as the API server shows it.
@@ -75,6 +77,11 @@ impl Pod {
             Stage::Bound { node, .. } => Some(node),
             Stage::Gated | Stage::Unbound { .. } | Stage::Finished => None,
         }
+    }
+
+    /// The number in its name, as a StatefulSet gives it: 2 of `db-2`.
+    pub fn ordinal(&self) -> Option<u32> {
+        self.name.name.rsplit_once('-')?.1.parse().ok()
     }
 
     /// Its UID and name.

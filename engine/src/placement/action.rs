@@ -1,10 +1,11 @@
 //! What goes out: what the placer shall do, and the reasons that people read.
 
-use std::{fmt, time::Duration};
+use std::collections::BTreeMap;
 
+pub use crate::placement::reason::{Reason, WhyReal};
 use crate::{
     model::{NodeName, ObjectName, PodRef, PodUid, PoolName, Tier},
-    policy::Fault,
+    policy::{Fault, resolve::Note},
 };
 
 /// Something to do at the API server.
@@ -18,10 +19,12 @@ pub enum Action {
         pod: PodRef,
         /// Where to.
         placing: Placing,
+        /// What the pod gets beside.
+        extras: Extras,
         /// Why.
         reason: Reason,
     },
-    /// Let an unbound base pod also use the pool. Answered with [`Placement::settle`].
+    /// Let an unbound pod that fits no real node also use the pool. Answered with [`Placement::settle`].
     ///
     /// [`Placement::settle`]: super::Placement::settle
     MoveOn {
@@ -29,6 +32,10 @@ pub enum Action {
         pod: PodRef,
         /// The pool that may take it.
         pool: PoolName,
+        /// The tier that it is one of from now on.
+        tier: Tier,
+        /// What the pod gets beside.
+        extras: Extras,
         /// Why.
         reason: Reason,
     },
@@ -55,6 +62,13 @@ pub enum Action {
         /// What is wrong with it.
         fault: Fault,
     },
+    /// Tell on the workload what is wrong with its policy.
+    Note {
+        /// The workload.
+        object: Annotated,
+        /// What is wrong.
+        note: Note,
+    },
 }
 
 impl Action {
@@ -65,7 +79,7 @@ impl Action {
             | Self::MoveOn { pod, .. }
             | Self::Evict { pod, .. }
             | Self::Explain { pod, .. } => Some(&pod.uid),
-            Self::Warn { .. } => None,
+            Self::Warn { .. } | Self::Note { .. } => None,
         }
     }
 }
@@ -86,6 +100,19 @@ pub enum Annotated {
     },
 }
 
+/// What a pod gets beside its tier.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// The tier's labels. The pod's own come first.
+    pub labels: BTreeMap<String, String>,
+    /// The tier's annotations. The pod's own come first.
+    pub annotations: BTreeMap<String, String>,
+    /// The order of its end at scale-in: lower goes first (`controller.kubernetes.io/pod-deletion-cost`). Later tiers
+    /// are lower; base pods keep Kubernetes' 0. A cost that the pod has of its own comes first: whoever wrote it
+    /// orders the scale-in. Only ReplicaSets heed it.
+    pub deletion_cost: Option<i32>,
+}
+
 /// Where a gated pod goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placing {
@@ -98,6 +125,13 @@ pub enum Placing {
         /// The pool's open virtual nodes, by name.
         nodes: Vec<NodeName>,
     },
+    /// To real nodes, beyond the base.
+    Real {
+        /// Which of the policy's tiers of that kind, from 0.
+        number: u8,
+        /// Labels that the nodes must have, beside those that the pod selects itself.
+        node_selector: BTreeMap<String, String>,
+    },
     /// Nobody governs it (any more): a plain pod without a tier.
     Release,
 }
@@ -108,6 +142,7 @@ impl Placing {
         match self {
             Self::Base => Some(Tier::Base),
             Self::Burst { pool, .. } => Some(Tier::Burst(pool.clone())),
+            Self::Real { number, .. } => Some(Tier::Real(*number)),
             Self::Release => None,
         }
     }
@@ -120,70 +155,4 @@ pub enum Outcome {
     Applied,
     /// The API server will not take it as it is: the pod is gone or has changed, or a budget forbids it.
     Refused,
-}
-
-/// Why a pod stands or waits where it does. Prints as one line for the pod's annotation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// The base had room.
-    Base {
-        /// This pod's number within the base, from 1.
-        number: u32,
-        /// The base.
-        of: u32,
-    },
-    /// The base was full, and the pool had room.
-    Burst {
-        /// The base.
-        base: u32,
-        /// The pool.
-        pool: PoolName,
-    },
-    /// No real node took a base pod in time.
-    BaseShort {
-        /// How long it was tried.
-        after: Duration,
-        /// The pool that may take it too.
-        pool: PoolName,
-    },
-    /// The base has room again, and a real node could take the pod's successor.
-    MoveBack,
-    /// The base is full and no pool can take the pod.
-    Wait {
-        /// The base.
-        base: u32,
-        /// What keeps it from every pool, a clause each.
-        obstacle: Box<str>,
-    },
-    /// The pod carries the gate, but nothing governs it.
-    Ungoverned,
-}
-
-impl Reason {
-    /// The reason as one bounded word, for metrics.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Base { .. } => "base",
-            Self::Burst { .. } => "burst",
-            Self::BaseShort { .. } => "base-short",
-            Self::MoveBack => "move-back",
-            Self::Wait { .. } => "wait",
-            Self::Ungoverned => "ungoverned",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Base { number, of } => write!(f, "base: {number} of {of} on real nodes"),
-            Self::Burst { base, pool } => write!(f, "burst: the base of {base} is full; pool {pool} takes it"),
-            Self::BaseShort { after, pool } => {
-                write!(f, "base-short: no real node took it within {}s; pool {pool} may", after.as_secs())
-            }
-            Self::MoveBack => f.write_str("move-back: the base has room on real nodes again"),
-            Self::Wait { base, obstacle } => write!(f, "waiting: the base of {base} is full; {obstacle}"),
-            Self::Ungoverned => f.write_str("released: nothing governs this pod"),
-        }
-    }
 }

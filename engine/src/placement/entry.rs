@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     model::{Pod, Stage, Tier, Timestamp},
-    placement::{
-        action::Outcome,
-        ledger::{Role, Standing},
-        nodes::Nodes,
-    },
+    placement::{action::Outcome, budget::Charge, explain::Record, ledger::Standing, nodes::Nodes},
 };
 
 /// First pause after a refusal; doubled with each.
@@ -21,8 +17,8 @@ const LONGEST_HOLD: Duration = Duration::from_mins(1);
 pub(super) enum Pending {
     /// The gate comes off, into this tier.
     Placed(Option<Tier>),
-    /// The pool is opened to a base pod.
-    MovedOn,
+    /// A pool is opened to a pod that fits nowhere, which makes it one of this tier.
+    MovedOn(Tier),
     /// An eviction.
     Evicted,
 }
@@ -32,6 +28,16 @@ pub(super) struct Entry {
     pub(super) pod: Pod,
     pub(super) pending: Option<Pending>,
     pub(super) standing: Standing,
+    /// The tier that a policy which only observes would have chosen.
+    pub(super) imagined: Option<Tier>,
+    /// What it costs whom, while it is counted.
+    pub(super) charge: Option<Charge>,
+    /// Whether its cost was looked at before: what is new may have run for long.
+    pub(super) was_reckoned: bool,
+    /// When it may move on, while it is counted as fitting nowhere.
+    pub(super) moves_on_at: Option<Timestamp>,
+    /// Why it was placed where it is.
+    pub(super) record: Option<Arc<Record>>,
     /// When the pod may be tried again after a refusal.
     pub(super) hold_until: Timestamp,
     refusals: u32,
@@ -43,15 +49,19 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Takes in what the watch shows now; `before` is what was known of the pod.
-    pub(super) fn new(pod: Pod, before: Option<Self>, nodes: &Nodes, now: Timestamp) -> Self {
+    pub(super) fn new(pod: Pod, before: Option<Self>, now: Timestamp) -> Self {
         let is_unschedulable = pod.stage == Stage::Unbound { unschedulable: true };
-        let standing = Standing { role: Role::Out, occupancy: None, is_home: false };
         let mut entry = match before {
             Some(before) => Self { pod, ..before },
             None => Self {
                 pod,
                 pending: None,
-                standing,
+                standing: Standing::NOWHERE,
+                imagined: None,
+                charge: None,
+                was_reckoned: false,
+                moves_on_at: None,
+                record: None,
                 hold_until: Timestamp::default(),
                 refusals: 0,
                 told: None,
@@ -60,13 +70,20 @@ impl Entry {
         };
         entry.pending = entry.pending.take().filter(|pending| !is_shown(pending, &entry.pod));
         entry.unschedulable_since = is_unschedulable.then(|| entry.unschedulable_since.unwrap_or(now));
-        entry.stand(nodes);
         entry
     }
 
-    /// Works out anew where the pod stands.
-    pub(super) fn stand(&mut self, nodes: &Nodes) {
-        self.standing = Standing::of(&self.pod, self.pending.as_ref(), nodes);
+    /// Works out anew where the pod stands. Where its policy only observes, that is imagined, unless the pod stands on
+    /// a virtual node indeed.
+    pub(super) fn stand(&mut self, nodes: &Nodes, is_observed: bool) {
+        let is_plain = self.pod.stage != Stage::Gated && self.pod.tier.is_none() && self.pending.is_none();
+        let is_away = self.pod.node().is_some_and(|node| nodes.pool_of(node).is_some());
+        if is_observed && is_plain && !is_away {
+            self.standing = Standing::imagined(&self.pod, self.imagined.as_ref());
+        } else {
+            self.imagined = None;
+            self.standing = Standing::of(&self.pod, self.pending.as_ref(), nodes);
+        }
     }
 
     /// What became of the pending action. An applied one stays until the watch shows it.
@@ -75,6 +92,9 @@ impl Entry {
             Outcome::Applied => self.refusals = 0,
             Outcome::Refused => {
                 let hold = FIRST_HOLD.saturating_mul(1 << self.refusals.min(6)).min(LONGEST_HOLD);
+                if planted!(RefusalForgotten) {
+                    return;
+                }
                 self.pending = None;
                 self.refusals += 1;
                 self.hold_until = now.after(hold);
@@ -82,15 +102,12 @@ impl Entry {
         }
     }
 
-    /// When a base pod that fits nowhere has had its time on real nodes; `None` for every other pod.
+    /// When a pod that fits no real node has had its time there; `None` where kube-scheduler has not said so.
     pub(super) fn move_on_at(&self, after: Duration) -> Option<Timestamp> {
-        let is_plain = !matches!(self.pod.tier, Some(Tier::BaseShort(_) | Tier::Burst(_)));
-        if self.standing.role != Role::Base || self.pending.is_some() || !is_plain || self.pod.revision.is_none() {
-            return None;
-        }
         let since = self.unschedulable_since?;
         // The decision's time is on the pod and outlives a restart; a plain pod has only what was seen here.
         let since = self.pod.decided.map_or(since, |decided| decided.min(since));
+        let after = if planted!(MovesOnEarly) { after / 2 } else { after };
         Some(since.after(after).max(self.hold_until))
     }
 }
@@ -98,7 +115,7 @@ impl Entry {
 fn is_shown(pending: &Pending, pod: &Pod) -> bool {
     match pending {
         Pending::Placed(_) => pod.stage != Stage::Gated,
-        Pending::MovedOn => matches!(pod.tier, Some(Tier::BaseShort(_))) || pod.node().is_some(),
+        Pending::MovedOn(tier) => pod.tier.as_ref() == Some(tier) || pod.node().is_some(),
         Pending::Evicted => false,
     }
 }

@@ -1,14 +1,17 @@
 //! What comes in: the watches, in the order in which the API server told them.
 
-use crate::model::{Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId};
+use crate::{
+    model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
+    policy::{Marks, Price, Spec, annotation},
+};
 
 /// A namespace and the default it sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namespace {
     /// Its name.
     pub name: String,
-    /// Its `burstlet.dev/base` annotation, as written.
-    pub base: Option<String>,
+    /// Its labels and annotations.
+    pub marks: Marks,
 }
 
 /// What scales revisions, such as a Deployment.
@@ -20,23 +23,63 @@ pub struct Workload {
     pub kind: &'static str,
     /// Its namespace and name.
     pub name: ObjectName,
-    /// Its `burstlet.dev/base` annotation, as written.
-    pub base: Option<String>,
+    /// Its labels and annotations.
+    pub marks: Marks,
 }
 
-/// A ReplicaSet.
+/// What creates a revision's pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Controller {
+    /// A ReplicaSet, or another controller whose pods are alike and replaced when they go.
+    ReplicaSet,
+    /// A StatefulSet: the base is its lowest ordinals, from this one on.
+    StatefulSet {
+        /// Its first ordinal (`spec.ordinals.start`).
+        first: u32,
+    },
+    /// A Job: an evicted pod would count as failed, so none is moved back.
+    Job,
+}
+
+/// What controls pods: a ReplicaSet, a StatefulSet, a Job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// Its UID.
     pub id: RevisionId,
     /// Its namespace and name.
     pub name: ObjectName,
-    /// The Deployment that controls it.
+    /// What kind of controller it is.
+    pub controller: Controller,
+    /// What controls it, such as a Deployment or a `CronJob`.
     pub workload: Option<WorkloadId>,
-    /// Its own `burstlet.dev/base` annotation: counts where no Deployment is known.
-    pub base: Option<String>,
+    /// Its own labels and annotations: they count where no workload is known.
+    pub marks: Marks,
+    /// Those of its pods, as its template has them.
+    pub pods: Marks,
     /// How many replicas it shall have.
     pub wanted: u32,
+}
+
+/// A pool as its object says: the price and the quota may change at any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolFacts {
+    /// Its name.
+    pub name: PoolName,
+    /// What it charges, if that is known.
+    pub price: Option<Price>,
+    /// What it takes at most, over all workloads.
+    pub quota: Quota,
+}
+
+/// What a pool takes at most, all pods together. Every bound that is set holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Quota {
+    /// In pods.
+    pub pods: Option<u64>,
+    /// In CPU that they request.
+    pub cpu: Option<MilliCpu>,
+    /// In memory that they request.
+    pub memory: Option<Bytes>,
 }
 
 /// The kinds of object that are listed and watched.
@@ -44,14 +87,24 @@ pub struct Revision {
 pub enum Kind {
     /// Namespaces.
     Namespace,
-    /// Deployments.
+    /// Workloads: Deployments, `CronJob`s.
     Workload,
-    /// ReplicaSets.
+    /// Revisions: ReplicaSets, StatefulSets, Jobs.
     Revision,
     /// Nodes.
     Node,
     /// Pods.
     Pod,
+    /// Policies.
+    Policy,
+    /// Pools.
+    Pool,
+}
+
+impl Kind {
+    /// All of them. Each has to be listed once before anything is decided; a list may be empty.
+    pub const ALL: [Self; 7] =
+        [Self::Namespace, Self::Workload, Self::Revision, Self::Node, Self::Pod, Self::Policy, Self::Pool];
 }
 
 /// One thing that happened.
@@ -81,6 +134,26 @@ pub enum Event {
     Pod(Pod),
     /// Deleted.
     PodGone(PodUid),
+    /// New or changed.
+    Policy {
+        /// Its namespace and name.
+        name: ObjectName,
+        /// What it says.
+        spec: Box<Spec>,
+    },
+    /// Deleted.
+    PolicyGone(ObjectName),
+    /// New or changed.
+    Pool(PoolFacts),
+    /// Deleted.
+    PoolGone(PoolName),
+    /// Whether the pool's provider works.
+    Health {
+        /// The pool.
+        pool: PoolName,
+        /// What is wrong with it, for people; `None` where it works.
+        fault: Option<Box<str>>,
+    },
     /// What the pool's provider can still take; `None` where it tells no number.
     Stock {
         /// The pool.
@@ -88,4 +161,9 @@ pub enum Event {
         /// Instances that may still be created.
         free: Option<u64>,
     },
+}
+
+/// The base that an object's annotation gives, as written.
+pub(super) fn base(marks: &Marks) -> Option<&str> {
+    marks.annotations.get(annotation::BASE).map(String::as_str)
 }

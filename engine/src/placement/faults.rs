@@ -4,7 +4,7 @@ use crate::{
     placement::{
         Placement,
         action::{Action, Annotated},
-        event::{Revision, Workload},
+        event::{Revision, Workload, base},
     },
     policy::{Fault, Governance, governance},
 };
@@ -12,7 +12,8 @@ use crate::{
 impl Placement {
     /// Every object whose annotation is left aside now.
     pub fn faults(&self) -> Vec<(Annotated, Fault)> {
-        let namespaces = self.namespaces.iter().filter_map(|(name, base)| namespace_fault(name, base.as_deref()));
+        let namespaces = self.namespaces.iter();
+        let namespaces = namespaces.filter_map(|(name, namespace)| namespace_fault(name, base(&namespace.marks)));
         let workloads = self.workloads.iter().filter_map(|(_, workload)| workload_fault(workload));
         let facts = self.revisions.values().filter_map(|state| state.facts.as_ref());
         namespaces.chain(workloads).chain(facts.filter_map(revision_fault)).collect()
@@ -34,14 +35,14 @@ pub(super) fn namespace_fault(name: &str, base: Option<&str>) -> Option<(Annotat
 }
 
 pub(super) fn workload_fault(workload: &Workload) -> Option<(Annotated, Fault)> {
-    let Governance::Faulty(fault) = governance(workload.base.as_deref(), None) else { return None };
+    let Governance::Faulty(fault) = governance(base(&workload.marks), None) else { return None };
     let (kind, name, uid) = (workload.kind, workload.name.clone(), workload.id.to_string());
     Some((Annotated::Workload { kind, name, uid }, fault))
 }
 
 /// Of a bare ReplicaSet; one that a Deployment controls only carries a copy of the Deployment's annotation.
 pub(super) fn revision_fault(revision: &Revision) -> Option<(Annotated, Fault)> {
-    let Governance::Faulty(fault) = governance(revision.base.as_deref(), None) else { return None };
+    let Governance::Faulty(fault) = governance(base(&revision.marks), None) else { return None };
     let (name, uid) = (revision.name.clone(), revision.id.to_string());
     revision.workload.is_none().then_some((Annotated::Workload { kind: "ReplicaSet", name, uid }, fault))
 }

@@ -4,9 +4,10 @@
 //!   watch events ──> apply ──> pods, revisions, nodes, pools
 //!                                │  what changed is dirty
 //!                    decide <────┘
-//!                      │ gated pods  → base │ burst │ wait      (place)
-//!                      │ base pods that fit nowhere → base-short (move_on)
+//!                      │ gated pods  → base │ a tier │ wait     (place, by tier, cap, budget)
+//!                      │ pods that fit no real node → a pool     (move_on)
 //!                      │ holes in the base → evict a burst pod   (move_back)
+//!                      │ policies that only observe: kept, not done (observe)
 //!                      ▼
 //!                   actions ──> API server ──> settle, and the watch shows them
 //! ```
@@ -15,40 +16,52 @@
 //! nothing but what the fold holds, and counts what it has decided itself until the watch shows it.
 
 mod action;
+mod budget;
+mod cap;
 mod entry;
 mod event;
+mod explain;
 mod faults;
+mod govern;
 mod ledger;
 mod marked;
 mod move_back;
 mod move_on;
 mod nodes;
+mod observe;
 mod place;
+mod pods;
 mod pools;
+mod reason;
 mod revision;
+mod tier;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-pub use action::{Action, Annotated, Outcome, Placing, Reason};
-pub use event::{Event, Kind, Namespace, Revision, Workload};
+pub use action::{Action, Annotated, Extras, Outcome, Placing, Reason, WhyReal};
+pub use event::{Controller, Event, Kind, Namespace, PoolFacts, Quota, Revision, Workload};
+pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
+pub use observe::Observation;
 
 use crate::{
-    model::{Node, NodeKind, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, Timestamp, WorkloadId},
+    model::{NodeName, ObjectName, PodUid, PoolName, RevisionId, Timestamp, WorkloadId},
     placement::{
+        budget::Accounts,
         entry::{Entry, Pending},
-        faults::{namespace_fault, revision_fault, workload_fault},
-        ledger::Role,
-        marked::{Mark, Marked},
+        marked::Marked,
         nodes::Nodes,
         pools::Pools,
         revision::RevisionState,
     },
-    policy::{Governance, Settings, governance},
+    policy::{Policies, Settings, fields::FieldFault},
 };
 
+/// burstlet's own namespace, where it is not told otherwise.
+const HOME: &str = "burstlet-system";
 /// How often what only time changes is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -59,27 +72,42 @@ const TICK: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Placement {
     settings: Settings,
-    namespaces: Marked<String, Option<String>>,
+    namespaces: Marked<String, Namespace>,
     workloads: Marked<WorkloadId, Workload>,
     listed_revisions: Marked<RevisionId, ()>,
     revisions: BTreeMap<RevisionId, RevisionState>,
+    /// The revisions of each workload.
+    siblings: BTreeMap<WorkloadId, BTreeSet<RevisionId>>,
+    policies: Policies,
+    listed_policies: Marked<ObjectName, ()>,
+    /// Policies that make no sense as they are now, so that the last one that did is followed.
+    policy_faults: BTreeMap<ObjectName, Vec<FieldFault>>,
+    listed_pools: Marked<PoolName, ()>,
     listed_nodes: Marked<NodeName, ()>,
     nodes: Nodes,
     pods: Marked<PodUid, Entry>,
     pools: Pools,
+    accounts: Accounts,
+    /// Pods whose cost is to be looked at: at the next decision, so that the order of events within one moment tells
+    /// nothing.
+    reckon: BTreeSet<PodUid>,
     /// Revisions to look at in the next decision.
     dirty: BTreeSet<RevisionId>,
     /// Revisions whose gated pods wait for room.
     waiting: BTreeSet<RevisionId>,
-    /// Gated pods that no ReplicaSet controls.
+    /// Gated pods that nothing controls.
     strangers: BTreeSet<PodUid>,
-    /// Base pods that fit nowhere, by when they may move on.
+    /// Pods that fit no real node, by when they may move on.
     unschedulable: BTreeSet<(Timestamp, PodUid)>,
     /// Revisions with pods that might return from virtual nodes, or with one on its way.
     away: BTreeSet<RevisionId>,
     warnings: Vec<Action>,
+    /// What was told of workloads' policies, and still holds.
+    told: BTreeMap<ObjectName, BTreeSet<String>>,
     pool_has_changed: bool,
     last_tick: Timestamp,
+    /// The moment of the present call.
+    now: Timestamp,
 }
 
 /// How a workload's pods stand, by name, for metrics and status.
@@ -91,8 +119,10 @@ pub struct Census {
     pub base: usize,
     /// Those of the base that stand on virtual nodes.
     pub strayed: usize,
-    /// Beyond the base.
+    /// Beyond the base, on virtual nodes.
     pub burst: usize,
+    /// Beyond the base, on real nodes.
+    pub beyond: usize,
 }
 
 impl Placement {
@@ -105,42 +135,68 @@ impl Placement {
             workloads: Marked::new(),
             listed_revisions: Marked::new(),
             revisions: BTreeMap::new(),
+            siblings: BTreeMap::new(),
+            policies: Policies::new(HOME),
+            listed_policies: Marked::new(),
+            policy_faults: BTreeMap::new(),
+            listed_pools: Marked::new(),
             listed_nodes: Marked::new(),
             nodes: Nodes::default(),
             pods: Marked::new(),
             pools,
+            accounts: Accounts::default(),
+            reckon: BTreeSet::new(),
             dirty: BTreeSet::new(),
             waiting: BTreeSet::new(),
             strangers: BTreeSet::new(),
             unschedulable: BTreeSet::new(),
             away: BTreeSet::new(),
             warnings: Vec::new(),
+            told: BTreeMap::new(),
             pool_has_changed: false,
             last_tick: Timestamp::default(),
+            now: Timestamp::default(),
         }
+    }
+
+    /// With burstlet living in this namespace: policies are looked for there, too, and the cluster's default stands
+    /// there. Without it, that is `burstlet-system`.
+    #[must_use]
+    pub fn living_in(mut self, namespace: &str) -> Self {
+        self.policies = Policies::new(namespace);
+        self
     }
 
     /// Takes in one event.
     pub fn apply(&mut self, event: Event, now: Timestamp) {
+        self.now = now;
         match event {
             Event::Begin(kind) => self.begin(kind),
             Event::Finish(kind) => self.finish(kind, now),
             Event::Namespace(namespace) => self.apply_namespace(&namespace),
-            Event::NamespaceGone(name) => {
-                self.namespaces.remove(&name);
-                self.govern_where(|revision| *revision.name.namespace == *name);
-            }
-            Event::Workload(workload) => self.apply_workload(workload),
-            Event::WorkloadGone(id) => {
-                self.workloads.remove(&id);
-                self.govern_where(|revision| revision.workload.as_ref() == Some(&id));
-            }
+            Event::NamespaceGone(name) => self.forget_namespace(&name),
+            Event::Workload(workload) => self.apply_workload(&workload),
+            Event::WorkloadGone(id) => self.forget_workload(&id),
             Event::Revision(revision) => self.apply_revision(revision),
             Event::RevisionGone(id) => self.forget_revision(&id),
             Event::Node(node) => self.apply_node(node),
             Event::NodeGone(name) => self.forget_node(&name),
-            Event::Pod(pod) => self.apply_pod(pod, now),
-            Event::PodGone(uid) => drop(self.take_pod(&uid)),
+            Event::Pod(pod) => self.apply_pod(pod),
+            Event::PodGone(uid) => self.forget_pod(&uid),
+            Event::Policy { name, spec } => self.apply_policy(name, &spec),
+            Event::PolicyGone(name) => self.forget_policy(&name),
+            Event::Pool(facts) => {
+                self.listed_pools.insert(facts.name.clone(), ());
+                self.apply_pool(&facts.name.clone(), Some(facts));
+            }
+            Event::PoolGone(name) => {
+                self.listed_pools.remove(&name);
+                self.apply_pool(&name, None);
+            }
+            Event::Health { pool, fault } => {
+                self.pools.set_fault(&pool, fault);
+                self.pool_has_changed = true;
+            }
             Event::Stock { pool, free } => {
                 self.pools.set_stock(&pool, free);
                 self.pool_has_changed = true;
@@ -156,12 +212,15 @@ impl Placement {
             && self.listed_revisions.is_complete()
             && self.listed_nodes.is_complete()
             && self.pods.is_complete()
+            && self.listed_policies.is_complete()
+            && self.listed_pools.is_complete()
     }
 
     /// Decides for all that has changed. Cheap where nothing has; call it after every batch of events, and at least
     /// once a second.
     pub fn decide(&mut self, now: Timestamp) -> Vec<Action> {
-        if !self.is_synced() {
+        self.now = now;
+        if !self.is_synced() && !planted!(DecidesDuringLists) {
             return Vec::new();
         }
         let mut actions = std::mem::take(&mut self.warnings);
@@ -169,44 +228,65 @@ impl Placement {
         if is_tick || std::mem::take(&mut self.pool_has_changed) {
             self.dirty.extend(self.waiting.iter().cloned());
         }
-        self.release_strangers(now, &mut actions);
-        for id in std::mem::take(&mut self.dirty) {
-            self.place_waiting(&id, is_tick, now, &mut actions);
+        self.reckon();
+        self.release_strangers(&mut actions);
+        for id in self.in_turn() {
+            self.place_waiting(&id, is_tick, &mut actions);
             self.note_pods_away(&id);
         }
         // What was just placed makes its revision dirty again, though nothing is left to decide for it.
         self.dirty.clear();
         if is_tick {
             self.last_tick = now;
-            self.move_on(now, &mut actions);
-            self.move_back(now, &mut actions);
+            self.move_on(&mut actions);
+            self.move_back(&mut actions);
+        }
+        self.reckon();
+        for uid in std::mem::take(&mut self.reckon) {
+            if let Some(entry) = self.pods.get_mut(&uid) {
+                entry.was_reckoned = true;
+            }
         }
         actions
     }
 
+    /// What is to be looked at: those of the higher priority first, then by ID.
+    fn in_turn(&mut self) -> Vec<RevisionId> {
+        let mut dirty: Vec<_> = std::mem::take(&mut self.dirty).into_iter().collect();
+        let priority = |id: &RevisionId| self.revisions.get(id)?.policy.as_ref().map(|policy| policy.priority);
+        dirty.sort_by_cached_key(|id| Reverse(priority(id).unwrap_or_default()));
+        if planted!(PriorityReversed) {
+            dirty.reverse();
+        }
+        dirty
+    }
+
     /// Says what became of an action for this pod.
     pub fn settle(&mut self, uid: &PodUid, outcome: Outcome, now: Timestamp) {
-        if outcome == Outcome::Refused
-            && let Some(entry) = self.pods.get(uid)
+        self.now = now;
+        if let Some(entry) = self.pods.get(uid)
             && entry.pending == Some(Pending::Evicted)
             && let Some(state) = entry.pod.revision.as_ref().and_then(|id| self.revisions.get_mut(id))
         {
-            state.returns.called_off();
+            match outcome {
+                Outcome::Applied => state.returns.let_go(),
+                Outcome::Refused => state.returns.called_off(),
+            }
         }
         self.change_pod(uid, |entry| entry.settle(outcome, now));
     }
 
-    /// The pods of every governed workload, by namespace and name of the Deployment or bare ReplicaSet.
+    /// The pods of every governed workload, by namespace and name of what scales them.
     pub fn census(&self) -> BTreeMap<ObjectName, Census> {
         let mut all = BTreeMap::<ObjectName, Census>::new();
-        for state in self.revisions.values() {
-            let (Governance::Governed(..), Some(facts)) = (&state.governance, &state.facts) else { continue };
-            let workload = facts.workload.as_ref().and_then(|id| self.workloads.get(id));
-            let census = all.entry(workload.map_or(&facts.name, |workload| &workload.name).clone()).or_default();
+        for state in self.revisions.values().filter(|state| state.policy.is_some()) {
+            let Some(name) = self.workload_name(state) else { continue };
+            let census = all.entry(name.clone()).or_default();
             census.waiting += state.ledger.waiting.len();
             census.base += state.ledger.base.len();
             census.strayed += state.ledger.strayed.len();
             census.burst += state.ledger.burst.len();
+            census.beyond += state.ledger.beyond.len();
         }
         all
     }
@@ -218,6 +298,8 @@ impl Placement {
             Kind::Revision => self.listed_revisions.begin(),
             Kind::Node => self.listed_nodes.begin(),
             Kind::Pod => self.pods.begin(),
+            Kind::Policy => self.listed_policies.begin(),
+            Kind::Pool => self.listed_pools.begin(),
         }
     }
 
@@ -227,184 +309,16 @@ impl Placement {
             Kind::Workload => self.workloads.finish().into_iter().map(Event::WorkloadGone).collect(),
             Kind::Revision => self.listed_revisions.finish().into_iter().map(Event::RevisionGone).collect(),
             Kind::Node => self.listed_nodes.finish().into_iter().map(Event::NodeGone).collect(),
-            Kind::Pod => self.pods.finish().into_iter().map(Event::PodGone).collect(),
+            Kind::Pod => {
+                let unnamed = self.pods.finish();
+                let gone = unnamed.into_iter().filter(|_| !planted!(ListDoesNotSweep));
+                gone.map(Event::PodGone).collect()
+            }
+            Kind::Policy => self.listed_policies.finish().into_iter().map(Event::PolicyGone).collect(),
+            Kind::Pool => self.listed_pools.finish().into_iter().map(Event::PoolGone).collect(),
         };
         for gone in swept {
             self.apply(gone, now);
-        }
-    }
-
-    fn apply_namespace(&mut self, namespace: &Namespace) {
-        let before = self.namespaces.insert(namespace.name.clone(), namespace.base.clone());
-        if before.as_ref() == Some(&namespace.base) || (before.is_none() && namespace.base.is_none()) {
-            return;
-        }
-        self.warn_of(namespace_fault(&namespace.name, namespace.base.as_deref()));
-        self.govern_where(|revision| *revision.name.namespace == *namespace.name);
-    }
-
-    fn apply_workload(&mut self, workload: Workload) {
-        let (id, base, fault) = (workload.id.clone(), workload.base.clone(), workload_fault(&workload));
-        let before = self.workloads.insert(id.clone(), workload);
-        if before.is_none_or(|before| before.base != base) {
-            self.warn_of(fault);
-            self.govern_where(|revision| revision.workload.as_ref() == Some(&id));
-        }
-    }
-
-    fn apply_revision(&mut self, revision: Revision) {
-        let id = revision.id.clone();
-        self.listed_revisions.insert(id.clone(), ());
-        let state = self.revisions.entry(id.clone()).or_default();
-        let is_new_text = state.facts.as_ref().is_none_or(|before| before.base != revision.base);
-        let fault = revision_fault(&revision).filter(|_| is_new_text);
-        state.facts = Some(revision);
-        self.warn_of(fault);
-        self.govern(&id);
-    }
-
-    fn forget_revision(&mut self, id: &RevisionId) {
-        self.listed_revisions.remove(id);
-        if let Some(state) = self.revisions.get_mut(id) {
-            state.facts = None;
-            state.governance = Governance::Free;
-        }
-        self.drop_if_empty(id);
-    }
-
-    /// Works out anew who governs the revisions that `is_meant` picks.
-    fn govern_where(&mut self, is_meant: impl Fn(&Revision) -> bool) {
-        let meant = self.revisions.iter().filter(|(_, state)| state.facts.as_ref().is_some_and(&is_meant));
-        let meant: Vec<_> = meant.map(|(id, _)| id.clone()).collect();
-        for id in meant {
-            self.govern(&id);
-        }
-    }
-
-    fn govern(&mut self, id: &RevisionId) {
-        let Some(state) = self.revisions.get_mut(id) else { return };
-        let Some(facts) = &state.facts else { return };
-        // The Deployment controller copies annotations onto a ReplicaSet but never takes them off again, so the copy
-        // counts only until the Deployment itself is known.
-        let workload = facts.workload.as_ref().and_then(|id| self.workloads.get(id));
-        let own = workload.map_or(&facts.base, |workload| &workload.base);
-        let namespace = self.namespaces.get(&*facts.name.namespace).and_then(Option::as_deref);
-        state.governance = governance(own.as_deref(), namespace);
-        self.dirty.insert(id.clone());
-    }
-
-    fn apply_node(&mut self, node: Node) {
-        let name = node.name.clone();
-        self.listed_nodes.insert(name.clone(), ());
-        let kind = node.kind.clone();
-        let before = self.nodes.insert(node).map(|before| before.kind);
-        self.node_changed(&name, before, Some(kind));
-    }
-
-    fn forget_node(&mut self, name: &NodeName) {
-        self.listed_nodes.remove(name);
-        let before = self.nodes.remove(name).map(|before| before.kind);
-        self.node_changed(name, before, None);
-    }
-
-    fn node_changed(&mut self, name: &NodeName, before: Option<NodeKind>, after: Option<NodeKind>) {
-        if before != after {
-            let pods: Vec<_> = self.nodes.pods_on(name).cloned().collect();
-            for uid in pods {
-                self.change_pod(&uid, |_| {});
-            }
-        }
-        for kind in [before, after].into_iter().flatten() {
-            if let NodeKind::Virtual(pool) = kind {
-                self.pools.set_nodes(&pool, self.nodes.of_pool(&pool));
-                self.pool_has_changed = true;
-            }
-        }
-    }
-
-    fn apply_pod(&mut self, pod: Pod, now: Timestamp) {
-        let before = self.take_pod(&pod.uid).map(|(entry, _)| entry);
-        let was_home = before.as_ref().is_none_or(|before| before.standing.is_home);
-        let entry = Entry::new(pod, before, &self.nodes, now);
-        self.put_pod(entry, was_home, self.pods.mark());
-    }
-
-    /// Changes what is known of a pod, and works out anew where it stands.
-    fn change_pod(&mut self, uid: &PodUid, change: impl FnOnce(&mut Entry)) {
-        if let Some((mut entry, mark)) = self.take_pod(uid) {
-            let was_home = entry.standing.is_home;
-            change(&mut entry);
-            entry.stand(&self.nodes);
-            self.put_pod(entry, was_home, mark);
-        }
-    }
-
-    /// Takes a pod out of everything that counts it.
-    fn take_pod(&mut self, uid: &PodUid) -> Option<(Entry, Mark)> {
-        let (entry, mark) = self.pods.take(uid)?;
-        self.nodes.vacate(&entry.pod);
-        self.strangers.remove(uid);
-        if let Some(at) = entry.move_on_at(self.settings.move_on_after) {
-            self.unschedulable.remove(&(at, uid.clone()));
-        }
-        if let Some(occupancy) = &entry.standing.occupancy {
-            self.pools.leave(occupancy);
-            self.pool_has_changed = true;
-        }
-        if let Some(id) = &entry.pod.revision {
-            if let Some(state) = self.revisions.get_mut(id) {
-                state.ledger.leave(&entry.pod, &entry.standing);
-                self.dirty.insert(id.clone());
-            }
-            self.drop_if_empty(id);
-        }
-        Some((entry, mark))
-    }
-
-    /// Counts a pod wherever it stands.
-    fn put_pod(&mut self, entry: Entry, was_home: bool, mark: Mark) {
-        let uid = entry.pod.uid.clone();
-        self.nodes.occupy(&entry.pod);
-        if let Some(at) = entry.move_on_at(self.settings.move_on_after) {
-            self.unschedulable.insert((at, uid.clone()));
-        }
-        if let Some(occupancy) = &entry.standing.occupancy {
-            self.pools.enter(occupancy);
-        }
-        match &entry.pod.revision {
-            Some(id) if entry.standing.role != Role::Out => {
-                let state = self.revisions.entry(id.clone()).or_default();
-                state.ledger.enter(&entry.pod, &entry.standing);
-                if entry.standing.is_home && !was_home {
-                    state.returns.succeeded();
-                }
-                self.dirty.insert(id.clone());
-            }
-            None if entry.standing.role == Role::Waiting => drop(self.strangers.insert(uid.clone())),
-            Some(_) | None => {}
-        }
-        self.pods.put_back(uid, entry, mark);
-    }
-
-    fn drop_if_empty(&mut self, id: &RevisionId) {
-        if self.revisions.get(id).is_some_and(RevisionState::is_empty) {
-            self.revisions.remove(id);
-            self.dirty.remove(id);
-            self.waiting.remove(id);
-            self.away.remove(id);
-        }
-    }
-
-    /// Notes an action as under way, so that it counts until the watch shows it.
-    fn expect(&mut self, uid: &PodUid, pending: Pending) {
-        self.change_pod(uid, |entry| entry.pending = Some(pending));
-    }
-
-    /// The first pool with room for this pod, or why there is none.
-    fn pool_for(&self, pod: &Pod) -> Result<PoolName, Box<str>> {
-        match &pod.virtual_obstacle {
-            Some(obstacle) => Err(obstacle.clone()),
-            None => self.pools.choose().cloned(),
         }
     }
 }

@@ -82,8 +82,17 @@ impl Nodes {
     /// Affinity, spread and volumes are not looked at: where they decide otherwise, the returned pod moves on again
     /// and its revision's next return waits longer.
     pub(super) fn have_room(&self, pod: &Pod, pods: usize) -> bool {
+        self.have_room_where(pod, &BTreeMap::new(), pods)
+    }
+
+    /// The same of nodes that have these labels, too.
+    pub(super) fn have_room_where(&self, pod: &Pod, labels: &BTreeMap<String, String>, pods: usize) -> bool {
         let mut lacking = pods as u64;
-        for occupied in self.by_name.values() {
+        let has = |occupied: &&Occupied| {
+            let node = occupied.node.as_ref();
+            node.is_some_and(|node| labels.iter().all(|(key, value)| node.labels.get(key) == Some(value)))
+        };
+        for occupied in self.by_name.values().filter(has) {
             lacking = lacking.saturating_sub(occupied.room(pod));
             if lacking == 0 {
                 return true;

@@ -1,18 +1,26 @@
-//! Room in the pools.
+//! Room in the pools, their prices and their health.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
-use crate::model::{Node, NodeName, PoolName};
+use crate::{
+    model::{Node, NodeName, PoolName, Resources},
+    placement::{cap::Sum, event::PoolFacts},
+    policy::Price,
+};
 
-/// Every pool that is configured, in the order in which they are tried.
-#[derive(Debug)]
+/// Every pool that was ever named, and the order in which they are tried where a policy names none: the
+/// configuration's first, then those that objects describe, by name.
+#[derive(Debug, Default)]
 pub(super) struct Pools {
-    order: Vec<PoolName>,
+    configured: Vec<PoolName>,
     pools: BTreeMap<PoolName, Pool>,
 }
 
 #[derive(Debug, Default)]
 struct Pool {
+    facts: Option<PoolFacts>,
+    /// What is wrong with its provider.
+    fault: Option<Box<str>>,
     /// Open virtual nodes and how many pods each takes.
     open: BTreeMap<NodeName, u64>,
     /// Pods by the node that they stand on, open or not, until they are gone.
@@ -21,6 +29,10 @@ struct Pool {
     unbound: u64,
     /// Those of them that do not run yet: the stock may not know of them.
     starting: u64,
+    /// All of them.
+    all: Sum,
+    /// Those that would be here if their policies did more than observe.
+    imagined: Sum,
     /// What the provider last said it can still take.
     stock: Option<u64>,
 }
@@ -31,61 +43,85 @@ pub(super) struct Occupancy {
     pub(super) pool: PoolName,
     pub(super) node: Option<NodeName>,
     pub(super) starting: bool,
+    pub(super) requests: Resources,
+    /// It would be there if its policy did more than observe: it takes room from others like it only.
+    pub(super) imagined: bool,
 }
 
 impl Pools {
-    pub(super) fn new(order: Vec<PoolName>) -> Self {
-        let pools = order.iter().map(|name| (name.clone(), Pool::default())).collect();
-        Self { order, pools }
+    pub(super) fn new(configured: Vec<PoolName>) -> Self {
+        Self { configured, pools: BTreeMap::new() }
+    }
+
+    /// The pools in the cluster's order.
+    pub(super) fn order(&self) -> impl Iterator<Item = &PoolName> {
+        let described = self.pools.iter().filter(|(_, pool)| pool.facts.is_some()).map(|(name, _)| name);
+        self.configured.iter().chain(described.filter(|name| !self.configured.contains(name)))
+    }
+
+    fn pool(&mut self, name: &PoolName) -> &mut Pool {
+        self.pools.entry(name.clone()).or_default()
     }
 
     pub(super) fn enter(&mut self, occupancy: &Occupancy) {
-        if let Some(pool) = self.pools.get_mut(&occupancy.pool) {
-            match &occupancy.node {
-                Some(node) => *pool.standing.entry(node.clone()).or_default() += 1,
-                None => pool.unbound += 1,
-            }
-            pool.starting += u64::from(occupancy.starting);
+        let pool = self.pool(&occupancy.pool);
+        if occupancy.imagined {
+            pool.imagined += Sum::one(occupancy.requests);
+            return;
         }
+        match &occupancy.node {
+            Some(node) => *pool.standing.entry(node.clone()).or_default() += 1,
+            None => pool.unbound += 1,
+        }
+        pool.starting += u64::from(occupancy.starting);
+        pool.all += Sum::one(occupancy.requests);
     }
 
     pub(super) fn leave(&mut self, occupancy: &Occupancy) {
-        if let Some(pool) = self.pools.get_mut(&occupancy.pool) {
-            match &occupancy.node {
-                Some(node) => pool.leave(node),
-                None => pool.unbound -= 1,
-            }
-            pool.starting -= u64::from(occupancy.starting);
+        let pool = self.pool(&occupancy.pool);
+        if occupancy.imagined {
+            pool.imagined -= Sum::one(occupancy.requests);
+            return;
         }
+        match &occupancy.node {
+            Some(node) => pool.leave(node),
+            None => pool.unbound -= 1,
+        }
+        pool.starting -= u64::from(occupancy.starting);
+        pool.all -= Sum::one(occupancy.requests);
     }
 
     /// Sets the pool's virtual nodes, of which the open ones count.
     pub(super) fn set_nodes<'a>(&mut self, name: &PoolName, nodes: impl Iterator<Item = &'a Node>) {
-        if let Some(pool) = self.pools.get_mut(name) {
-            let open = nodes.filter(|node| node.open);
-            pool.open = open.map(|node| (node.name.clone(), node.max_pods)).collect();
-        }
+        let open = nodes.filter(|node| node.open);
+        self.pool(name).open = open.map(|node| (node.name.clone(), node.max_pods)).collect();
     }
 
     pub(super) fn set_stock(&mut self, name: &PoolName, stock: Option<u64>) {
-        if let Some(pool) = self.pools.get_mut(name) {
-            pool.stock = stock;
-        }
+        self.pool(name).stock = stock;
     }
 
-    /// The first pool with room, or what is wrong with each.
-    pub(super) fn choose(&self) -> Result<&PoolName, Box<str>> {
-        let mut obstacles = Vec::new();
-        for name in &self.order {
-            match self.pools.get(name).map_or(Some(Obstacle::NoNode), Pool::obstacle) {
-                None => return Ok(name),
-                Some(obstacle) => obstacles.push(obstacle.told_of(name)),
-            }
-        }
-        if obstacles.is_empty() {
-            obstacles.push("no pool is configured".to_owned());
-        }
-        Err(obstacles.join("; ").into())
+    pub(super) fn set_fault(&mut self, name: &PoolName, fault: Option<Box<str>>) {
+        self.pool(name).fault = fault;
+    }
+
+    /// Sets what the pool's object says; answers whether the order of pools is another now.
+    pub(super) fn set_facts(&mut self, name: &PoolName, facts: Option<PoolFacts>) -> bool {
+        let pool = self.pool(name);
+        let was_known = pool.facts.is_some();
+        let is_known = facts.is_some();
+        pool.facts = facts;
+        was_known != is_known && !self.configured.contains(name)
+    }
+
+    /// What the pool charges, if that is known.
+    pub(super) fn price(&self, name: &PoolName) -> Option<&Price> {
+        self.pools.get(name)?.facts.as_ref()?.price.as_ref()
+    }
+
+    /// What keeps the pool from taking one more pod now; of pods that are `imagined`, those like it count, too.
+    pub(super) fn obstacle(&self, name: &PoolName, requests: Resources, imagined: bool) -> Option<Obstacle> {
+        self.pools.get(name).map_or(Some(Obstacle::NoNode), |pool| pool.obstacle(requests, imagined))
     }
 
     /// The pool's open virtual nodes.
@@ -94,18 +130,25 @@ impl Pools {
     }
 }
 
-enum Obstacle {
+/// What keeps a pool from taking a pod now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Obstacle {
     NoNode,
+    Fault(Box<str>),
     Full { capacity: u64 },
+    Quota(&'static str),
     NoStock,
 }
 
-impl Obstacle {
-    fn told_of(&self, pool: &PoolName) -> String {
+impl fmt::Display for Obstacle {
+    /// As a clause after the pool's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoNode => format!("pool {pool} has no virtual node that is ready"),
-            Self::Full { capacity } => format!("pool {pool} is full ({capacity} pods)"),
-            Self::NoStock => format!("pool {pool} is out of stock"),
+            Self::NoNode => f.write_str("has no virtual node that is ready"),
+            Self::Fault(fault) => write!(f, "is at fault ({fault})"),
+            Self::Full { capacity } => write!(f, "is full ({capacity} pods)"),
+            Self::Quota(what) => write!(f, "has no {what} left of its quota"),
+            Self::NoStock => f.write_str("is out of stock"),
         }
     }
 }
@@ -129,13 +172,35 @@ impl Pool {
         free.fold(0, u64::saturating_add).saturating_sub(self.unbound)
     }
 
-    fn obstacle(&self) -> Option<Obstacle> {
+    fn obstacle(&self, requests: Resources, imagined: bool) -> Option<Obstacle> {
+        let beside = if imagined { self.imagined } else { Sum::default() };
+        if let Some(fault) = &self.fault
+            && !planted!(FaultIgnored)
+        {
+            return Some(Obstacle::Fault(fault.clone()));
+        }
         if self.open.is_empty() {
-            Some(Obstacle::NoNode)
-        } else if self.room() == 0 {
-            Some(Obstacle::Full { capacity: self.open.values().fold(0, |sum, max| sum.saturating_add(*max)) })
-        } else if self.stock.is_some_and(|stock| self.starting >= stock) {
-            Some(Obstacle::NoStock)
+            return Some(Obstacle::NoNode);
+        }
+        if self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
+            let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
+            return Some(Obstacle::Full { capacity });
+        }
+        let starting = if planted!(StockIgnored) { 0 } else { self.starting };
+        if self.stock.is_some_and(|stock| starting + beside.pods >= stock) {
+            return Some(Obstacle::NoStock);
+        }
+        self.over_quota(self.all + beside + Sum::one(requests)).map(Obstacle::Quota)
+    }
+
+    fn over_quota(&self, then: Sum) -> Option<&'static str> {
+        let quota = self.facts.as_ref().filter(|_| !planted!(QuotaIgnored))?.quota;
+        if quota.pods.is_some_and(|pods| then.pods > pods) {
+            Some("pod")
+        } else if quota.cpu.is_some_and(|cpu| then.requests.cpu > cpu) {
+            Some("CPU")
+        } else if quota.memory.is_some_and(|memory| then.requests.memory > memory) {
+            Some("memory")
         } else {
             None
         }
@@ -147,7 +212,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{NodeKind, Resources};
+    use crate::{
+        model::{Bytes, MilliCpu, NodeKind},
+        placement::event::Quota,
+    };
 
     fn node(name: &str, pool: &str, open: bool, max_pods: u64) -> Node {
         Node {
@@ -160,40 +228,79 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_first_pool_with_room_takes_the_pod() {
-        let mut pools = Pools::new(vec!["spot".into(), "plain".into()]);
-        pools.set_nodes(&"spot".into(), [node("s", "spot", true, 1)].iter());
-        pools.set_nodes(&"plain".into(), [node("p", "plain", true, 5)].iter());
-        assert_eq!(pools.choose(), Ok(&"spot".into()));
-        pools.enter(&Occupancy { pool: "spot".into(), node: None, starting: true });
-        assert_eq!(pools.choose(), Ok(&"plain".into()));
+    fn told(pools: &Pools, pool: &str) -> Option<String> {
+        pools.obstacle(&pool.into(), EACH, false).map(|obstacle| obstacle.to_string())
     }
+
+    fn standing(pool: &str, starting: bool) -> Occupancy {
+        Occupancy { pool: pool.into(), node: None, starting, requests: EACH, imagined: false }
+    }
+
+    const EACH: Resources = Resources { cpu: MilliCpu(500), memory: Bytes(100) };
 
     #[test]
     fn every_obstacle_is_named() {
-        let mut pools = Pools::new(vec!["full".into(), "bare".into(), "short".into()]);
+        let mut pools = Pools::default();
         pools.set_nodes(&"full".into(), [node("f", "full", true, 0)].iter());
         pools.set_nodes(&"bare".into(), [node("b", "bare", false, 9)].iter());
         pools.set_nodes(&"short".into(), [node("s", "short", true, 9)].iter());
         pools.set_stock(&"short".into(), Some(0));
-        assert_eq!(
-            pools.choose().unwrap_err().as_ref(),
-            "pool full is full (0 pods); pool bare has no virtual node that is ready; pool short is out of stock"
-        );
-        assert_eq!(Pools::new(vec![]).choose().unwrap_err().as_ref(), "no pool is configured");
+        pools.set_nodes(&"ill".into(), [node("i", "ill", true, 9)].iter());
+        pools.set_fault(&"ill".into(), Some("no answer for a minute".into()));
+        let told = |pool: &str| told(&pools, pool).unwrap();
+        assert_eq!(told("full"), "is full (0 pods)");
+        assert_eq!(told("bare"), "has no virtual node that is ready");
+        assert_eq!(told("unknown"), "has no virtual node that is ready");
+        assert_eq!(told("short"), "is out of stock");
+        assert_eq!(told("ill"), "is at fault (no answer for a minute)");
+    }
+
+    #[test]
+    fn a_quota_is_taken_by_all_pods_of_the_pool_and_may_change() {
+        let mut pools = Pools::default();
+        pools.set_nodes(&"p".into(), [node("n", "p", true, 9)].iter());
+        let quota = |pods, cpu| {
+            let quota = Quota { pods, cpu, memory: None };
+            Some(PoolFacts { name: "p".into(), price: None, quota })
+        };
+        pools.enter(&standing("p", false));
+        assert!(pools.set_facts(&"p".into(), quota(Some(1), None)), "a new pool in the order");
+        assert_eq!(told(&pools, "p").unwrap(), "has no pod left of its quota");
+        assert!(!pools.set_facts(&"p".into(), quota(None, Some(MilliCpu(999)))));
+        assert_eq!(told(&pools, "p").unwrap(), "has no CPU left of its quota");
+        pools.set_facts(&"p".into(), quota(Some(2), Some(MilliCpu(1_000))));
+        assert_eq!(told(&pools, "p"), None);
     }
 
     #[test]
     fn pods_that_do_not_run_yet_count_against_the_stock() {
-        let mut pools = Pools::new(vec!["p".into()]);
+        let mut pools = Pools::default();
         pools.set_nodes(&"p".into(), [node("n", "p", true, 9)].iter());
         pools.set_stock(&"p".into(), Some(1));
-        let starting = Occupancy { pool: "p".into(), node: None, starting: true };
-        pools.enter(&starting);
-        assert!(pools.choose().is_err());
-        pools.leave(&starting);
-        pools.enter(&Occupancy { pool: "p".into(), node: None, starting: false });
-        assert!(pools.choose().is_ok());
+        pools.enter(&standing("p", true));
+        assert!(told(&pools, "p").is_some());
+        pools.leave(&standing("p", true));
+        pools.enter(&standing("p", false));
+        assert!(told(&pools, "p").is_none());
+    }
+
+    #[test]
+    fn what_is_imagined_takes_room_from_its_like_only() {
+        let mut pools = Pools::default();
+        pools.set_nodes(&"p".into(), [node("n", "p", true, 1)].iter());
+        pools.enter(&Occupancy { imagined: true, ..standing("p", false) });
+        assert!(pools.obstacle(&"p".into(), EACH, false).is_none());
+        assert!(pools.obstacle(&"p".into(), EACH, true).is_some());
+    }
+
+    #[test]
+    fn configured_pools_come_before_those_that_objects_describe() {
+        let mut pools = Pools::new(vec!["spot".into(), "plain".into()]);
+        for name in ["z", "a", "plain"] {
+            pools.set_facts(&name.into(), Some(PoolFacts { name: name.into(), price: None, quota: Quota::default() }));
+        }
+        pools.set_stock(&"seen".into(), None);
+        let order: Vec<_> = pools.order().map(PoolName::as_str).collect();
+        assert_eq!(order, ["spot", "plain", "a", "z"]);
     }
 }

@@ -1,11 +1,16 @@
 //! One revision of a workload: what is known of it, its ledger, its returns.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
     model::Timestamp,
-    placement::{event::Revision, ledger::Ledger},
-    policy::{Base, Governance, MoveBack},
+    placement::{
+        event::{Controller, Revision},
+        explain::Record,
+        ledger::Ledger,
+        tier::Step,
+    },
+    policy::{EffectivePolicy, Mode, MoveBack},
 };
 
 /// Longest pause between two returns.
@@ -14,58 +19,42 @@ const LONGEST_COOL_DOWN: Duration = Duration::from_hours(1);
 /// pod took the room meanwhile, it shall not keep other revisions from theirs.
 const LONGEST_WAY: Duration = Duration::from_secs(20);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RevisionState {
     /// The ReplicaSet; its pods may be known before it is.
     pub(super) facts: Option<Revision>,
-    pub(super) governance: Governance,
+    /// What governs it, with its tiers spelt out; `None` where nothing does.
+    pub(super) policy: Option<Arc<EffectivePolicy>>,
     pub(super) ledger: Ledger,
     pub(super) returns: Returns,
-}
-
-impl Default for RevisionState {
-    fn default() -> Self {
-        Self { facts: None, governance: Governance::Free, ledger: Ledger::default(), returns: Returns::default() }
-    }
+    /// Since when each place has been short. Kept in memory only: a new leader waits anew.
+    pub(super) short_since: BTreeMap<Step, Timestamp>,
+    /// Why its next pod waits, while one does.
+    pub(super) record: Option<Arc<Record>>,
 }
 
 impl RevisionState {
     /// Nothing is known of it any more.
     pub(super) fn is_empty(&self) -> bool {
-        self.facts.is_none() && self.ledger.live() == 0
+        self.facts.is_none() && self.ledger.is_empty()
     }
 
-    /// The base in pods, where the revision is governed. A share is taken of what is wanted, or of what lives if that
-    /// is more: the ReplicaSet's watch may lag behind its pods'.
-    pub(super) fn base(&self) -> Option<u32> {
-        let base = self.governed()?;
-        let wanted = self.facts.as_ref()?.wanted;
-        let live = u32::try_from(self.ledger.live()).unwrap_or(u32::MAX);
-        Some(base.of(wanted.max(live)))
+    pub(super) fn controller(&self) -> Option<Controller> {
+        self.facts.as_ref().map(|facts| facts.controller)
     }
 
-    /// How many pods the base lacks.
-    pub(super) fn hole(&self) -> u32 {
-        let held = u32::try_from(self.ledger.base.len()).unwrap_or(u32::MAX);
-        self.base().map_or(0, |base| base.saturating_sub(held))
+    pub(super) fn wanted(&self) -> u32 {
+        self.facts.as_ref().map_or(0, |facts| facts.wanted)
     }
 
-    /// Whether a pod might return: the base has room, or pods of it stand on virtual nodes.
-    pub(super) fn has_pods_away(&self) -> bool {
-        self.base().is_some() && (!self.ledger.strayed.is_empty() || !self.ledger.burst.is_empty() && self.hole() > 0)
+    /// Whether its policy does no more than observe.
+    pub(super) fn is_observed(&self) -> bool {
+        self.policy.as_ref().is_some_and(|policy| policy.mode == Mode::Observe) && !planted!(ObserveActs)
     }
 
-    /// Whether a share cannot be told yet: more pods live than the ReplicaSet is known to want.
-    pub(super) fn lags(&self) -> bool {
-        let wanted = self.facts.as_ref().map_or(0, |facts| facts.wanted);
-        self.governed().is_some_and(Base::is_share) && self.ledger.live() > wanted as usize
-    }
-
-    fn governed(&self) -> Option<Base> {
-        match self.governance {
-            Governance::Governed(base, _) => Some(base),
-            Governance::Free | Governance::Faulty(_) => None,
-        }
+    /// The policy that is carried out, where one is.
+    pub(super) fn enforced(&self) -> Option<&Arc<EffectivePolicy>> {
+        self.policy.as_ref().filter(|policy| policy.mode != Mode::Observe)
     }
 }
 
@@ -77,16 +66,27 @@ pub(super) struct Returns {
     /// When the last pod was sent home.
     began: Option<Timestamp>,
     is_open: bool,
+    /// How many were sent in this round.
+    sent: u32,
     /// How often in a row it went wrong.
     failures: u32,
+    /// How often in a row an eviction was refused, as by a disruption budget.
+    refusals: u32,
 }
 
 impl Returns {
     pub(super) fn is_due(&self, settings: MoveBack, now: Timestamp) -> bool {
         let longest = LONGEST_COOL_DOWN.max(settings.cool_down);
-        let pause = settings.cool_down.saturating_mul(1 << self.failures.min(20)).min(longest);
-        self.began.is_none_or(|began| now.since(began) >= pause)
-            && self.room_since.is_some_and(|since| now.since(since) >= settings.after)
+        let doublings = self.failures.max(self.refusals.saturating_sub(1)).min(20);
+        let pause = settings.cool_down.saturating_mul(1 << doublings).min(longest);
+        let has_paused = self.began.is_none_or(|began| now.since(began) >= pause);
+        let has_lasted = self.room_since.is_some_and(|since| now.since(since) >= settings.after);
+        self.goes_on(settings, now) || has_paused && has_lasted
+    }
+
+    /// Whether a round is under way that takes one more.
+    fn goes_on(&self, settings: MoveBack, now: Timestamp) -> bool {
+        self.is_under_way(now) && self.sent < settings.at_once
     }
 
     /// Whether it is still open how the last return went.
@@ -96,17 +96,30 @@ impl Returns {
 
     /// Whether a pod is on its way home, and will take room that nothing takes yet.
     pub(super) fn is_under_way(&self, now: Timestamp) -> bool {
-        self.is_open && self.began.is_some_and(|began| now.since(began) < LONGEST_WAY)
+        self.under_way(now) > 0
+    }
+
+    /// How many are.
+    pub(super) fn under_way(&self, now: Timestamp) -> u32 {
+        let is_recent = self.began.is_some_and(|began| now.since(began) < LONGEST_WAY);
+        if self.is_open && is_recent { self.sent } else { 0 }
     }
 
     /// A pod was sent home.
-    pub(super) fn began(&mut self, now: Timestamp) {
+    pub(super) fn began(&mut self, settings: MoveBack, now: Timestamp) {
+        self.sent = if self.goes_on(settings, now) { self.sent + 1 } else { 1 };
         (self.began, self.is_open, self.room_since) = (Some(now), true, None);
     }
 
-    /// The pod was not let go.
+    /// The pod was not let go: a disruption budget forbids it, or it is gone.
     pub(super) fn called_off(&mut self) {
         self.is_open = false;
+        self.refusals = self.refusals.saturating_add(1);
+    }
+
+    /// The pod was let go.
+    pub(super) fn let_go(&mut self) {
+        self.refusals = 0;
     }
 
     /// A base pod found no real node after all.

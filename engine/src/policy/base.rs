@@ -69,6 +69,15 @@ impl Base {
         }
     }
 
+    /// How many of `wanted` replicas it allows where it is a cap; percentages round down, so that a base of 50% and a
+    /// cap of 50% make a whole.
+    pub fn at_most(self, wanted: u32) -> u32 {
+        match self.0 {
+            Form::Count(pods) => pods,
+            Form::Percent(percent) => u32::try_from(u64::from(wanted) * u64::from(percent) / 100).unwrap_or(u32::MAX),
+        }
+    }
+
     /// Whether the base grows with the workload, so that the wanted replicas must be known to tell it.
     pub fn is_share(self) -> bool {
         matches!(self.0, Form::Percent(_))
@@ -126,10 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn a_percentage_rounds_up_and_never_overflows() {
+    fn a_percentage_rounds_up_as_a_base_and_down_as_a_cap() {
         let base: Base = "30%".parse().unwrap();
         assert_eq!([base.of(0), base.of(1), base.of(10), base.of(11)], [0, 1, 3, 4]);
         assert_eq!("100%".parse::<Base>().unwrap().of(u32::MAX), u32::MAX);
+        assert_eq!([base.at_most(0), base.at_most(1), base.at_most(10), base.at_most(11)], [0, 0, 3, 3]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::PoolName;
+use crate::{model::PoolName, policy::MoveBack};
 
 /// The cluster's defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,15 +13,4 @@ pub struct Settings {
     pub move_on_after: Duration,
     /// When burst pods return.
     pub move_back: MoveBack,
-}
-
-/// When pods on virtual nodes are evicted so that their successors fill the base.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MoveBack {
-    /// How long the base must have had room, on real nodes that could take the pod, before the first one goes: a
-    /// glitch moves nothing.
-    pub after: Duration,
-    /// Least time between two evictions of one revision. Doubled, up to an hour, each time a returned pod found no
-    /// real node after all.
-    pub cool_down: Duration,
 }

@@ -2,22 +2,26 @@
 //!
 //! The engine's data types carry the objects; nothing here calls a method of the engine's that counts or decides.
 
+pub(crate) mod rules;
 pub(crate) mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use burstlet_engine::policy::Marks;
 use burstlet_engine::{
     model::{
         Bytes, MilliCpu, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
         Timestamp, WorkloadId,
     },
-    placement::{Action, Event, Kind, Namespace, Outcome, Placing, Revision, Workload},
+    placement::{Action, Controller, Event, Kind, Namespace, Outcome, Placing, PoolFacts, Quota, Revision, Workload},
 };
-use view::base_text;
+use rules::RULES;
+use view::{base_text, text_of};
 
-pub(crate) const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod];
+pub(crate) const KINDS: [Kind; 7] = Kind::ALL;
 pub(crate) const POOLS: [&str; 2] = ["spot", "eci"];
-/// The owner of each revision: two revisions of `web`, one each of `api` and `job`, and a bare ReplicaSet.
+pub(crate) const POLICIES: [&str; 3] = ["p0", "p1", "p2"];
+/// The owner of each revision: two revisions of `web`, one of `api`, a Job of `job`, and a StatefulSet.
 const OWNERS: [Option<&str>; 5] = [Some("web"), Some("web"), Some("api"), Some("job"), None];
 const NODES: [(&str, Option<usize>, u64); 6] =
     [("n1", None, 4), ("n2", None, 3), ("n3", None, 5), ("v1", Some(0), 3), ("v2", Some(1), 4), ("v3", Some(1), 2)];
@@ -32,9 +36,36 @@ pub(crate) struct Truth {
     pub(crate) revisions: BTreeMap<RevisionId, Revision>,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
     pub(crate) pods: BTreeMap<PodUid, Pod>,
+    /// By name, and their number among the rules.
+    policies: BTreeMap<&'static str, usize>,
+    /// Of each pool, in pods.
+    quotas: BTreeMap<&'static str, u64>,
     pub(crate) streams: BTreeMap<Kind, VecDeque<Event>>,
     current: [Option<RevisionId>; 5],
     serial: u32,
+}
+
+/// An annotation from few words: a base, or `policy=` and a policy's name.
+fn annotated(text: Option<&str>) -> Marks {
+    let annotations = text.map(|text| match text.strip_prefix("policy=") {
+        Some(policy) => ("burstlet.dev/policy".to_owned(), policy.to_owned()),
+        None => ("burstlet.dev/base".to_owned(), text.to_owned()),
+    });
+    Marks { labels: BTreeMap::new(), annotations: annotations.into_iter().collect() }
+}
+
+fn policy(name: &str, rules: usize) -> Event {
+    Event::Policy { name: ObjectName::new("shop", name), spec: Box::new(RULES[rules].spec()) }
+}
+
+fn pool_facts(pool: &str, pods: u64) -> Event {
+    let quota = Quota { pods: Some(pods), ..Quota::default() };
+    Event::Pool(PoolFacts { name: pool.into(), price: None, quota })
+}
+
+/// The ordinal in a name such as `db-2`.
+pub(crate) fn ordinal(pod: &Pod) -> usize {
+    pod.name.name.rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or(usize::MAX)
 }
 
 pub(crate) fn is_live(pod: &Pod) -> bool {
@@ -55,6 +86,8 @@ impl Truth {
             revisions: BTreeMap::new(),
             nodes: BTreeMap::new(),
             pods: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            quotas: BTreeMap::new(),
             streams: KINDS.map(|kind| (kind, VecDeque::new())).into(),
             current: [const { None }; 5],
             serial: 0,
@@ -79,12 +112,17 @@ impl Truth {
     pub(crate) fn list(&mut self, kind: Kind) {
         let objects: Vec<Event> = match kind {
             Kind::Namespace => {
-                vec![Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone() })]
+                vec![Event::Namespace(Namespace {
+                    name: "shop".to_owned(),
+                    marks: annotated(self.namespace.as_deref()),
+                })]
             }
             Kind::Workload => self.workloads.values().cloned().map(Event::Workload).collect(),
             Kind::Revision => self.revisions.values().cloned().map(Event::Revision).collect(),
             Kind::Node => self.nodes.values().cloned().map(Event::Node).collect(),
             Kind::Pod => self.pods.values().cloned().map(Event::Pod).collect(),
+            Kind::Policy => self.policies.iter().map(|(name, rules)| policy(name, *rules)).collect(),
+            Kind::Pool => self.quotas.iter().map(|(pool, pods)| pool_facts(pool, *pods)).collect(),
         };
         let stream = self.streams.entry(kind).or_default();
         stream.clear();
@@ -93,9 +131,39 @@ impl Truth {
         stream.push_back(Event::Finish(kind));
     }
 
+    /// Writes a policy, or deletes it.
+    pub(crate) fn set_policy(&mut self, name: &'static str, rules: Option<usize>) {
+        let event = match rules {
+            Some(rules) => {
+                self.policies.insert(name, rules);
+                policy(name, rules)
+            }
+            None => {
+                self.policies.remove(name);
+                Event::PolicyGone(ObjectName::new("shop", name))
+            }
+        };
+        self.emit(Kind::Policy, event);
+    }
+
+    /// Gives a pool a quota, or takes its object away.
+    pub(crate) fn set_quota(&mut self, pool: &'static str, pods: Option<u64>) {
+        let event = match pods {
+            Some(pods) => {
+                self.quotas.insert(pool, pods);
+                pool_facts(pool, pods)
+            }
+            None => {
+                self.quotas.remove(pool);
+                Event::PoolGone(pool.into())
+            }
+        };
+        self.emit(Kind::Pool, event);
+    }
+
     pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
         let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
-        let workload = Workload { id: id.clone(), kind: "Deployment", name, base: base.map(str::to_owned) };
+        let workload = Workload { id: id.clone(), kind: "Deployment", name, marks: annotated(base) };
         self.workloads.insert(id, workload.clone());
         self.emit(Kind::Workload, Event::Workload(workload));
     }
@@ -104,7 +172,7 @@ impl Truth {
         self.namespace = base.map(str::to_owned);
         self.emit(
             Kind::Namespace,
-            Event::Namespace(Namespace { name: "shop".to_owned(), base: self.namespace.clone() }),
+            Event::Namespace(Namespace { name: "shop".to_owned(), marks: annotated(self.namespace.as_deref()) }),
         );
     }
 
@@ -117,7 +185,19 @@ impl Truth {
         self.current[index] = Some(id.clone());
         let name = ObjectName::new("shop", id.as_str());
         let workload = OWNERS[index].map(WorkloadId::from);
-        let revision = Revision { id: id.clone(), name, workload, base: None, wanted };
+        let revision = Revision {
+            id: id.clone(),
+            name,
+            controller: match index {
+                3 => Controller::Job,
+                4 => Controller::StatefulSet { first: 0 },
+                _ => Controller::ReplicaSet,
+            },
+            workload,
+            marks: annotated((index == 4).then_some("2")),
+            pods: Marks::default(),
+            wanted,
+        };
         self.revisions.insert(id, revision.clone());
         self.emit(Kind::Revision, Event::Revision(revision));
     }
@@ -221,24 +301,37 @@ impl Truth {
                 (bound, running, ready, !matches!(pod.tier, Some(Tier::Burst(_))), std::cmp::Reverse(pod.created))
             });
             let wanted = revision.wanted as usize;
+            if matches!(revision.controller, Controller::StatefulSet { .. }) {
+                for pod in live.iter().filter(|pod| ordinal(pod) >= wanted) {
+                    self.delete(&pod.uid);
+                }
+                for number in 0..wanted {
+                    let name = format!("{}-{number}", revision.id);
+                    if !self.pods.values().any(|pod| *pod.name.name == *name) {
+                        self.create(&revision, Some(&name));
+                    }
+                }
+                continue;
+            }
             for pod in live.iter().take(live.len().saturating_sub(wanted)) {
                 self.delete(&pod.uid);
             }
             for _ in live.len()..wanted {
-                self.create(&revision);
+                self.create(&revision, None);
             }
         }
     }
 
-    fn create(&mut self, revision: &Revision) {
+    fn create(&mut self, revision: &Revision, name: Option<&str>) {
         self.serial += 1;
-        let own = revision.workload.as_ref().and_then(|id| self.workloads[id].base.as_deref());
-        let is_governed = base_text(own, self.namespace.as_deref()).is_some();
+        let own = text_of(revision.workload.as_ref().map_or(&revision.marks, |id| &self.workloads[id].marks));
+        let is_policy = own.as_deref().is_some_and(|own| own.starts_with("policy="));
+        let is_governed = is_policy || base_text(own.as_deref(), self.namespace.as_deref()).is_some();
         let stage = if is_governed && self.webhook { Stage::Gated } else { Stage::Unbound { unschedulable: false } };
         let uid = format!("p{:04}", self.serial);
         let cpu = if revision.workload.as_ref().is_some_and(|id| id.as_str() == "job") { 400 } else { 200 };
         self.set(Pod {
-            name: ObjectName::new("shop", &uid),
+            name: ObjectName::new("shop", name.unwrap_or(&uid)),
             uid: uid.into(),
             revision: Some(revision.id.clone()),
             // As the API server has it: in whole seconds.
@@ -274,7 +367,7 @@ impl Truth {
             self.nodes.values().find(|node| node.kind == kind && self.has_room(node, pod))
         };
         let node = match pod.tier.clone() {
-            None | Some(Tier::Base) => real(),
+            None | Some(Tier::Base | Tier::Real(_)) => real(),
             Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
         };
@@ -314,13 +407,14 @@ impl Truth {
                 let tier = match placing {
                     Placing::Base => Some(Tier::Base),
                     Placing::Burst { pool, .. } => Some(Tier::Burst(pool.clone())),
+                    Placing::Real { number, .. } => Some(Tier::Real(*number)),
                     Placing::Release => None,
                 };
                 let decided = Some(Timestamp::from_millis(decided));
                 self.set(Pod { stage: Stage::Unbound { unschedulable: false }, tier, decided, ..pod });
             }
-            Action::MoveOn { pool, .. } if matches!(pod.stage, Stage::Unbound { .. }) => {
-                self.set(Pod { tier: Some(Tier::BaseShort(pool.clone())), ..pod });
+            Action::MoveOn { tier, .. } if matches!(pod.stage, Stage::Unbound { .. }) => {
+                self.set(Pod { tier: Some(tier.clone()), ..pod });
             }
             Action::Evict { .. } => self.delete(&pod.uid),
             _ => return Outcome::Refused,

@@ -4,20 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burstlet_engine::{
     model::{Node, NodeKind, NodeName, Pod, PodUid, RevisionId, Stage, Tier, WorkloadId},
-    placement::{Event, Kind, Placing, Revision, Workload},
+    placement::{Controller, Event, Kind, Placing, Revision, Workload},
+    policy::Marks,
 };
 
-use super::{KINDS, POOLS, is_live, node_of};
+use super::{
+    KINDS, is_live, node_of, ordinal,
+    rules::{RULES, Rules},
+};
 
 /// A base as text that is one: the share in percent, or the number.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Text {
     Number(usize),
     Percent(usize),
 }
 
 impl Text {
-    pub(crate) fn of(self, wanted: usize) -> usize {
+    /// As a cap: rounded down.
+    pub(crate) fn down(self, wanted: usize) -> usize {
+        match self {
+            Self::Number(number) => number,
+            Self::Percent(percent) => wanted * percent / 100,
+        }
+    }
+
+    pub(crate) fn up(self, wanted: usize) -> usize {
         match self {
             Self::Number(number) => number,
             // Rounded up.
@@ -27,6 +39,13 @@ impl Text {
             }
         }
     }
+}
+
+/// What an object's annotation says: a base, or `policy=` and a policy's name.
+pub(crate) fn text_of(marks: &Marks) -> Option<String> {
+    let annotation = |key: &str| marks.annotations.get(key);
+    let policy = annotation("burstlet.dev/policy").map(|name| format!("policy={name}"));
+    policy.or_else(|| annotation("burstlet.dev/base").cloned())
 }
 
 /// The base that governs, if any does.
@@ -46,8 +65,15 @@ pub(crate) struct View {
     pub(crate) nodes: BTreeMap<NodeName, Node>,
     pub(crate) pods: BTreeMap<PodUid, Pod>,
     pub(crate) stock: BTreeMap<String, usize>,
+    policies: BTreeMap<String, Rules>,
+    quotas: BTreeMap<String, usize>,
+    pub(crate) faults: BTreeSet<String>,
     /// Placed by the engine, and neither refused nor shown.
     pub(crate) pending: BTreeMap<PodUid, Placing>,
+    /// Sent to use a pool, too.
+    pub(crate) moving: BTreeSet<PodUid>,
+    /// Refused at least once, so that they may be held.
+    pub(crate) refused: BTreeSet<PodUid>,
     complete: BTreeSet<Kind>,
     named: BTreeMap<Kind, BTreeSet<String>>,
 }
@@ -67,7 +93,7 @@ impl View {
                 self.named.insert(kind, BTreeSet::new());
             }
             Event::Finish(kind) => self.finish(kind),
-            Event::Namespace(namespace) => self.namespace = namespace.base,
+            Event::Namespace(namespace) => self.namespace = text_of(&namespace.marks),
             Event::NamespaceGone(_) => self.namespace = None,
             Event::Workload(workload) => {
                 name(Kind::Workload, workload.id.as_str());
@@ -89,6 +115,22 @@ impl View {
                 self.pods.insert(pod.uid.clone(), pod);
             }
             Event::PodGone(uid) => drop(self.pods.remove(&uid)),
+            Event::Policy { name: policy, spec } => {
+                name(Kind::Policy, &policy.name);
+                let rules = RULES.iter().find(|rules| rules.spec() == *spec).expect("one of the rules");
+                self.policies.insert(policy.name.to_string(), *rules);
+            }
+            Event::PolicyGone(policy) => drop(self.policies.remove(&*policy.name)),
+            Event::Pool(facts) => {
+                name(Kind::Pool, facts.name.as_str());
+                let pods = facts.quota.pods.expect("a quota in pods");
+                self.quotas.insert(facts.name.to_string(), usize::try_from(pods).unwrap());
+            }
+            Event::PoolGone(pool) => drop(self.quotas.remove(pool.as_str())),
+            Event::Health { pool, fault } => {
+                self.faults.remove(pool.as_str());
+                self.faults.extend(fault.map(|_| pool.to_string()));
+            }
             Event::Stock { pool, free } => {
                 self.stock.remove(pool.as_str());
                 self.stock.extend(free.map(|free| (pool.to_string(), usize::try_from(free).unwrap())));
@@ -103,6 +145,8 @@ impl View {
         let named = self.named.remove(&kind).unwrap_or_default();
         match kind {
             Kind::Namespace => {}
+            Kind::Policy => self.policies.retain(|policy, _| named.contains(policy)),
+            Kind::Pool => self.quotas.retain(|pool, _| named.contains(pool)),
             Kind::Workload => self.workloads.retain(|id, _| named.contains(id.as_str())),
             Kind::Revision => self.revisions.retain(|id, _| named.contains(id.as_str())),
             Kind::Node => self.nodes.retain(|name, _| named.contains(name.as_str())),
@@ -110,20 +154,75 @@ impl View {
         }
     }
 
-    fn text(&self, revision: &RevisionId) -> Option<Text> {
+    /// What governs the revision, as far as told.
+    pub(crate) fn rules(&self, revision: &RevisionId) -> Option<Rules> {
         let revision = self.revisions.get(revision)?;
         let workload = revision.workload.as_ref().and_then(|id| self.workloads.get(id));
-        base_text(workload.map_or(&revision.base, |workload| &workload.base).as_deref(), self.namespace.as_deref())
+        let own = text_of(workload.map_or(&revision.marks, |workload| &workload.marks));
+        match own.as_deref().and_then(|own| own.strip_prefix("policy=")) {
+            Some(policy) => self.policies.get(policy).copied(),
+            None => base_text(own.as_deref(), self.namespace.as_deref()).map(Rules::based),
+        }
+    }
+
+    pub(crate) fn is_stateful(&self, revision: &RevisionId) -> bool {
+        let controller = self.revisions.get(revision).map(|revision| revision.controller);
+        matches!(controller, Some(Controller::StatefulSet { .. }))
+    }
+
+    /// The revisions that share the revision's base, itself among them.
+    fn group(&self, revision: &RevisionId) -> BTreeSet<RevisionId> {
+        let workload = self.revisions.get(revision).and_then(|revision| revision.workload.clone());
+        let is_shared = self.rules(revision).is_some_and(|rules| rules.is_shared) && workload.is_some();
+        let siblings = self.revisions.values().filter(|other| is_shared && other.workload == workload);
+        siblings.map(|other| other.id.clone()).chain([revision.clone()]).collect()
+    }
+
+    fn wanted(&self, revision: &RevisionId) -> usize {
+        let group = self.group(revision);
+        let is_of = |pod: &&Pod| pod.revision.as_ref().is_some_and(|of| group.contains(of)) && is_live(pod);
+        let live = self.pods.values().filter(is_of).count();
+        let wanted = group.iter().filter_map(|id| self.revisions.get(id)).map(|revision| revision.wanted as usize);
+        live.max(wanted.sum())
     }
 
     /// The base in pods: a share is one of the wanted or of the live pods, whichever are more.
     pub(crate) fn base(&self, revision: &RevisionId) -> Option<usize> {
-        let live = self.pods.values().filter(|pod| pod.revision.as_ref() == Some(revision) && is_live(pod)).count();
-        let wanted = self.revisions.get(revision)?.wanted as usize;
-        Some(self.text(revision)?.of(wanted.max(live)))
+        Some(self.rules(revision)?.base(self.wanted(revision)))
     }
 
-    fn pool_of(&self, pod: &Pod) -> Option<&str> {
+    /// Whether the pod may be one of the base.
+    pub(crate) fn base_has_room(&self, revision: &RevisionId, pod: &Pod) -> bool {
+        let base = self.base(revision).unwrap_or(0);
+        if self.is_stateful(revision) { ordinal(pod) < base } else { self.held(revision).len() < base }
+    }
+
+    /// Pods of the revision's group that count against a pool's cap: those that surely do, and those that might.
+    pub(crate) fn used(&self, revision: &RevisionId, pool: &str) -> (usize, usize) {
+        let group = self.group(revision);
+        let is_of = |pod: &&Pod| pod.revision.as_ref().is_some_and(|of| group.contains(of));
+        let here = |pod: &&Pod| match (self.pending.get(&pod.uid), &pod.tier) {
+            (Some(Placing::Burst { pool: to, .. }), _) => to.as_str() == pool,
+            _ => self.pool_of(pod) == Some(pool),
+        };
+        let mine = |pod: &&Pod| match &pod.tier {
+            Some(Tier::Burst(to)) => to.as_str() == pool,
+            _ => false,
+        };
+        let short = |pod: &&Pod| matches!(&pod.tier, Some(Tier::BaseShort(to)) if to.as_str() == pool);
+        let of = || self.pods.values().filter(is_of).filter(|pod| pod.stage != Stage::Finished);
+        let is_ours = |pod: &&Pod| pod.tier.is_some() || self.pending.contains_key(&pod.uid);
+        let surely = of().filter(|pod| is_live(pod)).filter(is_ours).filter(here).count();
+        let perhaps = of().filter(|pod| here(pod) || mine(pod) || short(pod) || self.moving.contains(&pod.uid)).count();
+        (surely, perhaps)
+    }
+
+    /// How many of the revision's group a tier of so many takes.
+    pub(crate) fn cap(&self, revision: &RevisionId, max: Text) -> usize {
+        max.down(self.wanted(revision))
+    }
+
+    pub(crate) fn pool_of(&self, pod: &Pod) -> Option<&str> {
         match &self.nodes.get(node_of(pod)?)?.kind {
             NodeKind::Virtual(pool) => Some(pool.as_str()),
             NodeKind::Real => None,
@@ -132,40 +231,48 @@ impl View {
 
     /// The pods that count as base, as far as told or decided.
     pub(crate) fn held(&self, revision: &RevisionId) -> BTreeSet<PodUid> {
+        let Some(rules) = self.rules(revision).or(Some(Rules::based(Text::Number(0)))) else { return BTreeSet::new() };
+        let group = self.group(revision);
         let counts = |pod: &&Pod| {
             let placed = match (self.pending.get(&pod.uid), &pod.tier) {
-                (Some(placing), _) => !matches!(placing, Placing::Burst { .. }),
-                (None, Some(tier)) => pod.stage != Stage::Gated && !matches!(tier, Tier::Burst(_)),
+                (Some(placing), _) => matches!(placing, Placing::Base | Placing::Release),
+                (None, Some(tier)) => pod.stage != Stage::Gated && !matches!(tier, Tier::Burst(_) | Tier::Real(_)),
                 (None, None) => pod.stage != Stage::Gated && self.pool_of(pod).is_none(),
             };
-            pod.revision.as_ref() == Some(revision) && is_live(pod) && placed
+            let is_previous = pod.tier.is_none() && !matches!(self.pending.get(&pod.uid), Some(Placing::Base));
+            let is_there = is_live(pod) || rules.counts_terminating && pod.deleting && pod.stage != Stage::Finished;
+            let counts = !(is_previous && rules.ignores_previous) && is_there;
+            pod.revision.as_ref().is_some_and(|of| group.contains(of)) && counts && placed
         };
         self.pods.values().filter(counts).map(|pod| pod.uid.clone()).collect()
     }
 
-    /// The first pool that can take one more pod.
-    pub(crate) fn pool_with_room(&self) -> Option<&'static str> {
-        POOLS.into_iter().find(|pool| {
-            let of_pool = |node: &&Node| node.open && node.kind == NodeKind::Virtual((*pool).into());
-            let room = |node: &Node| {
-                let on = self.pods.values().filter(|pod| node_of(pod) == Some(&node.name)).count();
-                usize::try_from(node.max_pods).unwrap().saturating_sub(on)
-            };
-            let room: usize = self.nodes.values().filter(of_pool).map(room).sum();
-            let burst = |pod: &Pod| match (self.pending.get(&pod.uid), &pod.tier) {
-                (Some(Placing::Burst { pool: to, .. }), _) | (None, Some(Tier::Burst(to))) => to.as_str() == *pool,
-                _ => false,
-            };
-            let is_bound = |pod: &Pod| node_of(pod).is_some();
-            let unbound = |pod: &Pod| burst(pod) && !is_bound(pod) && pod.stage != Stage::Finished;
-            let here = |pod: &Pod| {
-                if is_bound(pod) && self.pool_of(pod).is_some() { self.pool_of(pod) == Some(*pool) } else { burst(pod) }
-            };
-            let is_starting =
-                |pod: &&Pod| here(pod) && is_live(pod) && !matches!(pod.stage, Stage::Bound { running: true, .. });
-            let starting = self.pods.values().filter(is_starting).count();
-            room > self.pods.values().filter(|pod| unbound(pod)).count()
-                && self.stock.get(*pool).is_none_or(|stock| starting < *stock)
-        })
+    /// Whether the pool can take one more pod.
+    pub(crate) fn has_room(&self, pool: &str) -> bool {
+        if self.faults.contains(pool) {
+            return false;
+        }
+        let of_pool = |node: &&Node| node.open && node.kind == NodeKind::Virtual(pool.into());
+        let room = |node: &Node| {
+            let on = self.pods.values().filter(|pod| node_of(pod) == Some(&node.name)).count();
+            usize::try_from(node.max_pods).unwrap().saturating_sub(on)
+        };
+        let room: usize = self.nodes.values().filter(of_pool).map(room).sum();
+        let burst = |pod: &Pod| match (self.pending.get(&pod.uid), &pod.tier) {
+            (Some(Placing::Burst { pool: to, .. }), _) | (None, Some(Tier::Burst(to))) => to.as_str() == pool,
+            _ => false,
+        };
+        let is_bound = |pod: &Pod| node_of(pod).is_some();
+        let unbound = |pod: &Pod| burst(pod) && !is_bound(pod) && pod.stage != Stage::Finished;
+        let here = |pod: &Pod| {
+            if is_bound(pod) && self.pool_of(pod).is_some() { self.pool_of(pod) == Some(pool) } else { burst(pod) }
+        };
+        let is_starting =
+            |pod: &&Pod| here(pod) && is_live(pod) && !matches!(pod.stage, Stage::Bound { running: true, .. });
+        let starting = self.pods.values().filter(is_starting).count();
+        let all = self.pods.values().filter(|pod| here(pod) && pod.stage != Stage::Finished).count();
+        room > self.pods.values().filter(|pod| unbound(pod)).count()
+            && self.stock.get(pool).is_none_or(|stock| starting < *stock)
+            && self.quotas.get(pool).is_none_or(|quota| all < *quota)
     }
 }

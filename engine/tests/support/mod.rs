@@ -7,15 +7,16 @@ use burstlet_engine::{
         Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp,
         WorkloadId,
     },
-    placement::{Action, Annotated, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload},
-    policy::{MoveBack, Settings},
+    placement::{
+        Action, Annotated, Controller, Event, Kind, Namespace, Outcome, Placement, Placing, Revision, Workload,
+    },
+    policy::{Marks, MoveBack, Settings, Spec},
 };
+use serde_json::Value;
 
 pub(crate) const MOVE_ON: u64 = 90;
 pub(crate) const MOVE_BACK: u64 = 60;
 pub(crate) const COOL_DOWN: u64 = 120;
-
-const KINDS: [Kind; 5] = [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod];
 
 /// A placement and the clock that it is told.
 pub(crate) struct Cluster {
@@ -27,17 +28,14 @@ impl Cluster {
     /// Everything listed, nothing there; one pool, `eci`; the clock stands at 1,000 s.
     pub(crate) fn new() -> Self {
         let mut cluster = Self::unlisted();
-        for kind in KINDS {
+        for kind in Kind::ALL {
             cluster.list(kind, []);
         }
         cluster
     }
 
     pub(crate) fn unlisted() -> Self {
-        let move_back = MoveBack { after: Duration::from_secs(MOVE_BACK), cool_down: Duration::from_secs(COOL_DOWN) };
-        let move_on_after = Duration::from_secs(MOVE_ON);
-        let settings = Settings { pools: vec!["eci".into()], move_on_after, move_back };
-        Self { placement: Placement::new(settings), now: at(1_000) }
+        Self { placement: Placement::new(settings()), now: at(1_000) }
     }
 
     /// A Deployment `web` with this base, its ReplicaSet `web-a`, and a virtual node `v` for 10 pods.
@@ -47,6 +45,29 @@ impl Cluster {
         cluster.apply(replica_set("web-a", Some("web"), wanted));
         cluster.apply(Event::Node(virtual_node("v", 10)));
         cluster
+    }
+
+    /// A Deployment `web` that follows this policy, its ReplicaSet `web-a`, and virtual nodes of pools `eci` and `spot`
+    /// for 10 pods each.
+    pub(crate) fn with_policy(spec: Value, wanted: u32) -> Self {
+        let mut cluster = Self::new();
+        cluster.apply(policy("rules", spec));
+        let annotated = marks([("policy", "rules")]);
+        let Event::Workload(web) = deployment("web", None) else { panic!("a Deployment") };
+        cluster.apply(Event::Workload(Workload { marks: annotated, ..web }));
+        cluster.apply(replica_set("web-a", Some("web"), wanted));
+        cluster.apply(Event::Node(virtual_node("v", 10)));
+        cluster.apply(Event::Node(Node { kind: NodeKind::Virtual("spot".into()), ..virtual_node("s", 10) }));
+        cluster
+    }
+
+    /// Gated pods `p1` and so on, created now, and what is decided of them.
+    pub(crate) fn shows_pods(&mut self, pods: std::ops::RangeInclusive<u32>) -> Vec<String> {
+        let created = self.now.as_millis() / 1_000;
+        for number in pods {
+            self.apply(Event::Pod(pod(&format!("p{number}")).created(created)));
+        }
+        self.decide()
     }
 
     pub(crate) fn apply(&mut self, event: Event) {
@@ -61,9 +82,14 @@ impl Cluster {
         self.apply(Event::Finish(kind));
     }
 
+    /// What is decided now.
+    pub(crate) fn actions(&mut self) -> Vec<Action> {
+        self.placement.decide(self.now)
+    }
+
     /// What is decided now, a line each.
     pub(crate) fn decide(&mut self) -> Vec<String> {
-        self.placement.decide(self.now).iter().map(line).collect()
+        self.actions().iter().map(line).collect()
     }
 
     pub(crate) fn shows(&mut self, event: Event) -> Vec<String> {
@@ -106,6 +132,26 @@ impl Cluster {
     }
 }
 
+/// The cluster's defaults: one pool, `eci`.
+pub(crate) fn settings() -> Settings {
+    let (after, cool_down) = (Duration::from_secs(MOVE_BACK), Duration::from_secs(COOL_DOWN));
+    let move_back = MoveBack { after, at_once: 1, cool_down };
+    Settings { pools: vec!["eci".into()], move_on_after: Duration::from_secs(MOVE_ON), move_back }
+}
+
+/// A policy of the namespace `shop`.
+pub(crate) fn policy(name: &str, spec: Value) -> Event {
+    let spec: Spec = serde_json::from_value(spec).expect("a policy");
+    Event::Policy { name: ObjectName::new("shop", name), spec: Box::new(spec) }
+}
+
+/// Annotations of burstlet's, by what follows the slash.
+pub(crate) fn marks<'a>(annotations: impl IntoIterator<Item = (&'a str, &'a str)>) -> Marks {
+    let annotations = annotations.into_iter();
+    let annotations = annotations.map(|(key, value)| (format!("burstlet.dev/{key}"), value.to_owned())).collect();
+    Marks { labels: BTreeMap::new(), annotations }
+}
+
 /// An action as one line: what, which pod, where to.
 fn line(action: &Action) -> String {
     match action {
@@ -114,6 +160,7 @@ fn line(action: &Action) -> String {
             let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
             format!("burst {} {pool} {}", pod.uid, nodes.join(","))
         }
+        Action::Place { pod, placing: Placing::Real { number, .. }, .. } => format!("real {} {number}", pod.uid),
         Action::Place { pod, placing: Placing::Release, .. } => format!("release {}", pod.uid),
         Action::MoveOn { pod, pool, .. } => format!("move-on {} {pool}", pod.uid),
         Action::Evict { pod, .. } => format!("evict {}", pod.uid),
@@ -122,6 +169,7 @@ fn line(action: &Action) -> String {
         Action::Warn { object: Annotated::Workload { kind, name, .. }, fault } => {
             format!("warn {kind} {name}: {fault}")
         }
+        Action::Note { note, .. } => format!("note {note}"),
     }
 }
 
@@ -130,18 +178,26 @@ pub(crate) fn at(seconds: u64) -> Timestamp {
 }
 
 pub(crate) fn namespace(base: Option<&str>) -> Event {
-    Event::Namespace(Namespace { name: "shop".to_owned(), base: base.map(str::to_owned) })
+    Event::Namespace(Namespace { name: "shop".to_owned(), marks: marks(base.map(|base| ("base", base))) })
 }
 
 pub(crate) fn deployment(name: &str, base: Option<&str>) -> Event {
-    let (id, base) = (WorkloadId::from(name), base.map(str::to_owned));
-    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), base })
+    let (id, marks) = (WorkloadId::from(name), marks(base.map(|base| ("base", base))));
+    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), marks })
 }
 
 pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> Event {
     let workload = deployment.map(WorkloadId::from);
     let (id, name) = (RevisionId::from(name), ObjectName::new("shop", name));
-    Event::Revision(Revision { id, name, workload, base: None, wanted })
+    Event::Revision(Revision {
+        id,
+        name,
+        controller: Controller::ReplicaSet,
+        workload,
+        marks: Marks::default(),
+        pods: Marks::default(),
+        wanted,
+    })
 }
 
 /// A real node with 1 CPU and 1 GiB for 10 pods.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 /// `SplitMix64`: small, good enough for latencies and failures, and stable across versions.
 #[derive(Debug, Clone)]
-pub(super) struct Dice {
+pub(crate) struct Dice {
     state: u64,
 }
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
@@ -22,12 +22,12 @@ impl Dice {
     }
 
     /// True in `per_mille` of 1,000 cases.
-    pub(super) fn chance(&mut self, per_mille: u16) -> bool {
+    pub(crate) fn chance(&mut self, per_mille: u16) -> bool {
         self.roll() % 1000 < u64::from(per_mille)
     }
 
     /// A duration of the range, both ends included.
-    pub(super) fn between(&mut self, min: Duration, max: Duration) -> Duration {
+    pub(crate) fn between(&mut self, min: Duration, max: Duration) -> Duration {
         let span = u64::try_from(max.saturating_sub(min).as_nanos()).unwrap_or(u64::MAX - 1);
         min + Duration::from_nanos(if span == 0 { 0 } else { self.roll() % (span + 1) })
     }

@@ -6,7 +6,7 @@
 
 mod clock;
 mod cloud;
-mod dice;
+pub(crate) mod dice;
 mod http;
 mod remote;
 mod settings;

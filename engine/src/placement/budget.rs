@@ -1,0 +1,213 @@
+//! What pods on virtual nodes have used, by policy and pool, in the running hour and day.
+//!
+//! An hour and a day are UTC's. Usage is an exact sum of whole units; money is worked out of it by the pool's present
+//! price, so that a new price holds for the whole hour and day. After a restart the pods that are there count from
+//! their decision (else their creation) on; lost is what pods cost that were gone before the restart.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::{ObjectName, PoolName, Resources, Timestamp},
+    placement::{cap::Sum, pools::Pools},
+    policy::{Budget, Money, PolicyName, Spend, Usage},
+};
+
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
+
+/// Who pays.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Account {
+    /// All that follow a policy, together.
+    Policy(Option<PolicyName>),
+    /// Nobody: what a workload would have cost.
+    Observed(ObjectName),
+}
+
+/// A pod's cost, while it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Charge {
+    pub(super) account: Account,
+    pub(super) pool: PoolName,
+    pub(super) requests: Resources,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Accounts(BTreeMap<Account, BTreeMap<PoolName, Meter>>);
+
+/// What one account uses of one pool.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Meter {
+    running: Sum,
+    since: Timestamp,
+    hour: Period,
+    day: Period,
+    /// Since it was first used.
+    pub(super) total: Usage,
+    /// Pods that came to it so far.
+    pub(super) pods: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Period {
+    number: u64,
+    used: Usage,
+}
+
+impl Period {
+    /// What ran from `since` until `now` counts as far as it falls into the present period.
+    fn run(&mut self, length: u64, running: Sum, since: Timestamp, now: Timestamp) {
+        let number = now.as_millis() / length;
+        if number != self.number {
+            *self = Self { number, used: Usage::default() };
+        }
+        let begin = Timestamp::from_millis(number * length).max(since);
+        self.used.add(running.pods, running.requests, millis(begin, now));
+    }
+}
+
+impl Meter {
+    fn run(&mut self, now: Timestamp) {
+        self.hour.run(HOUR, self.running, self.since, now);
+        self.day.run(DAY, self.running, self.since, now);
+        self.total.add(self.running.pods, self.running.requests, millis(self.since, now));
+        self.since = now;
+    }
+
+    /// As it stands at this moment.
+    pub(super) fn at(mut self, now: Timestamp) -> Self {
+        self.run(now);
+        self
+    }
+}
+
+/// None where a clock was set back.
+fn millis(from: Timestamp, until: Timestamp) -> u64 {
+    until.as_millis().saturating_sub(from.as_millis())
+}
+
+/// Why a budget lets no more pods burst; for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Spent(pub(super) Box<str>);
+
+impl Accounts {
+    /// A pod begins to cost; it has since `began`, and is new to the account where that is not now.
+    pub(super) fn enter(&mut self, charge: &Charge, began: Timestamp, now: Timestamp) {
+        let meters = self.0.entry(charge.account.clone()).or_default();
+        let meter = meters.entry(charge.pool.clone()).or_default();
+        meter.run(now);
+        let one = Sum::one(charge.requests);
+        meter.hour.run(HOUR, one, began, now);
+        meter.day.run(DAY, one, began, now);
+        meter.total.add(1, charge.requests, millis(began, now));
+        meter.running += one;
+        meter.pods += 1;
+    }
+
+    /// A pod costs no more.
+    pub(super) fn leave(&mut self, charge: &Charge, now: Timestamp) {
+        if let Some(meter) = self.0.get_mut(&charge.account).and_then(|meters| meters.get_mut(&charge.pool)) {
+            meter.run(now);
+            meter.running -= Sum::one(charge.requests);
+        }
+    }
+
+    /// Forgets an account.
+    pub(super) fn close(&mut self, account: &Account) {
+        self.0.remove(account);
+    }
+
+    /// The accounts of workloads that are only observed.
+    pub(super) fn observed(&self) -> impl Iterator<Item = (&ObjectName, &PoolName, &Meter)> {
+        self.0.iter().flat_map(|(account, meters)| {
+            let workload = if let Account::Observed(workload) = account { Some(workload) } else { None };
+            workload
+                .into_iter()
+                .flat_map(move |workload| meters.iter().map(move |(pool, meter)| (workload, pool, meter)))
+        })
+    }
+
+    /// Which part of the budget is spent, if one is.
+    pub(super) fn spent(&self, account: &Account, budget: &Budget, pools: &Pools, now: Timestamp) -> Option<Spent> {
+        let meters = self.0.get(account)?;
+        let of = |limit: &Option<Spend>, period: fn(&Meter) -> Usage, word: &str| {
+            let limit = limit.as_ref()?;
+            let used = meters.iter().map(|(pool, meter)| (pool, period(&meter.at(now))));
+            let text = match limit {
+                Spend::PodMinutes(limit) => {
+                    let used = used.map(|(_, used)| used.pod_millis).sum::<u128>() / 60_000;
+                    (used >= u128::from(*limit)).then(|| format!("{limit} pod-minutes"))
+                }
+                Spend::Money(limit) => {
+                    let prices = used.filter_map(|(pool, used)| Some(pools.price(pool)?.of(used)));
+                    let same = prices.filter(|cost| cost.currency() == limit.currency());
+                    let used = same.map(|cost| cost.nanos()).fold(0, i128::saturating_add);
+                    let used = Money::from_nanos(used, limit.currency().clone());
+                    (used.nanos() >= limit.nanos()).then(|| limit.to_string())
+                }
+            }?;
+            Some(Spent(format!("the budget of this {word} is spent ({text})").into()))
+        };
+        of(&budget.per_hour, |meter| meter.hour.used, "hour")
+            .or_else(|| of(&budget.per_day, |meter| meter.day.used, "day"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{Bytes, MilliCpu},
+        policy::Exhausted,
+    };
+
+    const EACH: Resources = Resources { cpu: MilliCpu(1_000), memory: Bytes(1 << 30) };
+
+    fn charge() -> Charge {
+        Charge { account: Account::Policy(None), pool: "eci".into(), requests: EACH }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
+    }
+
+    fn minutes(per_hour: u64) -> Budget {
+        let exhausted = Exhausted::Wait;
+        Budget { per_hour: Some(Spend::PodMinutes(per_hour)), per_day: None, exhausted }
+    }
+
+    fn is_spent(accounts: &Accounts, budget: &Budget, now: Timestamp) -> bool {
+        accounts.spent(&charge().account, budget, &Pools::default(), now).is_some()
+    }
+
+    #[test]
+    fn pod_minutes_add_up_while_pods_run_and_begin_anew_with_the_hour() {
+        let mut accounts = Accounts::default();
+        accounts.enter(&charge(), at(0), at(0));
+        accounts.enter(&charge(), at(0), at(0));
+        let budget = minutes(10);
+        assert!(!is_spent(&accounts, &budget, at(299)));
+        assert!(is_spent(&accounts, &budget, at(300)), "two pods, five minutes");
+        accounts.leave(&charge(), at(300));
+        accounts.leave(&charge(), at(300));
+        assert!(is_spent(&accounts, &budget, at(3_599)));
+        assert!(!is_spent(&accounts, &budget, at(3_600)));
+    }
+
+    #[test]
+    fn a_pod_that_was_there_before_counts_from_its_decision_but_only_in_the_present_hour() {
+        let mut accounts = Accounts::default();
+        accounts.enter(&charge(), at(3_000), at(4_200));
+        assert!(is_spent(&accounts, &minutes(10), at(4_200)));
+        assert!(!is_spent(&accounts, &minutes(11), at(4_200)), "ten minutes of this hour, not twenty");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_charges_nothing_twice() {
+        let mut accounts = Accounts::default();
+        accounts.enter(&charge(), at(60), at(60));
+        assert!(!is_spent(&accounts, &minutes(1), at(30)));
+        accounts.leave(&charge(), at(30));
+        assert!(!is_spent(&accounts, &minutes(1), at(3_000)));
+    }
+}

@@ -1,0 +1,151 @@
+//! What is wrong with a VirtualPool, each fault by its field's path.
+
+use burstlet_engine::{
+    model::PoolName,
+    policy::{
+        Money, Spend,
+        check::{self, KnownPool, KnownPools, Verdict},
+        fields::{self, FieldFault, Reader},
+    },
+};
+
+use super::PoolSpec;
+
+impl PoolSpec {
+    /// What policies' checks know of it. Amounts that make no sense count as left out.
+    pub fn known(&self) -> KnownPool {
+        let price = self.price.as_ref().and_then(|price| price.cpu_second.parse::<Money>().ok());
+        KnownPool {
+            currency: price.map(|price| price.currency().clone()),
+            quota_pods: self.quota.as_ref().and_then(|quota| quota.pods),
+            fallback: self.fallback.as_deref().map(PoolName::from),
+        }
+    }
+
+    /// Judges it, about to be `name`, among the cluster's `others`.
+    pub fn check(&self, name: &str, others: &KnownPools) -> Verdict {
+        let mut reader = Reader::default();
+        if let Err(error) = name.parse::<PoolName>() {
+            reader.fault("metadata.name", error.to_string());
+        }
+        if self.quota.is_none() && self.budget.is_none() {
+            reader.fault("spec", "a pool needs a quota or a budget: no unlimited spending by accident; write for example quota: {pods: 200}");
+        }
+        let nodes = self.nodes.clone().unwrap_or_default();
+        let shown = burstlet_engine::policy::spec::ResourceAmounts { cpu: nodes.cpu, memory: nodes.memory };
+        reader.resources("spec.nodes", &shown);
+        if nodes.max == Some(0) {
+            reader.fault("spec.nodes.max", "0 virtual nodes take no pod; the least is 1");
+        }
+        if let Some(quota) = &self.quota {
+            reader.resources("spec.quota", &quota.resources());
+            if (quota.pods, &quota.cpu, &quota.memory) == (None, &None, &None) {
+                reader.fault("spec.quota", "is empty; write pods, cpu or memory");
+            }
+        }
+        self.check_money(&mut reader);
+        let mut verdict = check::fallback(&PoolName::from(name), &self.known(), others);
+        verdict.faults.splice(0..0, reader.into_faults());
+        let room = u64::from(nodes.max.unwrap_or(1)) * u64::from(nodes.pods_per_node.unwrap_or(3000));
+        if let Some(pods) = self.quota.as_ref().and_then(|quota| quota.pods).filter(|pods| u64::from(*pods) > room) {
+            let says =
+                format!("{pods} is more than its virtual nodes take, {room}; raise nodes.max or nodes.podsPerNode");
+            verdict.warnings.push(FieldFault::new("spec.quota.pods", says));
+        }
+        verdict
+    }
+
+    fn check_money(&self, reader: &mut Reader) {
+        let price = self.price.as_ref().map(|price| {
+            let cpu = reader.read::<Money>("spec.price.cpuSecond", &price.cpu_second);
+            let gib = reader.read::<Money>("spec.price.gibSecond", &price.gib_second);
+            if let (Some(cpu), Some(gib)) = (&cpu, &gib)
+                && let Some(fault) =
+                    fields::currencies(Some(&Spend::Money(cpu.clone())), Some(&Spend::Money(gib.clone())))
+            {
+                reader.fault("spec.price", fault);
+            }
+            cpu
+        });
+        let Some(budget) = &self.budget else { return };
+        let mut read = |field: &str, text: &Option<String>| {
+            text.as_ref().and_then(|text| reader.spend(&format!("spec.budget.{field}"), text))
+        };
+        let (hour, day) = (read("perHour", &budget.per_hour), read("perDay", &budget.per_day));
+        if budget.per_hour.is_none() && budget.per_day.is_none() {
+            reader.fault("spec.budget", "is empty; write perHour or perDay, for example perDay: \"120 CNY\"");
+        }
+        if let Some(fault) = fields::currencies(hour.as_ref(), day.as_ref()) {
+            reader.fault("spec.budget", fault);
+        }
+        let Some(Spend::Money(money)) = hour.or(day) else { return };
+        match price {
+            None => {
+                reader.fault("spec.budget", "is in money, but the pool has no price; give it one, or write pod-minutes")
+            }
+            Some(Some(price)) if price.currency() != money.currency() => reader.fault(
+                "spec.budget",
+                format!(
+                    "is in {}, but the price is in {}; write both in one currency",
+                    money.currency(),
+                    price.currency()
+                ),
+            ),
+            Some(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn check(extra: Value) -> Verdict {
+        let mut spec = json!({"provider": {"simulated": {"endpoint": "http://x"}}});
+        json_patch::merge(&mut spec, &extra);
+        serde_json::from_value::<PoolSpec>(spec).unwrap().check("eci", &KnownPools::new())
+    }
+
+    fn fault(extra: Value) -> String {
+        let faults = check(extra).faults;
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        faults[0].to_string()
+    }
+
+    #[test]
+    fn a_pool_needs_a_quota_or_a_budget() {
+        assert!(fault(json!({})).starts_with("spec: a pool needs a quota or a budget"));
+        assert_eq!(check(json!({"quota": {"pods": 5}})), Verdict::default());
+        assert_eq!(check(json!({"budget": {"perDay": "600 pod-minutes"}})), Verdict::default());
+        assert!(fault(json!({"quota": {}})).starts_with("spec.quota: is empty"));
+    }
+
+    #[test]
+    fn money_is_in_one_currency_and_needs_a_price() {
+        let price = json!({"cpuSecond": "0.000049 CNY", "gibSecond": "0.00000613 CNY"});
+        assert_eq!(check(json!({"price": price, "budget": {"perDay": "5 CNY"}})), Verdict::default());
+        assert!(fault(json!({"budget": {"perDay": "5 CNY"}})).contains("the pool has no price"));
+        assert!(
+            fault(json!({"price": price, "budget": {"perDay": "5 USD"}}))
+                .contains("is in USD, but the price is in CNY")
+        );
+        let mixed = json!({"cpuSecond": "1 CNY", "gibSecond": "1 USD"});
+        assert!(fault(json!({"price": mixed, "quota": {"pods": 1}})).starts_with("spec.price: mixes currencies"));
+        let negative = json!({"cpuSecond": "-1 CNY", "gibSecond": "1 CNY"});
+        assert!(
+            fault(json!({"price": negative, "quota": {"pods": 1}}))
+                .starts_with("spec.price.cpuSecond: \"-1 CNY\" is negative")
+        );
+    }
+
+    #[test]
+    fn a_quota_beyond_its_virtual_nodes_is_a_warning() {
+        let verdict = check(json!({"quota": {"pods": 500}, "nodes": {"max": 2, "podsPerNode": 100}}));
+        assert_eq!(
+            verdict.warnings[0].to_string(),
+            "spec.quota.pods: 500 is more than its virtual nodes take, 200; raise nodes.max or nodes.podsPerNode"
+        );
+    }
+}

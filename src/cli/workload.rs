@@ -1,0 +1,204 @@
+//! Objects as people name them on the command line: `deployment/web`, `pod/web-1`.
+
+use anyhow::{Context, bail};
+use burstlet_engine::policy::{Asked, Marks, Policies};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::{Deployment, ReplicaSet, StatefulSet},
+        batch::v1::{CronJob, Job},
+        core::v1::{Namespace, Pod},
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    core::{DynamicObject, GroupVersionKind, ObjectMeta},
+};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::api::{
+    policy::{self, BurstPolicy},
+    pool::{self, VirtualPool},
+};
+
+/// A kind and a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+}
+
+/// Kinds that have a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pod,
+    Deployment,
+    ReplicaSet,
+    StatefulSet,
+    Job,
+    CronJob,
+}
+
+impl std::str::FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} names no workload; write for example deployment/web or pod/web-1");
+        let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+        let kind = match kind.to_lowercase().as_str() {
+            "pod" | "pods" | "po" => Kind::Pod,
+            "deployment" | "deployments" | "deploy" => Kind::Deployment,
+            "replicaset" | "replicasets" | "rs" => Kind::ReplicaSet,
+            "statefulset" | "statefulsets" | "sts" => Kind::StatefulSet,
+            "job" | "jobs" => Kind::Job,
+            "cronjob" | "cronjobs" | "cj" => Kind::CronJob,
+            _ => return Err(format!("{}, of pod, deployment, replicaset, statefulset, job and cronjob", wrong())),
+        };
+        if name.is_empty() { Err(wrong()) } else { Ok(Self { kind, name: name.to_owned() }) }
+    }
+}
+
+/// The marks that a policy is resolved from.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marked {
+    pub(super) namespace: String,
+    pub(super) pod: Marks,
+    pub(super) workload: Marks,
+    pub(super) namespace_marks: Marks,
+}
+
+impl Marked {
+    pub(super) fn asked(&self) -> Asked<'_> {
+        Asked {
+            namespace: &self.namespace,
+            pod: &self.pod,
+            workload: &self.workload,
+            namespace_marks: &self.namespace_marks,
+        }
+    }
+}
+
+fn marks(meta: &ObjectMeta) -> Marks {
+    Marks { labels: meta.labels.clone().unwrap_or_default(), annotations: meta.annotations.clone().unwrap_or_default() }
+}
+
+/// An object's own metadata, and that of its pod template.
+async fn get<K>(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    template: &str,
+) -> anyhow::Result<(ObjectMeta, ObjectMeta)>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + serde::Serialize,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let kind = K::kind(&());
+    let object = api.get(name).await.with_context(|| format!("unable to read {kind} {namespace}/{name}"))?;
+    let value = serde_json::to_value(&object)?;
+    let template = value.pointer(template).cloned().unwrap_or(Value::Null);
+    let template = if template.is_null() { ObjectMeta::default() } else { serde_json::from_value(template)? };
+    Ok((object.meta().clone(), template))
+}
+
+/// What a workload's pods are marked with.
+pub(super) async fn marked(client: &Client, namespace: &str, named: &Named) -> anyhow::Result<Marked> {
+    const TEMPLATE: &str = "/spec/template/metadata";
+    let name = named.name.as_str();
+    let (own, template) = match named.kind {
+        Kind::Pod => {
+            let pod = get::<Pod>(client, namespace, name, "").await?.0;
+            let owner = workload_of(client, namespace, &pod).await?;
+            (owner, pod)
+        }
+        Kind::Deployment => get::<Deployment>(client, namespace, name, TEMPLATE).await?,
+        Kind::ReplicaSet => get::<ReplicaSet>(client, namespace, name, TEMPLATE).await?,
+        Kind::StatefulSet => get::<StatefulSet>(client, namespace, name, TEMPLATE).await?,
+        Kind::Job => get::<Job>(client, namespace, name, TEMPLATE).await?,
+        Kind::CronJob => get::<CronJob>(client, namespace, name, "/spec/jobTemplate/spec/template/metadata").await?,
+    };
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let of_namespace = namespaces.get_metadata(namespace).await.context("unable to read the namespace")?;
+    Ok(Marked {
+        namespace: namespace.to_owned(),
+        pod: marks(&template),
+        workload: marks(&own),
+        namespace_marks: marks(&of_namespace.metadata),
+    })
+}
+
+/// Metadata of what scales a pod: the last of its controllers that Kubernetes itself knows.
+async fn workload_of(client: &Client, namespace: &str, pod: &ObjectMeta) -> anyhow::Result<ObjectMeta> {
+    let mut found = ObjectMeta::default();
+    let mut owners = pod.owner_references.clone();
+    // Pod, ReplicaSet, Deployment; or Pod, Job, CronJob.
+    for _ in 0..2 {
+        let controller = owners.iter().flatten().find(|owner| owner.controller == Some(true)).cloned();
+        let Some(owner) = controller else { break };
+        if !(owner.api_version.starts_with("apps/") || owner.api_version.starts_with("batch/")) {
+            break;
+        }
+        let (group, version) = owner.api_version.split_once('/').unwrap_or(("", &owner.api_version));
+        let resource = kube::core::ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &owner.kind));
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        let Some(object) = api.get_metadata_opt(&owner.name).await? else { break };
+        owners.clone_from(&object.metadata.owner_references);
+        found = object.metadata;
+    }
+    Ok(found)
+}
+
+/// The cluster's policies: of all namespaces. A policy that makes no sense is told and left aside.
+pub(super) async fn policies(client: &Client, home: &str) -> anyhow::Result<(Policies, Vec<BurstPolicy>)> {
+    let api: Api<BurstPolicy> = Api::all_with(client.clone(), &policy::resource());
+    let all = list(&api, policy::KIND).await?;
+    let mut policies = Policies::new(home);
+    for object in &all {
+        let name = burstlet_engine::model::ObjectName::new(&object.namespace().unwrap_or_default(), &object.name_any());
+        for fault in policies.set(name.clone(), &object.spec).err().into_iter().flatten() {
+            eprintln!("BurstPolicy {name} is left aside: {fault}");
+        }
+    }
+    Ok((policies, all))
+}
+
+/// The cluster's pools.
+pub(super) async fn pools(client: &Client) -> anyhow::Result<Vec<VirtualPool>> {
+    let api: Api<VirtualPool> = Api::all_with(client.clone(), &pool::resource());
+    list(&api, pool::KIND).await
+}
+
+/// All objects; none where the cluster does not know the kind.
+async fn list<K>(api: &Api<K>, kind: &str) -> anyhow::Result<Vec<K>>
+where
+    K: Clone + std::fmt::Debug + DeserializeOwned,
+{
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if status.code == 404 => {
+            eprintln!("the cluster knows no {kind}; apply what `burstlet crd` prints to have it");
+            Ok(Vec::new())
+        }
+        Err(error) => bail!("unable to list {kind}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_named_as_kubectl_names_it() {
+        let named: Named = "deploy/web".parse().unwrap();
+        assert_eq!(named, Named { kind: Kind::Deployment, name: "web".to_owned() });
+        assert!("web".parse::<Named>().unwrap_err().contains("deployment/web"));
+        assert!("service/web".parse::<Named>().unwrap_err().contains("of pod, deployment"));
+        assert!("pod/".parse::<Named>().is_err());
+    }
+}

@@ -1,0 +1,124 @@
+//! Keys, read again for each call.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::Secret;
+use crate::{api::pool::credentials::CredentialsFrom, provider::ProviderError};
+
+/// Where named values come from.
+#[async_trait]
+pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
+    /// The value of `name`, if there is one.
+    async fn value(&self, name: &str) -> Result<Option<Secret>, ProviderError>;
+}
+
+/// The store that a pool names.
+pub fn store(from: &CredentialsFrom) -> Arc<dyn KeyStore> {
+    match from {
+        CredentialsFrom::Environment {} => Arc::new(Environment),
+        CredentialsFrom::Folder { path } => Arc::new(Folder { path: path.clone() }),
+    }
+}
+
+#[derive(Debug)]
+struct Environment;
+
+#[async_trait]
+impl KeyStore for Environment {
+    async fn value(&self, name: &str) -> Result<Option<Secret>, ProviderError> {
+        Ok(std::env::var(name).ok().map(|value| Secret::new(&value)))
+    }
+}
+
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+}
+
+#[async_trait]
+impl KeyStore for Folder {
+    async fn value(&self, name: &str) -> Result<Option<Secret>, ProviderError> {
+        match tokio::fs::read_to_string(self.path.join(name)).await {
+            Ok(text) => Ok(Some(Secret::new(&text))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ProviderError::Unauthorized(format!(
+                "unable to read the key {}: {error}",
+                self.path.join(name).display()
+            ))),
+        }
+    }
+}
+
+/// The names by which one part of the keys may be found, first come first.
+pub type Names = &'static [&'static str];
+
+/// The first of `names` that has a value.
+pub async fn first(store: &dyn KeyStore, names: Names) -> Result<Option<Secret>, ProviderError> {
+    for name in names {
+        if let Some(secret) = store.value(name).await?.filter(|secret| !secret.is_empty()) {
+            return Ok(Some(secret));
+        }
+    }
+    Ok(None)
+}
+
+/// Like [`first`], for what must be there.
+pub async fn needed(store: &dyn KeyStore, names: Names) -> Result<Secret, ProviderError> {
+    let missing = || ProviderError::Unauthorized(format!("no key: none of {} is set", names.join(", ")));
+    first(store, names).await?.ok_or_else(missing)
+}
+
+/// Keys that sign requests.
+#[derive(Debug, Clone)]
+pub struct SigningKeys {
+    /// The public part.
+    pub id: String,
+    /// The secret part.
+    pub secret: Secret,
+    /// The session's token, where the keys are temporary.
+    pub token: Option<Secret>,
+}
+
+impl SigningKeys {
+    /// Reads them, by the names that a cloud's tools use. A key id that no header can hold is refused.
+    pub async fn read(store: &dyn KeyStore, id: Names, secret: Names, token: Names) -> Result<Self, ProviderError> {
+        let id = needed(store, id).await?.reveal().to_owned();
+        if !id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b',') {
+            let text = "the access key's id is malformed: only letters, digits and signs but / and , are allowed";
+            return Err(ProviderError::Unauthorized(text.to_owned()));
+        }
+        Ok(Self { id, secret: needed(store, secret).await?, token: first(store, token).await? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Names = &["KCI_ACCESS_KEY", "ak"];
+    const SECRET: Names = &["KCI_SECRET_KEY", "sk"];
+    const TOKEN: Names = &["securityToken"];
+
+    #[tokio::test]
+    async fn keys_that_change_in_their_folder_count_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&CredentialsFrom::Folder { path: folder.path().to_owned() });
+        let missing = SigningKeys::read(&*store, ID, SECRET, TOKEN).await.unwrap_err();
+        assert!(missing.to_string().contains("KCI_ACCESS_KEY, ak"), "{missing}");
+        for (id, token) in [("one", None), ("two", Some("t"))] {
+            std::fs::write(folder.path().join("ak"), id).unwrap();
+            std::fs::write(folder.path().join("sk"), format!("secret-{id}\n")).unwrap();
+            if let Some(token) = token {
+                std::fs::write(folder.path().join("securityToken"), token).unwrap();
+            }
+            let keys = SigningKeys::read(&*store, ID, SECRET, TOKEN).await.unwrap();
+            assert_eq!((keys.id.as_str(), keys.secret.reveal()), (id, format!("secret-{id}").as_str()));
+            assert_eq!(keys.token.as_ref().map(Secret::reveal), token);
+            assert!(!format!("{keys:?}").contains("secret-"));
+        }
+        std::fs::write(folder.path().join("ak"), "a/b").unwrap();
+        assert!(SigningKeys::read(&*store, ID, SECRET, TOKEN).await.unwrap_err().to_string().contains("malformed"));
+    }
+}

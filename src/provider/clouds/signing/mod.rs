@@ -1,0 +1,3 @@
+//! How requests prove who makes them.
+
+pub mod sigv4;

@@ -1,0 +1,167 @@
+//! What the chart renders, without a cluster.
+
+use std::collections::BTreeSet;
+
+use burstlet::{
+    admission::{Endpoint, webhook_configurations},
+    run::config::Config,
+};
+use serde_json::{Value, json};
+
+use crate::tool::{chart, fail, root, succeed};
+
+const NAMESPACE: &str = "burstlet-system";
+
+fn arguments(settings: &str) -> Vec<String> {
+    let chart = chart().display().to_string();
+    let fixed = ["template", "burst", &chart, "--namespace", NAMESPACE, "--kube-version", "v1.36.3", "--set", settings];
+    fixed.map(str::to_owned).to_vec()
+}
+
+fn render(settings: &str) -> String {
+    let arguments = arguments(settings);
+    succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn objects(rendered: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
+    documents.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let mut found = objects.iter().filter(|object| object["kind"] == kind && object["metadata"]["name"] == name);
+    found.next().unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// Certificates are made anew by each rendering without a cluster.
+fn without_certificates(rendered: &str) -> String {
+    let hide = |line: &str| {
+        let (key, _) = line.split_once(": ")?;
+        ["ca.crt", "tls.crt", "tls.key", "caBundle"].contains(&key.trim()).then(|| format!("{key}: (made anew)"))
+    };
+    let lines = rendered.lines().map(|line| hide(line).unwrap_or_else(|| line.to_owned()) + "\n");
+    lines.collect()
+}
+
+#[test]
+fn the_chart_is_rendered_as_reviewed() {
+    insta::assert_snapshot!("defaults", without_certificates(&render("clusterId=shop")));
+    insta::assert_snapshot!(
+        "cert_manager_without_extender",
+        render("clusterId=shop,tls.mode=certManager,scheduler.mode=none,replicas=3")
+    );
+}
+
+#[test]
+fn helm_lint_finds_nothing() {
+    succeed(&["lint", "--strict", "--set", "clusterId=shop", &chart().display().to_string()]);
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused_by_name() {
+    for (settings, named) in [
+        ("clusterId=shop,replicas=none", "/replicas"),
+        ("clusterId=shop,replica=2", "replica"),
+        ("clusterId=shop,scheduler.mode=own", "/scheduler/mode"),
+        ("clusterId=Shop", "/clusterId"),
+        ("replicas=2", "clusterId is required"),
+        ("clusterId=shop,tls.mode=secret", "tls.caBundle is required"),
+    ] {
+        let arguments = arguments(settings);
+        let said = fail(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(said.contains(named), "{settings}: {said}");
+    }
+}
+
+#[test]
+fn the_configuration_is_one_that_burstlet_takes() {
+    for mode in ["dedicated", "none", "merge"] {
+        let rendered = objects(&render(&format!("clusterId=shop,scheduler.mode={mode}")));
+        let text = find(&rendered, "ConfigMap", "burstlet")["data"]["burstlet.yaml"].as_str().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let config = Config::read(file.path()).unwrap();
+        assert_eq!(config.cluster_id, "shop");
+        assert_eq!(config.extender.is_some(), mode != "none", "{mode}");
+        assert_eq!(config.scheduler_name.as_deref(), (mode == "dedicated").then_some("burstlet"));
+    }
+}
+
+/// To make the file anew after a change on purpose, take what this test prints.
+#[test]
+fn the_webhooks_ask_for_what_the_code_asks_for() {
+    let endpoint =
+        Endpoint::Service { namespace: NAMESPACE.to_owned(), name: "burstlet-admission".to_owned(), port: 8443 };
+    let (mutating, validating) = webhook_configurations(&endpoint, b"CA", NAMESPACE);
+    let wanted = [serde_json::to_value(mutating).unwrap(), serde_json::to_value(validating).unwrap()];
+    let rendered = objects(&render("clusterId=shop"));
+    for wanted in wanted {
+        let kind = wanted["kind"].as_str().unwrap();
+        let mut found = find(&rendered, kind, "burstlet")["webhooks"].clone();
+        for webhook in found.as_array_mut().unwrap() {
+            webhook["clientConfig"]["caBundle"] = json!("Q0E=");
+        }
+        let made = serde_saphyr::to_string(&json!({kind: wanted["webhooks"]})).unwrap();
+        assert_eq!(found, wanted["webhooks"], "helm/burstlet/files/webhooks.yaml should have:\n{made}");
+    }
+}
+
+#[test]
+fn both_parts_together_may_do_what_one_process_may() {
+    let text = std::fs::read_to_string(root().join("docs/install/role.yaml")).unwrap();
+    let role: Value = serde_saphyr::from_str(&text).unwrap();
+    let rendered = objects(&render("clusterId=shop"));
+    let parts = ["burstlet-admission", "burstlet-controller"].map(|name| find(&rendered, "ClusterRole", name));
+    let granted: BTreeSet<_> = parts.into_iter().flat_map(grants).collect();
+    assert_eq!(granted, grants(&role).collect());
+}
+
+/// Each single thing that a role allows.
+fn grants(role: &Value) -> impl Iterator<Item = String> {
+    let texts = |rule: &Value, field: &str| -> Vec<String> {
+        let values = rule[field].as_array().into_iter().flatten();
+        values.map(|value| value.as_str().unwrap().to_owned()).collect()
+    };
+    let mut all = Vec::new();
+    for rule in role["rules"].as_array().unwrap() {
+        let names = texts(rule, "resourceNames").join(",");
+        for group in texts(rule, "apiGroups") {
+            for resource in texts(rule, "resources") {
+                all.extend(texts(rule, "verbs").iter().map(|verb| format!("{verb} {group}/{resource} {names}")));
+            }
+        }
+    }
+    all.into_iter()
+}
+
+#[test]
+fn every_container_is_confined() {
+    let rendered = objects(&render("clusterId=shop"));
+    let workloads: Vec<_> = rendered.iter().filter(|object| !object["spec"]["template"].is_null()).collect();
+    assert!(workloads.len() >= 3);
+    for workload in workloads {
+        let pod = &workload["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        for container in pod["containers"].as_array().unwrap() {
+            let security = &container["securityContext"];
+            assert_eq!(security["readOnlyRootFilesystem"], true, "{container}");
+            assert_eq!(security["allowPrivilegeEscalation"], false);
+            assert_eq!(security["capabilities"]["drop"], json!(["ALL"]));
+        }
+    }
+}
+
+#[test]
+fn the_schedulers_extender_cannot_be_passed_over() {
+    let rendered = objects(&render("clusterId=shop"));
+    let text = find(&rendered, "ConfigMap", "burstlet-scheduler")["data"]["scheduler.yaml"].as_str().unwrap();
+    let configuration: Value = serde_saphyr::from_str(text).unwrap();
+    let extender = &configuration["extenders"][0];
+    assert_eq!(extender["ignorable"], json!(false));
+    assert_eq!(extender["nodeCacheCapable"], json!(true));
+    for verb in ["filter", "prioritize", "preempt", "bind"] {
+        assert_eq!(extender[format!("{verb}Verb")], json!(verb));
+    }
+    assert_eq!(configuration["profiles"][0]["percentageOfNodesToScore"], json!(100));
+}
