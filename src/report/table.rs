@@ -244,7 +244,7 @@ mod tests {
         │ burst share of pod time            61.2 % │
         │ created to Ready, median            3.1 s │
         │ created to Ready, p95        no scale-out │
-        │ cost of burst pods             0.0123 CNY │
+        │ cost                           0.0123 CNY │
         │ instances left behind                   0 │
         └───────────────────────────────────────────┘
         ");

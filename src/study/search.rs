@@ -72,16 +72,19 @@ impl Search {
         if best.is_none() && self.judged.len() >= HOPELESS {
             return None;
         }
-        let open = (0..=self.most).filter(|base| !self.judged.contains_key(base));
-        let predicted = open.map(|base| (base, self.predicted(base, predict)));
+        let unknown = (0..=self.most).filter(|base| !self.judged.contains_key(base));
+        let predicted = unknown.map(|base| (base, self.predicted(base, predict)));
         let promising = predicted.filter(|(_, cost)| best.is_none_or(|(_, best)| cost * (1.0 - error) < best));
         // A larger base that changes nothing costs as much as the best, and of equals the smallest is chosen.
         let changes = |base: u32| {
             best.is_none_or(|(best, _)| base < best || (predict(best, base) - predict(best, best)).abs() > f64::EPSILON)
         };
-        let (base, _) = promising
-            .filter(|(base, _)| !self.is_hopeless(*base) && changes(*base))
-            .reduce(|best, next| if next.1 < best.1 { next } else { best })?;
+        let open: Vec<(u32, f64)> = promising.filter(|(base, _)| !self.is_hopeless(*base) && changes(*base)).collect();
+        let cheapest = open.iter().copied().reduce(|best, next| if next.1 < best.1 { next } else { best })?;
+        // Where nothing is predicted to be cheaper, only an error of the predictions can be: the smallest of these bases
+        // tells most, as all up to the best cost the same if it does.
+        let is_cheaper = best.is_none_or(|(_, best)| cheapest.1 < best);
+        let (base, _) = if is_cheaper { cheapest } else { open.first().copied()? };
         Some(self.halfway(base))
     }
 
