@@ -45,12 +45,12 @@ const SHELL: Layers = &[
     // A provider knows pods, quantities and clouds, nothing of the cluster's watches.
     ("provider", &["api", "engine::model", "telemetry", "serve"]),
     ("report", &["api", "engine", "telemetry"]),
-    // What helps where nothing of the others runs.
-    ("release", &["api", "engine"]),
     // What demo, replay, compare and tune read.
     ("scenario", &["record", "api", "engine"]),
     ("scenario", &["api", "engine"]),
     ("study", &["scenario", "engine"]),
+    // What helps where nothing of the others runs.
+    ("release", &["api", "engine"]),
     // What binds them together.
     (
         "run",

@@ -138,7 +138,7 @@ fn setup(peak: u32) -> Setup {
         rules: Settings {
             pools: vec!["cloud".into()],
             move_on_after: Duration::from_secs(90),
-            move_back: MoveBack { after: Duration::from_mins(10), cool_down: Duration::from_mins(1) },
+            move_back: MoveBack { after: Duration::from_mins(10), cool_down: Duration::from_mins(1), at_once: 1 },
         },
         timing: Timing { controller: None, scheduler: None, ..Timing::default() },
         warm_up: Duration::from_mins(10),

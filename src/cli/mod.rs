@@ -5,14 +5,21 @@ mod crd;
 #[cfg(feature = "lab")]
 mod demo;
 #[cfg(feature = "lab")]
+mod demo;
+#[cfg(feature = "lab")]
+mod emulate;
+#[cfg(feature = "lab")]
 mod fidelity;
 mod hpa;
+mod output;
+mod policy;
 mod progress;
 mod record;
 mod release;
 mod replay;
 mod emulate;
 mod pool;
+mod run;
 mod run;
 mod tune;
 mod explain;
@@ -76,6 +83,16 @@ enum Command {
     Tune(tune::TuneArgs),
     /// Work on pools
     Pool(pool::PoolArgs),
+    /// Import, check and show policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
+    Crd,
+    /// Take the gates off all pods that wait behind one
+    ///
+    /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
+    /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
+    Release(release::ReleaseArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
@@ -150,6 +167,10 @@ pub fn main() -> ExitCode {
             Command::Pool(args) => pool::pool(args),
             Command::Explain(args) => explain::explain(args).await,
             Command::Status(args) => status::status(args).await,
+            #[cfg(feature = "lab")]
+            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
+            Command::Hpa(args) => return hpa::hpa(&args),
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
             Command::Policy(command) => policy::policy(command).await,
             Command::Crd => crd::crd(),
             Command::Release(args) => release::release(args).await,

@@ -69,6 +69,7 @@ impl Scenario {
                 move_back: MoveBack {
                     after: or(rules.move_back_after, Duration::from_secs(20)),
                     cool_down: or(rules.cool_down, Duration::from_secs(20)),
+                    at_once: 1,
                 },
             },
             pools,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::{
     model::{PodUid, PoolName, Tier},
     placement::{Action, Event, Kind, Namespace, Outcome, Placing},
+    policy::Marks,
     simulator::{
         nodes::Labels,
         pod::{Place, PodId, PoolId, Step, WorkloadIx},
@@ -20,13 +21,13 @@ const TICK: Duration = Duration::from_millis(500);
 impl World<'_> {
     /// Tells placement all that there is: the lists that its watches begin with.
     pub(super) fn list(&mut self) {
-        for kind in [Kind::Namespace, Kind::Workload, Kind::Revision, Kind::Node, Kind::Pod] {
+        for kind in Kind::ALL {
             self.tell(Event::Begin(kind));
             match kind {
                 Kind::Namespace => {
                     for workload in &self.setup.workloads {
                         let name = workload.name.namespace.to_string();
-                        self.tell(Event::Namespace(Namespace { name, base: None }));
+                        self.tell(Event::Namespace(Namespace { name, marks: Marks::default() }));
                     }
                 }
                 Kind::Workload => {
@@ -42,7 +43,7 @@ impl World<'_> {
                     }
                 }
                 Kind::Node => self.add_first_nodes(),
-                Kind::Pod => {}
+                Kind::Pod | Kind::Policy | Kind::Pool => {}
             }
             self.tell(Event::Finish(kind));
         }
@@ -74,15 +75,18 @@ impl World<'_> {
         let write = self.setup.timing.api_lag;
         for action in self.placement.decide(self.now) {
             let event = match action {
-                Action::Place { pod, placing, .. } => {
+                Action::Place { pod, placing, extras, .. } => {
+                    self.note_cost(&pod.uid, extras.deletion_cost);
                     let patch = match placing {
                         Placing::Base => Some(Patch::Base),
                         Placing::Release => Some(Patch::Release),
+                        Placing::Real { number, .. } => Some(Patch::Real(number)),
                         Placing::Burst { pool, .. } => self.pool_id(&pool).map(Patch::Burst),
                     };
                     pod_id(&pod.uid).zip(patch).map(|(id, patch)| Happening::Patch(id, patch))
                 }
-                Action::MoveOn { pod, pool, .. } => {
+                Action::MoveOn { pod, pool, extras, .. } => {
+                    self.note_cost(&pod.uid, extras.deletion_cost);
                     let patch = self.pool_id(&pool).map(Patch::BaseShort);
                     pod_id(&pod.uid).zip(patch).map(|(id, patch)| Happening::Patch(id, patch))
                 }
@@ -94,13 +98,22 @@ impl World<'_> {
                     Happening::Delete(id)
                 }),
                 // Texts for people change nothing here.
-                Action::Explain { .. } | Action::Warn { .. } => None,
+                Action::Explain { .. } | Action::Warn { .. } | Action::Note { .. } => None,
             };
             if let Some(event) = event {
                 self.plan_in(write, event);
             }
         }
         self.plan_tick();
+    }
+
+    /// The deletion cost that a patch on its way writes. Nothing reads it before the patch has landed: what is not bound goes
+    /// first anyway.
+    fn note_cost(&mut self, uid: &PodUid, cost: Option<i32>) {
+        let pod = pod_id(uid).and_then(|id| self.pods.get_mut(id.0 as usize));
+        if let (Some(pod), Some(cost)) = (pod, cost) {
+            pod.deletion_cost = cost;
+        }
     }
 
     /// Time alone matters to placement while pods wait, or might return.
@@ -126,7 +139,7 @@ impl World<'_> {
         let is_taken = pod.is_live()
             && match patch {
                 Patch::BaseShort(_) => matches!(pod.step, Step::Queued { .. }),
-                Patch::Base | Patch::Release | Patch::Burst(_) => is_gated,
+                Patch::Base | Patch::Release | Patch::Real(_) | Patch::Burst(_) => is_gated,
             };
         let uid = pod.uid.clone();
         let outcome = if is_taken { Outcome::Applied } else { Outcome::Refused };
@@ -138,6 +151,7 @@ impl World<'_> {
         let tier = match patch {
             Patch::Release => None,
             Patch::Base => Some(Tier::Base),
+            Patch::Real(number) => Some(Tier::Real(number)),
             Patch::Burst(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::Burst),
             Patch::BaseShort(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::BaseShort),
         };

@@ -4,8 +4,8 @@ use std::{cmp::Reverse, time::Duration};
 
 use crate::{
     model::{ObjectName, PodUid, RevisionId, Timestamp, WorkloadId},
-    placement::{Event, Revision as SeenRevision, Workload as SeenWorkload},
-    policy::Base,
+    placement::{Controller, Event, Revision as SeenRevision, Workload as SeenWorkload},
+    policy::{Base, Marks, annotation},
     simulator::{
         books::Books,
         dice::Purpose,
@@ -54,7 +54,7 @@ impl World<'_> {
             id: self.workloads[ix.0].id.clone(),
             kind: "Deployment",
             name: setup.name.clone(),
-            base: setup.base.clone(),
+            marks: marks(setup.base.as_deref()),
         })
     }
 
@@ -66,8 +66,10 @@ impl World<'_> {
         Some(Event::Revision(SeenRevision {
             id,
             name,
+            controller: Controller::ReplicaSet,
             workload: Some(state.id.clone()),
-            base: setup.base.clone(),
+            marks: marks(setup.base.as_deref()),
+            pods: Marks::default(),
             wanted,
         }))
     }
@@ -219,6 +221,7 @@ impl World<'_> {
             ready_cpu: 0,
             highest_base: state.books.base.unwrap_or_default(),
             slot,
+            deletion_cost: 0,
             roll: u32::try_from(roll >> 32).unwrap_or_default(),
             refusals: 0,
             is_mature: false,
@@ -317,6 +320,12 @@ impl World<'_> {
 /// The base in pods, where the text is one.
 fn base_of(base: Option<&str>, wanted: u32) -> Option<u32> {
     base?.parse::<Base>().ok().map(|base| base.of(wanted))
+}
+
+/// The annotation that says this base.
+fn marks(base: Option<&str>) -> Marks {
+    let annotations = base.map(|base| (annotation::BASE.to_owned(), base.to_owned()));
+    Marks { annotations: annotations.into_iter().collect(), ..Marks::default() }
 }
 
 fn revision_id(name: &ObjectName, number: usize) -> RevisionId {

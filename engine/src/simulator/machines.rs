@@ -116,7 +116,8 @@ impl World<'_> {
         for (state, workload) in self.workloads.iter().zip(&self.setup.workloads) {
             let counts = |id: &&PodId| {
                 self.pod(**id).is_some_and(|pod| {
-                    pod.step == Step::Queued { unschedulable: true } && matches!(pod.tier, None | Some(Tier::Base))
+                    pod.step == Step::Queued { unschedulable: true }
+                        && matches!(pod.tier, None | Some(Tier::Base | Tier::Real(_)))
                 })
             };
             let waiting = state.unschedulable.iter().filter(counts).count() as u64;

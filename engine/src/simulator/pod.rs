@@ -65,6 +65,8 @@ pub(super) struct Pod {
     pub(super) highest_base: u32,
     /// Its place among its revision's active pods.
     pub(super) slot: usize,
+    /// Its `pod-deletion-cost`, as placement has set it.
+    pub(super) deletion_cost: i32,
     /// Decides between equals.
     pub(super) roll: u32,
     /// Calls to create its instance that were refused.
@@ -126,12 +128,11 @@ impl Pod {
 
     /// Its place in the order of deletion, among `crowd` pods of its workload on its node.
     pub(super) fn rank(&self, crowd: u32, now: Timestamp) -> Rank {
-        let cost = if matches!(self.tier, Some(Tier::Burst(_) | Tier::BaseShort(_))) { BURST_COST } else { 0 };
         let candidate = Candidate {
             is_assigned: self.node.is_some(),
             is_running: matches!(self.step, Step::Running | Step::Ready),
             ready_since: self.ready,
-            cost,
+            cost: self.deletion_cost,
             crowd,
             created: self.created,
             roll: self.roll,
@@ -156,9 +157,6 @@ impl Pod {
         }
     }
 }
-
-/// Deletion cost that burstlet writes on burst pods; others have none, which counts as zero.
-const BURST_COST: i32 = -100;
 
 /// Seconds from `start` to `at`, to the millisecond; negative before it.
 #[allow(clippy::cast_precision_loss, reason = "53 bits hold milliseconds for longer than anything runs")]

@@ -49,7 +49,7 @@ impl World<'_> {
             self.nodes.choose_virtual(pool).map(|node| (node, Place::Pool(pool)))
         };
         match &pod.tier {
-            None | Some(Tier::Base) => real(),
+            None | Some(Tier::Base | Tier::Real(_)) => real(),
             Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
         }

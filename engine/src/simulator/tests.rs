@@ -62,7 +62,7 @@ fn pool(name: &str) -> Pool {
 }
 
 fn setup(workload: Workload) -> Setup {
-    let move_back = MoveBack { after: Duration::from_secs(20), cool_down: Duration::from_secs(20) };
+    let move_back = MoveBack { after: Duration::from_secs(20), cool_down: Duration::from_secs(20), at_once: 1 };
     Setup {
         seed: 1,
         workloads: vec![workload],

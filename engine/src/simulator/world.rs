@@ -81,6 +81,8 @@ pub(super) enum Happening {
 pub(super) enum Patch {
     Base,
     Release,
+    /// Real nodes that the policy names after the base.
+    Real(u8),
     Burst(PoolId),
     BaseShort(PoolId),
 }
