@@ -5,6 +5,7 @@
 
 mod auth;
 mod resource;
+pub mod spdy;
 mod summary;
 
 use std::{collections::BTreeMap, sync::Arc};
