@@ -33,6 +33,13 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// Whether the pod has a container of this name, init containers included.
+    pub(crate) fn has(&self, container: &str) -> bool {
+        self.init.iter().chain(&self.containers).any(|known| &*known.name == container)
+    }
+}
+
 impl ContainerShape {
     fn of(container: &Container) -> Self {
         Self {
@@ -114,7 +121,7 @@ fn report(status: &PodStatus) -> Report {
 
 /// The refusals that statuses name; others are not the kubelet's.
 fn known_refusal(reason: &str) -> &'static str {
-    ["NoStock", "QuotaExceeded", "Throttled", "Invalid", "Unauthorized", "Unavailable"]
+    ["NoStock", "QuotaExceeded", "Throttled", "Invalid", "Unauthorized", "Unsupported", "NotFound", "Unavailable"]
         .into_iter()
         .find(|known| *known == reason)
         .unwrap_or("")
