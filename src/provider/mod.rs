@@ -6,6 +6,8 @@
 
 mod containers;
 mod error;
+#[cfg(feature = "lab")]
+pub mod process;
 mod session;
 pub mod simulated;
 

@@ -1,6 +1,6 @@
 //! What a node says of itself: its running pods, its counters, its settings.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::atomic::Ordering};
 
 use k8s_openapi::{
     api::core::v1::{Container, Pod, PodSpec},
@@ -8,6 +8,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
+use super::Begun;
 use crate::kubelet::{KubeletHandle, index::Sample, pods::ContainerShape};
 
 /// The running pods, as far as the kubelet knows them without asking anyone.
@@ -36,7 +37,7 @@ pub(super) fn running_pods(samples: Vec<Sample>) -> Value {
 }
 
 /// The node's own counters, in Prometheus' text format and under the names that a kubelet uses.
-pub(super) fn metrics(node: &str, kubelet: &KubeletHandle) -> String {
+pub(super) fn metrics(node: &str, kubelet: &KubeletHandle, begun: &Begun) -> String {
     let samples = kubelet.running(node);
     let containers: usize = samples.iter().map(|sample| sample.shape.containers.len()).sum();
     let counts = kubelet.counts();
@@ -51,6 +52,12 @@ pub(super) fn metrics(node: &str, kubelet: &KubeletHandle) -> String {
     gauge("burstlet_kubelet_pods", "Pods bound to the pool's nodes.", "", counts.pods);
     gauge("burstlet_kubelet_instances", "Instances of the pool that stand.", "", counts.instances);
     gauge("burstlet_kubelet_orphans", "Instances of the pool whose pod is not known.", "", counts.orphans);
+    text.push_str("# HELP burstlet_kubelet_sessions_total Sessions of exec, attach and port-forward begun here.\n");
+    text.push_str("# TYPE burstlet_kubelet_sessions_total counter\n");
+    for (wire, sessions) in [("spdy", &begun.spdy), ("websocket", &begun.websocket)] {
+        let sessions = sessions.load(Ordering::Relaxed);
+        let _ = writeln!(text, "burstlet_kubelet_sessions_total{{wire=\"{wire}\"}} {sessions}");
+    }
     text
 }
 

@@ -65,17 +65,11 @@ fn bad_query(error: &QueryError) -> Response {
     (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
 }
 
+/// Of all codes the API server passes on the text of these two alone.
 fn refusal(error: &ProviderError) -> Response {
-    let status = match error {
-        ProviderError::NotFound(_) => StatusCode::NOT_FOUND,
-        ProviderError::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-        ProviderError::Invalid(_) => StatusCode::BAD_REQUEST,
-        ProviderError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-        ProviderError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-        ProviderError::NoStock(_) | ProviderError::QuotaExceeded(_) | ProviderError::Unauthorized(_) => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    };
+    let is_callers =
+        matches!(error, ProviderError::NotFound(_) | ProviderError::Unsupported(_) | ProviderError::Invalid(_));
+    let status = if is_callers { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR };
     (status, format!("{error}\n")).into_response()
 }
 
@@ -133,6 +127,7 @@ where
     let Ok(session_place) = Arc::clone(&server.sessions).try_acquire_owned() else { return too_many() };
     let (wire, protocol) = (switch.wire, switch.protocol);
     let (response, connection) = switch.accept();
+    server.begun.count(wire);
     tokio::spawn(async move {
         match remote::session(wire, protocol, connection, &wishes).await {
             Ok(session) => session.run(|streams| call(reached, wishes, streams)).await,
@@ -158,6 +153,7 @@ pub(super) async fn port_forward(
     };
     let Ok(session_place) = Arc::clone(&server.sessions).try_acquire_owned() else { return too_many() };
     let wire = switch.wire;
+    server.begun.count(wire);
     let (response, connection) = switch.accept();
     tokio::spawn(async move {
         forward::run(wire, connection, Target { provider, owner }).await;

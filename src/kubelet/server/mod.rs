@@ -27,7 +27,13 @@ mod summary;
 mod upgrade;
 mod websocket;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use axum::{
     Json, Router,
@@ -44,7 +50,10 @@ use kube::{
 };
 use tokio::sync::Semaphore;
 
-use self::auth::{Auth, Caller, Need, Verdict};
+use self::{
+    auth::{Auth, Caller, Need, Verdict},
+    upgrade::Wire,
+};
 use super::{
     KubeletHandle,
     usage::{NodeUsage, Snapshot},
@@ -62,6 +71,24 @@ struct Server {
     kubelets: BTreeMap<String, KubeletHandle>,
     auth: Auth,
     sessions: Arc<Semaphore>,
+    begun: Begun,
+}
+
+/// Sessions begun so far, by wire.
+#[derive(Debug, Default)]
+struct Begun {
+    spdy: AtomicU64,
+    websocket: AtomicU64,
+}
+
+impl Begun {
+    fn count(&self, wire: Wire) {
+        let counter = match wire {
+            Wire::Spdy => &self.spdy,
+            Wire::WebSocket => &self.websocket,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// The kubelet API of `kubelets`. `client` reviews tokens and permissions and lists pods: it must be allowed to create
@@ -77,6 +104,7 @@ pub fn router(kubelets: Vec<KubeletHandle>, client: Client) -> Router {
         kubelets: kubelets.iter().cloned().flat_map(by_node).collect(),
         handles: kubelets,
         sessions: Arc::new(Semaphore::new(MOST_SESSIONS)),
+        begun: Begun::default(),
     });
     let exec = || get(containers::exec).post(containers::exec);
     let attach = || get(containers::attach).post(containers::attach);
@@ -252,7 +280,7 @@ impl Server {
     }
 
     fn own_metrics(&self, name: Option<&str>) -> Response {
-        let text = |name: &str, kubelet: &KubeletHandle| about::metrics(name, kubelet);
+        let text = |name: &str, kubelet: &KubeletHandle| about::metrics(name, kubelet, &self.begun);
         self.about(name, |name, kubelet| ([(header::CONTENT_TYPE, METRICS_TEXT)], text(name, kubelet)).into_response())
     }
 
