@@ -32,7 +32,7 @@ const AT_ONCE: usize = 16;
 /// Wait before a node that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// What nodes declare whose kubelet API takes WebSockets for exec, attach and port-forward.
+/// What nodes declare whose kubelet API speaks WebSocket for exec, attach and port-forward.
 const TAKES_WEBSOCKETS: &str = "ExtendWebSocketsToKubelet";
 
 const TIMEOUT: Duration = Duration::from_secs(15);

@@ -92,17 +92,17 @@ pub(super) async fn exec(State(server): State<Arc<Server>>, Path(place): Path<Pl
     let call = |reached: Reached, wishes: Wishes, streams: Streams| async move {
         reached.provider.exec(&reached.owner, &reached.container, &wishes.command, streams).await
     };
-    remote_command(&server, &place, request, true, call).await
+    remote_command(&server, &place, request, true, call)
 }
 
 pub(super) async fn attach(State(server): State<Arc<Server>>, Path(place): Path<Place>, request: Request) -> Response {
     let call = |reached: Reached, _, streams: Streams| async move {
         reached.provider.attach(&reached.owner, &reached.container, streams).await
     };
-    remote_command(&server, &place, request, false, call).await
+    remote_command(&server, &place, request, false, call)
 }
 
-async fn remote_command<F>(
+fn remote_command<F>(
     server: &Server,
     place: &Place,
     mut request: Request,

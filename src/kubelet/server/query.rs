@@ -215,7 +215,7 @@ mod tests {
 
         #[test]
         fn whatever_a_client_encodes_comes_back(word in ".{0,40}") {
-            let encoded: String = word.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let encoded = word.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
             let read = wishes(&format!("output=1&command={encoded}"), true).unwrap();
             prop_assert_eq!(&read.command, &[word]);
         }

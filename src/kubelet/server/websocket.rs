@@ -180,11 +180,9 @@ where
         let pumped = tokio::spawn(pump(out, messages, bytes::Bytes::copy_from_slice));
         let reading = async {
             while let Some(Ok(message)) = source.next().await {
-                if let Message::Binary(data) = message
-                    && into.write_all(&data).await.is_err()
-                {
-                    // Nobody reads; the close is still waited for.
-                    continue;
+                if let Message::Binary(data) = message {
+                    // Where nobody reads any more, the close is still waited for.
+                    let _ = into.write_all(&data).await;
                 }
             }
             let _ = into.shutdown().await;

@@ -69,17 +69,20 @@ pub(super) struct Running {
     pub(super) stderr: Option<Output>,
 }
 
-/// Starts `command` as the container's: on a `terminal`, of a size if that is known, or with pipes.
-pub(super) fn start(
-    plan: &ContainerPlan,
-    command: &[String],
-    stdin: bool,
-    terminal: Option<Option<TerminalSize>>,
-) -> io::Result<Running> {
+/// Whether a program gets a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Terminal {
+    None,
+    /// Of a size, if that is known.
+    Of(Option<TerminalSize>),
+}
+
+/// Starts `command` as the container's: on a terminal or with pipes.
+pub(super) fn start(plan: &ContainerPlan, command: &[String], stdin: bool, terminal: Terminal) -> io::Result<Running> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     match terminal {
-        Some(size) => on_a_terminal(plan, program, arguments, size),
-        None => on_pipes(plan, program, arguments, stdin),
+        Terminal::Of(size) => on_a_terminal(plan, program, arguments, size),
+        Terminal::None => on_pipes(plan, program, arguments, stdin),
     }
 }
 
@@ -179,9 +182,12 @@ pub(super) async fn feed(
                 Some(size) => open.resize(size),
                 None => sizes = None,
             },
-            read = read_some(stdin.as_mut(), &mut piece) => match read {
-                Ok(length @ 1..) => if open.write_all(&piece[..length]).await.is_err() { return },
-                _ => {
+            read = read_some(stdin.as_mut(), &mut piece) => {
+                if let Ok(length @ 1..) = read {
+                    if open.write_all(&piece[..length]).await.is_err() {
+                        return;
+                    }
+                } else {
                     stdin = None;
                     match open {
                         Input::Pipe(_) if ends => *input = None,
@@ -216,7 +222,7 @@ async fn next_size(sizes: &mut Option<watch::Receiver<Option<TerminalSize>>>) ->
 pub(super) async fn run(plan: &ContainerPlan, command: &[String], streams: Streams) -> io::Result<ExitStatus> {
     let Streams { stdin, stdout, stderr, tty, mut resize } = streams;
     let size = if tty { timeout(FIRST_SIZE, next_size(&mut resize)).await.ok().flatten() } else { None };
-    let mut running = start(plan, command, stdin.is_some(), tty.then_some(size))?;
+    let mut running = start(plan, command, stdin.is_some(), if tty { Terminal::Of(size) } else { Terminal::None })?;
     let mut input = running.input.take();
     let feeding = async {
         feed(&mut input, stdin, resize, true).await;

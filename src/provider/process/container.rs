@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     Settings,
-    command::{self, Input, Output, Running, feed},
+    command::{self, Input, Output, Running, Terminal, feed},
     log::{Lines, Log},
     plan::{ContainerPlan, Restart},
     probe,
@@ -172,11 +172,11 @@ impl Container {
             started,
             finished: Timestamp::now(),
         };
-        let mut running =
-            match command::start(&self.plan, &self.plan.command, self.plan.stdin, self.plan.tty.then_some(None)) {
-                Ok(running) => running,
-                Err(error) => return failed(&error),
-            };
+        let terminal = if self.plan.tty { Terminal::Of(None) } else { Terminal::None };
+        let mut running = match command::start(&self.plan, &self.plan.command, self.plan.stdin, terminal) {
+            Ok(running) => running,
+            Err(error) => return failed(&error),
+        };
         self.facts().group = Some(running.group());
         *self.input.lock().await = running.input.take();
         let outputs = [(Channel::Stdout, running.stdout.take()), (Channel::Stderr, running.stderr.take())];

@@ -361,17 +361,17 @@ mod tests {
 
     #[tokio::test]
     async fn every_way_to_ask_for_a_part_gives_that_part() {
-        let mut log = Fixture::new(1 << 20);
+        let mut fixture = Fixture::new(1 << 20);
         for second in 0..5 {
-            log.write(second, &format!("line {second}\n")).await;
+            fixture.write(second, &format!("line {second}\n")).await;
         }
         let all = LogOptions::default();
-        assert_eq!(log.read(all).await, "line 0\nline 1\nline 2\nline 3\nline 4\n");
-        assert_eq!(log.read(LogOptions { tail_lines: Some(2), ..all }).await, "line 3\nline 4\n");
-        assert_eq!(log.read(LogOptions { tail_lines: Some(0), ..all }).await, "");
-        assert_eq!(log.read(LogOptions { tail_lines: Some(9), limit_bytes: Some(9), ..all }).await, "line 0\nli");
+        assert_eq!(fixture.read(all).await, "line 0\nline 1\nline 2\nline 3\nline 4\n");
+        assert_eq!(fixture.read(LogOptions { tail_lines: Some(2), ..all }).await, "line 3\nline 4\n");
+        assert_eq!(fixture.read(LogOptions { tail_lines: Some(0), ..all }).await, "");
+        assert_eq!(fixture.read(LogOptions { tail_lines: Some(9), limit_bytes: Some(9), ..all }).await, "line 0\nli");
         let since = Some(Timestamp::from_second(4).unwrap());
-        let stamped = log.read(LogOptions { since, timestamps: true, ..all }).await;
+        let stamped = fixture.read(LogOptions { since, timestamps: true, ..all }).await;
         assert_eq!(stamped, "1970-01-01T00:00:04.000000000Z line 4\n");
     }
 
@@ -382,38 +382,38 @@ mod tests {
 
     #[tokio::test]
     async fn long_lines_and_a_last_one_without_an_end_come_back_as_they_were() {
-        let mut log = Fixture::new(1 << 20);
+        let mut fixture = Fixture::new(1 << 20);
         let long = "x".repeat(3 * LONGEST_LINE);
         for piece in long.as_bytes().chunks(5000) {
-            log.write(0, std::str::from_utf8(piece).unwrap()).await;
+            fixture.write(0, std::str::from_utf8(piece).unwrap()).await;
         }
-        log.write(0, "\nlast").await;
-        log.log.finish(&mut log.lines, Timestamp::UNIX_EPOCH).await.unwrap();
-        assert_eq!(log.read(LogOptions::default()).await, format!("{long}\nlast"));
+        fixture.write(0, "\nlast").await;
+        fixture.log.finish(&mut fixture.lines, Timestamp::UNIX_EPOCH).await.unwrap();
+        assert_eq!(fixture.read(LogOptions::default()).await, format!("{long}\nlast"));
         assert_eq!(
-            log.read(LogOptions { tail_lines: Some(2), ..LogOptions::default() }).await,
+            fixture.read(LogOptions { tail_lines: Some(2), ..LogOptions::default() }).await,
             format!("{long}\nlast")
         );
     }
 
     #[tokio::test]
     async fn a_follower_misses_nothing_over_a_rotation_and_ends_with_the_log() {
-        let mut log = Fixture::new(200);
-        log.write(0, "before\n").await;
-        let mut followed = log.log.read(LogOptions { follow: true, ..LogOptions::default() });
+        let mut fixture = Fixture::new(200);
+        fixture.write(0, "before\n").await;
+        let mut followed = fixture.log.read(LogOptions { follow: true, ..LogOptions::default() });
         let mut seen = Vec::new();
         for number in 0..20 {
-            log.write(1, &format!("{number}\n")).await;
+            fixture.write(1, &format!("{number}\n")).await;
             seen.extend_from_slice(&followed.next().await.unwrap().unwrap());
         }
-        log.log.end();
+        fixture.log.end();
         while let Some(piece) = followed.next().await {
             seen.extend_from_slice(&piece.unwrap());
         }
-        let expected: String = (0..20).map(|number| format!("{number}\n")).collect();
+        let expected = (0..20).map(|number| format!("{number}\n")).collect::<Vec<_>>().concat();
         assert_eq!(String::from_utf8(seen).unwrap(), format!("before\n{expected}"));
-        assert!(log.log.inner.progress.borrow().rotations > 1);
-        let tail = log.read(LogOptions { tail_lines: Some(5), ..LogOptions::default() }).await;
+        assert!(fixture.log.inner.progress.borrow().rotations > 1);
+        let tail = fixture.read(LogOptions { tail_lines: Some(5), ..LogOptions::default() }).await;
         assert_eq!(tail, "15\n16\n17\n18\n19\n");
     }
 }

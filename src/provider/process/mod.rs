@@ -87,14 +87,14 @@ impl Drop for Inner {
 
 impl Processes {
     /// Ends what an earlier run left behind, and begins anew in an empty folder.
-    pub fn start(settings: Settings) -> io::Result<Self> {
+    pub fn start(mut settings: Settings) -> io::Result<Self> {
         tracing::warn!(
             folder = %settings.folder.display(),
             "pods run as PROCESSES OF THIS HOST, without isolation: whoever may create pods runs programs as this user"
         );
         std::fs::create_dir_all(&settings.folder)?;
         // Marks hold the path as it really is.
-        let settings = Settings { folder: settings.folder.canonicalize()?, ..settings };
+        settings.folder = settings.folder.canonicalize()?;
         let left = system::sweep(&settings.folder);
         if left > 0 {
             tracing::info!(left, "processes that an earlier run left behind are ended");
@@ -216,7 +216,7 @@ impl Provider for Processes {
         let by_group = tokio::task::spawn_blocking(system::used_by_group).await.unwrap_or_default();
         let now = Instant::now();
         let mut sampled = self.inner.sampled.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut samples = BTreeMap::new();
+        let mut taken = BTreeMap::new();
         let usage = pods.iter().map(|pod| {
             let used = pod.containers().iter().map(|container| container.used(&by_group));
             let (cpu, memory) =
@@ -225,7 +225,7 @@ impl Provider for Processes {
             let (since, before) = sampled.get(&uid).copied().unwrap_or((now, cpu));
             let nanos = cpu.saturating_sub(before).as_nanos() * 1_000_000_000;
             let cpu_nano_cores = nanos.checked_div(now.duration_since(since).as_nanos()).unwrap_or(0);
-            samples.insert(uid.clone(), (now, cpu));
+            taken.insert(uid.clone(), (now, cpu));
             Usage {
                 uid,
                 // Metrics-server drops a pod with a counter of zero.
@@ -235,7 +235,7 @@ impl Provider for Processes {
             }
         });
         let usage = usage.collect();
-        *sampled = samples;
+        *sampled = taken;
         Ok(usage)
     }
 
@@ -267,3 +267,6 @@ impl Provider for Processes {
         Ok(Box::pin(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(refused)?))
     }
 }
+
+#[cfg(test)]
+mod tests;

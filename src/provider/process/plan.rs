@@ -41,6 +41,7 @@ pub(super) struct Plan {
 
 /// A container, ready to run.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent wishes, as the spec has them")]
 pub(super) struct ContainerPlan {
     pub(super) name: String,
     /// The folder that stands for its root.
@@ -248,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    fn plan(spec: Value) -> Result<Plan, ProviderError> {
+    fn plan(spec: &Value) -> Result<Plan, ProviderError> {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap();
         Plan::of(&pod, PathBuf::from("/pods/u"))
     }
@@ -257,7 +258,7 @@ mod tests {
     fn commands_and_variables_may_name_variables() {
         let spec = json!({"containers": [{"name": "c", "command": ["echo"], "args": ["$(B)", "$$(B)", "$(NO) 5$"],
             "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}]}]});
-        let plan = plan(spec).unwrap();
+        let plan = plan(&spec).unwrap();
         assert_eq!(plan.containers[0].command, ["echo", "12", "$(B)", "$(NO) 5$"]);
         assert_eq!(plan.containers[0].environment[MARKER], "/pods/u");
     }
@@ -269,7 +270,7 @@ mod tests {
                             "volumeMounts": [{"name": "v", "mountPath": "/data/../../..", "subPath": "../../x"}]}],
             "volumes": [{"name": "v", "emptyDir": {}}],
         });
-        let container = &plan(spec).unwrap().containers[0];
+        let container = &plan(&spec).unwrap().containers[0];
         assert!(container.work.starts_with("/pods/u/containers/c/root"));
         assert_eq!(container.mounts[0].1, Path::new("/pods/u/volumes/v/x"));
         assert!(container.mounts[0].0.starts_with("/pods/u/containers/c/root"));
@@ -277,16 +278,16 @@ mod tests {
 
     #[test]
     fn what_a_process_cannot_have_is_refused() {
-        let refused = |spec: Value| plan(spec).unwrap_err().to_string();
-        assert!(refused(json!({"containers": [{"name": "c"}]})).contains("give it a command"));
+        let refused = |spec: &Value| plan(spec).unwrap_err().to_string();
+        assert!(refused(&json!({"containers": [{"name": "c"}]})).contains("give it a command"));
         let privileged =
             json!({"containers": [{"name": "c", "command": ["x"], "securityContext": {"privileged": true}}]});
-        assert!(refused(privileged).contains("privileged"));
+        assert!(refused(&privileged).contains("privileged"));
         let host = json!({"containers": [{"name": "c", "command": ["x"]}],
                           "volumes": [{"name": "h", "hostPath": {"path": "/etc"}}]});
-        assert!(refused(host).contains("volume h"));
+        assert!(refused(&host).contains("volume h"));
         let grpc = json!({"containers": [{"name": "c", "command": ["x"], "livenessProbe": {"grpc": {"port": 1}}}]});
-        assert!(refused(grpc).contains("grpc"));
+        assert!(refused(&grpc).contains("grpc"));
     }
 
     #[test]
@@ -298,7 +299,7 @@ mod tests {
                 "containers": [{"name": "c", "command": ["x"]}],
             })
         };
-        let restarts = |policy| plan(spec(policy)).unwrap().all().map(|c| c.restart).collect::<Vec<_>>();
+        let restarts = |policy| plan(&spec(policy)).unwrap().all().map(|c| c.restart).collect::<Vec<_>>();
         assert_eq!(restarts("Always"), [Restart::OnFailure, Restart::Always, Restart::Always]);
         assert_eq!(restarts("OnFailure"), [Restart::OnFailure, Restart::Always, Restart::OnFailure]);
         assert_eq!(restarts("Never"), [Restart::Never, Restart::Always, Restart::Never]);

@@ -71,10 +71,10 @@ fn marked(folder: &Path) -> Vec<Pid> {
         })
     };
     let own = rustix::process::getpid();
-    let marked = |process: &Pid| {
+    let belongs = |process: &Pid| {
         *process != own && fs::read(format!("/proc/{process}/environ")).is_ok_and(|environment| is_marked(&environment))
     };
-    processes().filter(marked).collect()
+    processes().filter(belongs).collect()
 }
 
 fn processes() -> impl Iterator<Item = Pid> {
@@ -126,13 +126,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (own, others) = (folder.path().join("a"), folder.path().join("ab"));
         let sleep = |marker: &Path| {
-            Command::new("setsid").args(["--wait", "sleep", "600"]).env(MARKER, marker).spawn().unwrap()
+            let script = "setsid sleep 600 & sleep 600; exit";
+            Command::new("sh").args(["-c", script]).env(MARKER, marker).spawn().unwrap()
         };
         let (mut one, mut other) = (sleep(&own.join("c")), sleep(&others));
-        while marked(&own).len() < 2 {
+        while marked(&own).len() < 3 || marked(&others).len() < 3 {
             std::thread::sleep(Duration::from_millis(5));
         }
-        assert!(sweep(&own) >= 2);
+        assert!(sweep(&own) >= 3);
         assert!(!one.wait().unwrap().success());
         assert_eq!(other.try_wait().unwrap(), None);
         sweep(&others);

@@ -137,8 +137,8 @@ impl Decoder {
 }
 
 fn halves(head: [u8; HEAD]) -> (u32, u32) {
-    let [a, b, c, d, e, f, g, h] = head;
-    (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    let both = u64::from_be_bytes(head);
+    (u32::try_from(both >> 32).unwrap_or_default(), u32::try_from(both & u64::from(u32::MAX)).unwrap_or_default())
 }
 
 /// Kind of the control frame that begins with `first`.
@@ -181,7 +181,7 @@ impl Encoder {
                 self.put_headers(kind::HEADERS, *fin, numbers(&[stream.0]), headers, output)?;
             }
             Frame::Reset { stream, status } => {
-                put_control(kind::RST_STREAM, 0, &numbers(&[stream.0, status.0]), output)
+                put_control(kind::RST_STREAM, 0, &numbers(&[stream.0, status.0]), output);
             }
             Frame::Ping(id) => put_control(kind::PING, 0, &numbers(&[*id]), output),
             Frame::GoAway { last, status } => put_control(kind::GOAWAY, 0, &numbers(&[last.0, *status]), output),
@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_frame_of_an_unknown_kind_is_passed_over() {
         let mut bytes = BytesMut::new();
-        put_control(77, 0, &[1; 100_000], &mut bytes);
+        put_control(77, 0, &vec![1; 100_000], &mut bytes);
         put_control(kind::PING, 0, &numbers(&[9]), &mut bytes);
         assert_eq!(decoded(&bytes, 1000).unwrap(), [Frame::Ping(9)]);
     }

@@ -374,9 +374,9 @@ mod tests {
 
     impl Client {
         fn new() -> Self {
-            let (io, served) = duplex(1 << 16);
+            let (io, peer) = duplex(1 << 16);
             let (sender, accepted) = mpsc::channel(4);
-            let server = tokio::spawn(serve(served, sender));
+            let server = tokio::spawn(serve(peer, sender));
             let (encoder, decoder) = (Encoder::default(), Decoder::default());
             Self { io, encoder, decoder, input: BytesMut::new(), accepted, server }
         }
