@@ -24,7 +24,10 @@ use burstlet::{
 };
 use futures::StreamExt;
 use k8s_openapi::{
-    api::core::v1::{Node, Pod},
+    api::{
+        core::v1::{Node, Pod},
+        rbac::v1::{ClusterRole, ClusterRoleBinding},
+    },
     apimachinery::pkg::api::resource::Quantity,
 };
 use kube::{Api, Client, Config, api::PostParams, client::Body};
@@ -213,6 +216,133 @@ async fn kubectl_works_where_the_api_server_speaks_spdy_alone() {
     everything(&trial).await;
     assert_eq!(trial.metric("burstlet_kubelet_sessions_total{wire=\"websocket\"}").await, 0);
     assert!(trial.metric("burstlet_kubelet_sessions_total{wire=\"spdy\"}").await > 8);
+    trial.end().await;
+}
+
+/// Every route, and whether it runs or opens something, for which reading is not enough.
+const ROUTES: [(&str, bool); 18] = [
+    ("/containerLogs/default/web/main", false),
+    ("/exec/default/web/main?command=true&output=1", true),
+    ("/exec/default/web/UID/main?command=true&output=1", true),
+    ("/attach/default/web/main?output=1", true),
+    ("/attach/default/web/UID/main?output=1", true),
+    ("/portForward/default/web", true),
+    ("/portForward/default/web/UID", true),
+    ("/pods", false),
+    ("/runningpods/", false),
+    ("/metrics", false),
+    ("/metrics/resource", false),
+    ("/stats/summary", false),
+    ("/configz", false),
+    ("/healthz", false),
+    ("/nodes/burstlet-lab-0/pods", false),
+    ("/nodes/burstlet-lab-0/metrics/resource", false),
+    ("/nodes/burstlet-lab-0/configz", false),
+    ("/no/such/route", false),
+];
+
+/// Status of `path`, asked by `method` as a client that wants to upgrade; `None` where the handshake fails.
+async fn asked(client: &Client, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
+    let mut request = axum::http::Request::builder().method(method).uri(path);
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let upgrade = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("Sec-WebSocket-Protocol", "v5.channel.k8s.io, SPDY/3.1+portforward.k8s.io"),
+    ];
+    for (name, value) in upgrade {
+        request = request.header(name, value);
+    }
+    let response = client.send(request.body(Body::empty()).unwrap()).await.ok()?;
+    Some(response.status().as_u16())
+}
+
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    None,
+    /// Another authority's.
+    Foreign,
+    Expired,
+}
+
+/// An administrator by a certificate that is made here, with the authority's own key.
+fn administrator(trial: &Trial, flaw: Flaw) -> Client {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "someone");
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    if flaw == Flaw::Expired {
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(2020, 1, 2));
+    }
+    let mut authority = rcgen::CertificateParams::default();
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "burstlet-lab-ca");
+    let signs = match flaw {
+        Flaw::Foreign => rcgen::KeyPair::generate().unwrap(),
+        Flaw::None | Flaw::Expired => {
+            let pem = std::fs::read_to_string(trial.cluster.ca().with_extension("key")).unwrap();
+            rcgen::KeyPair::from_pem(&pem).unwrap()
+        }
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &rcgen::Issuer::new(authority, signs)).unwrap();
+    let write = |name: &str, text: &str| {
+        let path = trial.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        Some(path.to_str().unwrap().to_owned())
+    };
+    let ca = CertificateDer::from_pem_slice(trial.cluster.ca_pem().as_bytes()).unwrap();
+    let mut config = Config::new(format!("https://127.0.0.1:{}", trial.port).parse().unwrap());
+    config.root_cert = Some(vec![ca.to_vec()]);
+    config.auth_info.client_certificate = write(&format!("{flaw:?}.crt"), &certificate.pem());
+    config.auth_info.client_key = write(&format!("{flaw:?}.key"), &key.serialize_pem());
+    Client::try_from(config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gets_in_who_may_not_and_who_may_read_runs_nothing() {
+    let trial = Trial::start(true).await;
+    trial.run("web", shell("while :; do sleep 1; done")).await;
+    let uid = trial.pods.get("web").await.unwrap().metadata.uid.unwrap();
+    let roles: Api<ClusterRole> = Api::all(trial.client.clone());
+    let bindings: Api<ClusterRoleBinding> = Api::all(trial.client.clone());
+    let read = json!({
+        "metadata": {"name": "read-nodes"},
+        "rules": [{"apiGroups": [""], "resources": ["nodes/*", "nodes/proxy", "nodes/metrics", "nodes/stats"],
+                   "verbs": ["get", "list", "watch"]}],
+    });
+    roles.create(&PostParams::default(), &serde_json::from_value(read).unwrap()).await.unwrap();
+    let binding = json!({
+        "metadata": {"name": "read-nodes"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "read-nodes"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "reader"}],
+    });
+    bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
+
+    let nobody = kubelet_client(&trial.cluster, trial.port, None);
+    let stranger = kubelet_client(&trial.cluster, trial.port, Some(("stranger", None)));
+    let reader = kubelet_client(&trial.cluster, trial.port, Some(("reader", None)));
+    let [good, foreign, expired] = [Flaw::None, Flaw::Foreign, Flaw::Expired].map(|flaw| administrator(&trial, flaw));
+    assert_eq!(asked(&good, "GET", "/healthz", None).await, Some(200));
+    for (route, runs) in ROUTES {
+        let path = route.replace("UID", &uid);
+        for method in ["GET", "POST", "PUT", "HEAD"] {
+            let told = format!("{method} {path}");
+            assert_eq!(asked(&nobody, method, &path, None).await, Some(401), "{told}");
+            assert_eq!(asked(&nobody, method, &path, Some("made-up")).await, Some(401), "{told}");
+            assert_eq!(asked(&stranger, method, &path, None).await, Some(403), "{told}");
+            assert_eq!(asked(&foreign, method, &path, None).await, None, "{told}");
+            assert_eq!(asked(&expired, method, &path, None).await, None, "{told}");
+            let status = asked(&reader, method, &path, None).await.unwrap();
+            let reads = !runs && matches!(method, "GET" | "HEAD");
+            assert_eq!(status != 403, reads, "{told}: {status}");
+        }
+    }
+    assert!(trial.metric("burstlet_kubelet_sessions_total{wire=\"websocket\"}").await == 0);
     trial.end().await;
 }
 

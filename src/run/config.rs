@@ -58,6 +58,9 @@ pub struct Config {
     pub extender: Option<Listener>,
     /// The kubelets' listener.
     pub kubelet: Option<KubeletListener>,
+    /// Whether pods may run as processes of this host: the command line's word, never the file's.
+    #[serde(skip)]
+    pub allows_host_processes: bool,
     /// Places to burst to, in the order in which they are tried.
     #[serde(default)]
     pub pools: Vec<Pool>,
@@ -185,6 +188,13 @@ pub enum Provider {
     Simulated {
         /// Its HTTP address, such as `http://127.0.0.1:8080`.
         endpoint: String,
+    },
+    /// Processes of this host, without isolation, for trials; refused unless `--allow-host-processes` is given.
+    #[cfg(feature = "lab")]
+    #[serde(rename_all = "camelCase")]
+    Process {
+        /// Folder of all pods' folders, the pool's alone: what is in it at the start is removed.
+        folder: PathBuf,
     },
 }
 

@@ -29,6 +29,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "lab")]
+use crate::provider::process;
 use crate::{
     admission::{self, Admission, AdmissionMetrics},
     api::node,
@@ -66,6 +68,12 @@ pub enum RunError {
         /// The provider's words.
         source: ProviderError,
     },
+    /// A pool of processes, which nobody has allowed.
+    #[cfg(feature = "lab")]
+    #[error(
+        "pool {0} runs pods as processes of this host, without isolation; where that is wanted, give --allow-host-processes"
+    )]
+    HostProcesses(PoolName),
     /// A metric is registered twice.
     #[error("unable to register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -88,10 +96,22 @@ pub struct Run {
 /// The providers that a configuration names.
 pub fn providers(config: &Config) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
     let provider = |pool: &config::Pool| {
-        let config::Provider::Simulated { endpoint } = &pool.provider;
-        let remote = simulated::Remote::new(endpoint)
-            .map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
-        Ok((pool.name.clone(), Arc::new(remote) as Arc<dyn Provider>))
+        let failed = |source| RunError::Provider { pool: pool.name.clone(), source };
+        let provider: Arc<dyn Provider> = match &pool.provider {
+            config::Provider::Simulated { endpoint } => Arc::new(simulated::Remote::new(endpoint).map_err(failed)?),
+            #[cfg(feature = "lab")]
+            config::Provider::Process { .. } if !config.allows_host_processes => {
+                return Err(RunError::HostProcesses(pool.name.clone()));
+            }
+            #[cfg(feature = "lab")]
+            config::Provider::Process { folder } => {
+                let settings = process::Settings::new(folder.clone());
+                let started = process::Processes::start(settings);
+                let told = |error: std::io::Error| ProviderError::Unavailable(format!("{}: {error}", folder.display()));
+                Arc::new(started.map_err(|error| failed(told(error)))?)
+            }
+        };
+        Ok((pool.name.clone(), provider))
     };
     config.pools.iter().map(provider).collect()
 }
@@ -285,4 +305,23 @@ async fn watch_nodes(client: Client, nodes: Arc<VirtualNodes>, is_listed: onesho
         std::future::ready(Listening::Yes)
     })
     .await;
+}
+
+#[cfg(test)]
+#[cfg(feature = "lab")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn host_processes_need_the_command_lines_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = format!("{{name: lab, provider: {{process: {{folder: '{}'}}}}}}", folder.path().display());
+        let mut config: Config = serde_saphyr::from_str(&format!("clusterId: x\npools: [{pool}]")).unwrap();
+        let refused = providers(&config).err().unwrap().to_string();
+        assert!(refused.contains("--allow-host-processes"), "{refused}");
+        config.allows_host_processes = true;
+        assert_eq!(providers(&config).unwrap().values().next().unwrap().name(), "process");
+        let own: Result<Config, _> = serde_saphyr::from_str("clusterId: x\nallowsHostProcesses: true");
+        assert!(own.is_err(), "a file allows it");
+    }
 }

@@ -185,7 +185,7 @@ mod tests {
         let places = Semaphore::new(1);
         let (first, second) = tokio::join!(kept(&places), kept(&places));
         assert!(first > Duration::from_secs(90));
-        assert_eq!(second, FIRST_REQUEST);
+        assert!(second < FIRST_REQUEST + Duration::from_secs(1), "{second:?}");
         assert_eq!(places.available_permits(), 1);
     }
 
