@@ -127,7 +127,7 @@ async fn deletion_gives_no_more_than_the_grace_and_leaves_neither_process_nor_fo
     tokio::spawn(async move { watched.watch("here", sender).await });
     assert_eq!(changes.recv().await, Some(InstanceChange::Watching));
     let began = Instant::now();
-    fixture.processes.delete(&owner, Duration::from_secs(600)).await.unwrap();
+    fixture.processes.delete(&owner, Duration::from_mins(10)).await.unwrap();
     fixture.processes.delete(&owner, Duration::from_secs(1)).await.unwrap();
     while changes.recv().await != Some(InstanceChange::Gone(owner.clone())) {}
     let took = began.elapsed();
