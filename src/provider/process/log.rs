@@ -127,7 +127,10 @@ impl Log {
             if is_behind {
                 // What is in the file that was put aside has been read.
                 at = At::open(&self.inner.path, seen.rotations).await?;
-                continue;
+                if at.file.is_some() {
+                    continue;
+                }
+                // The log of an old run, removed meanwhile.
             }
             if !reader.flush().await || !reader.options.follow || seen.has_ended {
                 return Ok(());
