@@ -39,15 +39,12 @@ const SHELL: Layers = &[
     ("extender", &["watch", "api", "engine", "telemetry", "serve"]),
     // The kubelet runs what is bound and never asks why: no engine.
     ("kubelet", &["provider", "watch", "api", "telemetry", "serve"]),
-    // A provider knows pods and clouds, nothing of the cluster's watches.
-    ("provider", &["api", "telemetry", "serve"]),
     ("record", &["api", "engine", "telemetry"]),
     // A provider knows pods, quantities and clouds, nothing of the cluster's watches.
     ("provider", &["api", "engine::model", "telemetry", "serve"]),
     ("report", &["api", "engine", "telemetry"]),
     // What demo, replay, compare and tune read.
     ("scenario", &["record", "api", "engine"]),
-    ("scenario", &["api", "engine"]),
     ("study", &["scenario", "engine"]),
     // What helps where nothing of the others runs.
     ("release", &["api", "engine"]),

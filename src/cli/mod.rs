@@ -5,29 +5,21 @@ mod crd;
 #[cfg(feature = "lab")]
 mod demo;
 #[cfg(feature = "lab")]
-mod demo;
-#[cfg(feature = "lab")]
 mod emulate;
+mod explain;
 #[cfg(feature = "lab")]
 mod fidelity;
 mod hpa;
 mod output;
 mod policy;
+mod pool;
 mod progress;
 mod record;
 mod release;
 mod replay;
-mod emulate;
-mod pool;
-mod run;
-mod run;
-mod tune;
-mod explain;
-mod output;
-mod policy;
-mod release;
 mod run;
 mod status;
+mod tune;
 mod workload;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -59,6 +51,8 @@ enum Command {
     /// Import, check and show policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Work on pools
+    Pool(pool::PoolArgs),
     /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
     Crd,
     /// Take the gates off all pods that wait behind one
@@ -66,8 +60,6 @@ enum Command {
     /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
     /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
     Release(release::ReleaseArgs),
-    /// Make recorded traffic of access logs, tables, answers of Prometheus
-    Record(Box<record::RecordArgs>),
     /// Simulate a scenario: what its policy would have delivered and cost
     ///
     /// The same scenario and seed give the same output on every machine.
@@ -81,28 +73,18 @@ enum Command {
     ///
     /// Ctrl-C keeps what is done where --results names a file.
     Tune(tune::TuneArgs),
-    /// Work on pools
-    Pool(pool::PoolArgs),
-    /// Import, check and show policies
-    #[command(subcommand)]
-    Policy(policy::PolicyCommand),
-    /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
-    Crd,
-    /// Take the gates off all pods that wait behind one
+    /// Make recorded traffic of access logs, tables, answers of Prometheus
+    Record(Box<record::RecordArgs>),
+    /// Tell what an HPA does, sync by sync, over pods and metrics that a file lists; JSON in and out
     ///
-    /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
-    /// while its controller still runs, burst pods are evicted within disruption budgets, and their instances end.
-    Release(release::ReleaseArgs),
+    /// Exits with 3 where the API server would refuse the HPA.
+    Hpa(hpa::HpaArgs),
     /// See a burst on a real control plane of your own, under recorded traffic
     ///
     /// Ctrl-C ends it early: amid the traffic with the summary of what was played and exit code 0, before it with 1.
     /// Whatever was made is removed either way.
     #[cfg(feature = "lab")]
     Demo(demo::DemoArgs),
-    /// Tell what an HPA does, sync by sync, over pods and metrics that a file lists; JSON in and out
-    ///
-    /// Exits with 3 where the API server would refuse the HPA.
-    Hpa(hpa::HpaArgs),
     /// Answer like a cloud, on this machine and for free
     #[cfg(feature = "lab")]
     Emulate(emulate::EmulateArgs),
@@ -157,29 +139,22 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
+            Command::Explain(args) => explain::explain(args).await?,
+            Command::Status(args) => status::status(args).await?,
+            Command::Policy(command) => policy::policy(command).await?,
+            Command::Pool(args) => pool::pool(args)?,
+            Command::Crd => crd::crd()?,
             Command::Release(args) => release::release(args).await?,
-            Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await?,
             Command::Replay(args) => Box::pin(replay::replay(args)).await?,
             Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
             Command::Tune(args) => tune::tune(&args, &stop_on_signal()?)?,
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
-            Command::Pool(args) => pool::pool(args),
-            Command::Explain(args) => explain::explain(args).await,
-            Command::Status(args) => status::status(args).await,
+            Command::Record(args) => Box::pin(record::record(*args, stop_on_signal()?)).await?,
+            Command::Hpa(args) => return hpa::hpa(&args),
             #[cfg(feature = "lab")]
             Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
-            Command::Hpa(args) => return hpa::hpa(&args),
-            Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await,
-            Command::Policy(command) => policy::policy(command).await,
-            Command::Crd => crd::crd(),
-            Command::Release(args) => release::release(args).await,
             #[cfg(feature = "lab")]
-            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await?,
-            Command::Hpa(args) => return hpa::hpa(&args),
-            Command::Demo(args) => Box::pin(demo::demo(args, stop_on_signal()?)).await,
-            #[cfg(feature = "lab")]
-            Command::Emulate(args) => Box::pin(emulate::emulate(args, stop_on_signal()?)).await,
+            Command::Emulate(args) => Box::pin(emulate::emulate(args, stop_on_signal()?)).await?,
         }
         Ok(ExitCode::SUCCESS)
     });

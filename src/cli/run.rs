@@ -26,6 +26,10 @@ pub(super) struct RunArgs {
     /// How log lines are written
     #[arg(long, value_enum, default_value_t)]
     log_format: LogFormat,
+    /// Let pools of the provider `process` run pods as processes of this host, WITHOUT ISOLATION: for trials alone
+    #[cfg(feature = "lab")]
+    #[arg(long)]
+    allow_host_processes: bool,
     #[command(flatten)]
     cluster: ClusterArgs,
 }
@@ -33,6 +37,8 @@ pub(super) struct RunArgs {
 pub(super) async fn run(args: RunArgs, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::init(args.log_format);
     let config = Config::read(&args.config)?;
+    #[cfg(feature = "lab")]
+    let config = Config { allows_host_processes: args.allow_host_processes, ..config };
     let client = args.cluster.client().await?;
     let providers = providers(&config, &client)?;
     let components = args.components.into_iter().collect();

@@ -108,6 +108,13 @@ pub(crate) struct Sample {
     pub(crate) running_since: i64,
 }
 
+/// A pod that someone asks for by its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) owner: Owner,
+    pub(crate) shape: Arc<Shape>,
+}
+
 /// How many pods and instances there are, for metrics and tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -421,6 +428,20 @@ impl Index {
     /// When to ask [`Index::next_job`] again although nothing happened.
     pub(crate) fn wake_at(&self) -> Option<Moment> {
         self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The pod of this name, the one that stays where its predecessor is still going; `uid` where one alone will do.
+    pub(crate) fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Found> {
+        let matches = |(known, entry): &(&Uid, &Entry)| {
+            &*entry.namespace == namespace && &*entry.name == name && uid.is_none_or(|uid| uid == &***known)
+        };
+        let stays = |entry: &Entry| match &entry.pair.pod {
+            PodFact::Live(view) => Some(view.deletion.is_none()),
+            PodFact::Unknown | PodFact::Gone => None,
+        };
+        let standing = self.entries.iter().filter(matches).filter_map(|(uid, entry)| Some((stays(entry)?, uid, entry)));
+        let (_, uid, entry) = standing.max_by_key(|(stays, ..)| *stays)?;
+        Some(Found { owner: self.owner(uid)?, shape: Arc::clone(&entry.shape) })
     }
 
     /// All running pods.

@@ -9,6 +9,7 @@
 //! for all kubelets of a process on one listener.
 
 mod calls;
+mod digest;
 mod events;
 mod index;
 mod lease;
@@ -45,6 +46,9 @@ pub struct KubeletConfig {
     pub port: u16,
     /// Pods that a `DaemonSet` controls get no instance: right for virtual nodes, which need no agents.
     pub holds_daemonset_pods: bool,
+    /// Has the API server pass WebSocket connections on to the kubelet API, from Kubernetes 1.36 on, rather than speak
+    /// SPDY in their place. An older one does not know what the nodes declare so, and speaks SPDY all the same.
+    pub takes_websockets: bool,
     /// Most calls to the provider at a time.
     pub provider_calls: usize,
     /// Most writes to the API server at a time.
@@ -60,6 +64,7 @@ impl KubeletConfig {
             address,
             port,
             holds_daemonset_pods: true,
+            takes_websockets: true,
             provider_calls: 64,
             api_calls: 32,
         }

@@ -32,6 +32,9 @@ const AT_ONCE: usize = 16;
 /// Wait before a node that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// What nodes declare whose kubelet API speaks WebSocket for exec, attach and port-forward.
+const TAKES_WEBSOCKETS: &str = "ExtendWebSocketsToKubelet";
+
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a node needs.
@@ -166,7 +169,10 @@ impl Keeper {
 
     async fn ensure(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let node = template.node(self.config.address, self.config.port);
+        let mut node = template.node(self.config.address, self.config.port);
+        if let Some(status) = node.status.as_mut().filter(|_| self.config.takes_websockets) {
+            status.declared_features = Some(vec![TAKES_WEBSOCKETS.to_owned()]);
+        }
         let params = PostParams { field_manager: Some(names::MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&params, &node).await {
             Ok(_) => {
@@ -193,7 +199,10 @@ impl Keeper {
 
     async fn write_status(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let status = template.status(self.config.address, self.config.port);
+        let mut status = template.status(self.config.address, self.config.port);
+        if self.config.takes_websockets {
+            status.declared_features = Some(vec![TAKES_WEBSOCKETS.to_owned()]);
+        }
         // Strategic: conditions merge by type, so that those of others stay.
         let patch = Patch::Strategic(json!({"status": status}));
         match api.patch_status(&template.name, &manager(), &patch).await {

@@ -4,7 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus};
 
-use super::sync::{Phase, PodView, Report};
+use super::{
+    digest::Digest,
+    sync::{Phase, PodView, Report},
+};
 
 /// The part of a pod's spec that statuses and metrics need. Pods of one template share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -30,6 +33,13 @@ impl Shape {
             init: spec.init_containers.as_deref().map(shapes).unwrap_or_default(),
             containers: shapes(&spec.containers),
         }
+    }
+}
+
+impl Shape {
+    /// Whether the pod has a container of this name, init containers included.
+    pub(crate) fn has(&self, container: &str) -> bool {
+        self.init.iter().chain(&self.containers).any(|known| &*known.name == container)
     }
 }
 
@@ -109,12 +119,13 @@ fn report(status: &PodStatus) -> Report {
         ready: condition_is_true(status, "Ready"),
         ip: status.pod_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok()),
         waits_for: waits_for.flatten().map_or("", |reason| known_refusal(&reason)),
+        containers: Digest::of_status(status),
     }
 }
 
 /// The refusals that statuses name; others are not the kubelet's.
 fn known_refusal(reason: &str) -> &'static str {
-    ["NoStock", "QuotaExceeded", "Throttled", "Invalid", "Unauthorized", "Unavailable"]
+    ["NoStock", "QuotaExceeded", "Throttled", "Invalid", "Unauthorized", "Unsupported", "NotFound", "Unavailable"]
         .into_iter()
         .find(|known| *known == reason)
         .unwrap_or("")
@@ -170,7 +181,9 @@ mod tests {
         assert_eq!((&*slim.uid, &*slim.namespace, &*slim.name, &*slim.node), ("u", "n", "p", "v"));
         assert_eq!(slim.view.version, 42);
         let ip = Some("10.0.0.1".parse().unwrap());
-        assert_eq!(slim.view.report, Report { phase: Phase::Running, ready: true, ip, waits_for: "" });
+        let containers = slim.view.report.containers;
+        assert_ne!(containers, Digest::NONE);
+        assert_eq!(slim.view.report, Report { phase: Phase::Running, ready: true, ip, waits_for: "", containers });
         assert!(!slim.view.restarts_always && slim.view.deletion.is_none() && slim.view.gates_open);
         assert_eq!(slim.times.running.unwrap() - slim.times.accepted.unwrap(), 5);
         assert!(Shape::of(&pod(bound())).init[0].is_sidecar);

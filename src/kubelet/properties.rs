@@ -302,7 +302,7 @@ impl Trial {
         assert!(self.ever_created.insert(owner.uid.clone()), "a second instance for {}", owner.uid);
         let ip = Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, u8::try_from(self.serial % 250).unwrap())));
         let id = InstanceId(format!("i-{}", owner.uid));
-        let instance = Instance { id, owner: owner.clone(), state: InstanceState::Pending, ip };
+        let instance = Instance { id, owner: owner.clone(), state: InstanceState::Pending, ip, containers: Vec::new() };
         self.instances.insert(owner.uid.clone(), instance.clone());
         self.changes.push_back(InstanceChange::Changed(instance.clone()));
         instance

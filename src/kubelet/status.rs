@@ -16,7 +16,7 @@ use super::{
     pods::{ContainerShape, Shape, Times},
     sync::{InstanceFact, Phase, Report},
 };
-use crate::provider::InstanceState;
+use crate::provider::{ContainerEnd, ContainerReport, ContainerState as Reported, InstanceState};
 
 /// Everything that a status is made of.
 #[derive(Debug)]
@@ -111,9 +111,14 @@ fn end(phase: Phase, instance: &InstanceFact) -> End {
 fn conditions(input: &StatusInput<'_>) -> Vec<PodCondition> {
     let report = input.report;
     let running = report.phase == Phase::Running;
+    let containers = reports(input.instance);
+    let all_ready = containers.iter().all(|container| container.is_ready);
+    let is_initialised = report.phase != Phase::Pending
+        || !containers.is_empty() && input.shape.init.iter().all(|init| is_through(init, containers));
     let reason = match report.phase {
         Phase::Pending => report.waits_for,
         Phase::Running if report.ready => "",
+        Phase::Running if !all_ready => "ContainersNotReady",
         Phase::Running => "ReadinessGatesNotReady",
         Phase::Succeeded => "PodCompleted",
         Phase::Failed => "PodFailed",
@@ -126,11 +131,71 @@ fn conditions(input: &StatusInput<'_>) -> Vec<PodCondition> {
         ..PodCondition::default()
     };
     vec![
-        condition("PodReadyToStartContainers", running),
-        condition("Initialized", report.phase != Phase::Pending),
-        condition("ContainersReady", running),
+        condition("PodReadyToStartContainers", running || !containers.is_empty()),
+        condition("Initialized", is_initialised),
+        condition("ContainersReady", running && all_ready),
         condition("Ready", report.ready),
     ]
+}
+
+/// Whether an init container no longer keeps the others waiting.
+fn is_through(init: &ContainerShape, reports: &[ContainerReport]) -> bool {
+    let report = reports.iter().find(|report| *report.name == *init.name);
+    report.is_some_and(|report| match &report.state {
+        _ if init.is_sidecar => report.has_started,
+        Reported::Ended(end) => end.exit_code == 0,
+        Reported::Waiting { .. } | Reported::Running { .. } => false,
+    })
+}
+
+/// What the provider says of single containers.
+fn reports(instance: &InstanceFact) -> &[ContainerReport] {
+    match instance {
+        InstanceFact::Present { containers, .. } => containers,
+        InstanceFact::Absent | InstanceFact::Maybe | InstanceFact::Gone => &[],
+    }
+}
+
+/// A container as its provider tells of it.
+fn reported(shape: &ContainerShape, report: &ContainerReport, pod: &str) -> ContainerStatus {
+    // Every run of a container has an id of its own.
+    let id = format!("{pod}-{}", report.restarts);
+    let ended = |end: &ContainerEnd, id: String| ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            container_id: Some(id),
+            reason: Some(end.reason.clone()),
+            message: end.message.clone(),
+            exit_code: end.exit_code,
+            started_at: Some(time(end.started.as_second())),
+            finished_at: Some(time(end.finished.as_second())),
+            ..ContainerStateTerminated::default()
+        }),
+        ..ContainerState::default()
+    };
+    let state = match &report.state {
+        Reported::Waiting { reason, message } => ContainerState {
+            waiting: Some(ContainerStateWaiting { reason: Some(reason.clone()), message: message.clone() }),
+            ..ContainerState::default()
+        },
+        Reported::Running { since } => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(time(since.as_second())) }),
+            ..ContainerState::default()
+        },
+        Reported::Ended(end) => ended(end, id.clone()),
+    };
+    let before = format!("{pod}-{}", report.restarts.saturating_sub(1));
+    ContainerStatus {
+        name: shape.name.to_string(),
+        image: shape.image.to_string(),
+        image_id: shape.image.to_string(),
+        container_id: state.waiting.is_none().then_some(id),
+        ready: report.is_ready,
+        started: Some(report.has_started),
+        restart_count: i32::try_from(report.restarts).unwrap_or(i32::MAX),
+        last_state: report.last.as_ref().map(|end| ended(end, before)),
+        state: Some(state),
+        ..ContainerStatus::default()
+    }
 }
 
 fn container(input: &StatusInput<'_>, shape: &ContainerShape, end: Option<&End>, is_init: bool) -> ContainerStatus {
@@ -148,6 +213,9 @@ fn container(input: &StatusInput<'_>, shape: &ContainerShape, end: Option<&End>,
         }),
         ..ContainerState::default()
     };
+    if let Some(report) = reports(input.instance).iter().find(|report| *report.name == *shape.name) {
+        return reported(shape, report, &id);
+    }
     let runs = input.report.phase == Phase::Running && (!is_init || shape.is_sidecar);
     let ran_through = is_init && !shape.is_sidecar && input.report.phase != Phase::Pending;
     let state = match end {
@@ -178,9 +246,12 @@ fn container(input: &StatusInput<'_>, shape: &ContainerShape, end: Option<&End>,
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::kubelet::digest::Digest;
 
     fn shape() -> Shape {
         let container = |name: &str, is_sidecar| ContainerShape { name: name.into(), image: "img".into(), is_sidecar };
@@ -200,13 +271,13 @@ mod tests {
     }
 
     fn present(state: InstanceState) -> InstanceFact {
-        InstanceFact::Present { state, ip: None }
+        InstanceFact::Present { state, ip: None, containers: Arc::default() }
     }
 
     #[test]
     fn running_says_all_in_one_write() {
         let ip = Some("10.1.2.3".parse().unwrap());
-        let report = Report { phase: Phase::Running, ready: true, ip, waits_for: "" };
+        let report = Report { phase: Phase::Running, ready: true, ip, ..Report::PENDING };
         let patch = patch(&report, &present(InstanceState::Running));
         assert_eq!(patch["metadata"], json!({"uid": "u"}));
         let status = &patch["status"];
@@ -230,6 +301,39 @@ mod tests {
         let done = patch(&Report { phase: Phase::Succeeded, ..Report::PENDING }, &present(InstanceState::Succeeded));
         assert_eq!(done["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 0);
         assert_eq!(done["status"]["containerStatuses"][0]["ready"], false);
+    }
+
+    #[test]
+    fn containers_are_shown_as_their_provider_tells_of_them() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let end = |exit_code| ContainerEnd {
+            exit_code,
+            reason: "Error".to_owned(),
+            message: Some("last words".to_owned()),
+            started: at(1),
+            finished: at(2),
+        };
+        let report = |name: &str, state, restarts, is_ready| {
+            let last = (restarts > 0).then(|| end(3));
+            ContainerReport { name: name.to_owned(), state, last, is_ready, has_started: true, restarts }
+        };
+        let containers = vec![
+            report("prepare", Reported::Ended(end(0)), 0, true),
+            report("proxy", Reported::Running { since: at(3) }, 0, true),
+            report("app", Reported::Running { since: at(4) }, 2, false),
+        ];
+        let instance =
+            InstanceFact::Present { state: InstanceState::Running, ip: None, containers: containers.clone().into() };
+        let patch = patch(&Report { phase: Phase::Running, ..Report::PENDING }, &instance);
+        let app = &patch["status"]["containerStatuses"][0];
+        assert_eq!(app["restartCount"], 2);
+        assert_eq!(app["ready"], false);
+        assert_eq!(app["state"]["running"]["startedAt"], "1970-01-01T00:00:04Z");
+        assert_eq!(app["lastState"]["terminated"]["message"], "last words");
+        assert_ne!(app["containerID"], app["lastState"]["terminated"]["containerID"]);
+        assert_eq!(patch["status"]["conditions"][3]["reason"], "ContainersNotReady");
+        let status: PodStatus = serde_json::from_value(patch["status"].clone()).unwrap();
+        assert_eq!(Digest::of_status(&status), Digest::of_reports(&containers), "it would be written again and again");
     }
 
     #[test]

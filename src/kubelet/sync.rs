@@ -10,9 +10,10 @@
 //! - an instance without a pod is deleted only when the pod is proven gone;
 //! - one call at a time for a pod.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use crate::provider::{Instance, InstanceState, ProviderError};
+use super::digest::Digest;
+use crate::provider::{ContainerReport, Instance, InstanceState, ProviderError};
 
 /// A moment, as time since the kubelet started.
 pub(crate) type Moment = Duration;
@@ -49,10 +50,13 @@ pub(crate) struct Report {
     pub(crate) ip: Option<IpAddr>,
     /// Why a pending pod's containers wait, in one word; empty for other phases.
     pub(crate) waits_for: &'static str,
+    /// What is told of single containers, where the provider knows them apart.
+    pub(crate) containers: Digest,
 }
 
 impl Report {
-    pub(crate) const PENDING: Self = Self { phase: Phase::Pending, ready: false, ip: None, waits_for: "" };
+    pub(crate) const PENDING: Self =
+        Self { phase: Phase::Pending, ready: false, ip: None, waits_for: "", containers: Digest::NONE };
 }
 
 /// The pod as the API server last showed it.
@@ -93,7 +97,12 @@ pub(crate) enum InstanceFact {
     /// A call to create it failed in a way that may have created it.
     Maybe,
     /// It stands.
-    Present { state: InstanceState, ip: Option<IpAddr> },
+    Present {
+        state: InstanceState,
+        ip: Option<IpAddr>,
+        /// Empty where the provider does not know them apart.
+        containers: Arc<[ContainerReport]>,
+    },
     /// There was one and it is no more.
     Gone,
 }
@@ -217,6 +226,8 @@ impl Pair {
 
     /// Takes in what the provider says of the instance, at `at`.
     pub(crate) fn see_instance(&mut self, at: Sequence, instance: &Instance) {
+        // A list that began before the last change tells of containers as they were then.
+        let is_newest = at >= self.touched;
         self.touched = self.touched.max(at);
         self.missed = 0;
         let rank = |state: &InstanceState| match state {
@@ -229,11 +240,17 @@ impl Pair {
             InstanceFact::Gone => {}
             // States only go forward; what seems to go back was sent earlier.
             InstanceFact::Present { state, .. } if rank(&instance.state) < rank(state) => {}
-            InstanceFact::Present { state, ip } => {
+            InstanceFact::Present { state, ip, containers } => {
                 state.clone_from(&instance.state);
                 *ip = instance.ip.or(*ip);
+                if is_newest && **containers != *instance.containers {
+                    *containers = instance.containers.as_slice().into();
+                }
             }
-            fact => *fact = InstanceFact::Present { state: instance.state.clone(), ip: instance.ip },
+            fact => {
+                let containers = instance.containers.as_slice().into();
+                *fact = InstanceFact::Present { state: instance.state.clone(), ip: instance.ip, containers };
+            }
         }
     }
 
@@ -318,8 +335,8 @@ impl Pair {
 
     fn wanted_deleting(&self, view: &PodView, grace: Duration, world: World) -> Option<Action> {
         match &self.instance {
-            InstanceFact::Present { state, ip } if view.has_finalizers && state.is_finished() => {
-                let ended = report_of(view, state, *ip).filter(|_| !view.report.phase.is_final());
+            InstanceFact::Present { state, ip, containers } if view.has_finalizers && state.is_finished() => {
+                let ended = report_of(view, state, *ip, containers).filter(|_| !view.report.phase.is_final());
                 Some(ended.map_or(Action::DeleteInstance { grace }, Action::WriteStatus))
             }
             InstanceFact::Present { .. } | InstanceFact::Maybe => Some(Action::DeleteInstance { grace }),
@@ -355,7 +372,7 @@ impl Pair {
                 }
             }
             InstanceFact::Gone => Report { phase: Phase::Failed, ..Report::PENDING },
-            InstanceFact::Present { state, ip } => report_of(view, state, *ip)?,
+            InstanceFact::Present { state, ip, containers } => report_of(view, state, *ip, containers)?,
         };
         (wanted != view.report).then_some(Action::WriteStatus(wanted))
     }
@@ -452,16 +469,25 @@ impl Pair {
 }
 
 /// The status that an instance in `state` gives its pod; `None` while there is nothing to say.
-fn report_of(view: &PodView, state: &InstanceState, ip: Option<IpAddr>) -> Option<Report> {
+fn report_of(
+    view: &PodView,
+    state: &InstanceState,
+    ip: Option<IpAddr>,
+    containers: &[ContainerReport],
+) -> Option<Report> {
     let phase = match state {
-        InstanceState::Pending => return None,
+        InstanceState::Pending if containers.is_empty() => return None,
+        InstanceState::Pending => Phase::Pending,
         InstanceState::Running => Phase::Running,
         InstanceState::Succeeded if !view.restarts_always => Phase::Succeeded,
         InstanceState::Succeeded | InstanceState::Failed { .. } => Phase::Failed,
     };
     let running = phase == Phase::Running;
     let ip = ip.or(view.report.ip);
-    Some(Report { phase, ready: running && view.gates_open, ip, waits_for: "" })
+    let ready = running && view.gates_open && containers.iter().all(|container| container.is_ready);
+    // What is not known is left as it was written.
+    let containers = if containers.is_empty() { view.report.containers } else { Digest::of_reports(containers) };
+    Some(Report { phase, ready, ip, waits_for: "", containers })
 }
 
 /// How long to wait after failures.

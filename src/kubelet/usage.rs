@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{
-    index::{Counts, Index, Sample},
+    index::{Counts, Found, Index, Sample},
     node::NodeTemplate,
 };
 use crate::provider::{Provider, ProviderError, Usage};
@@ -113,6 +113,29 @@ impl KubeletHandle {
     /// How many pods and instances there are now.
     pub fn counts(&self) -> Counts {
         self.index().counts()
+    }
+
+    /// Who runs the kubelet's instances.
+    pub(crate) fn provider(&self) -> &Arc<dyn Provider> {
+        &self.inner.provider
+    }
+
+    /// The node's template, if it is one of the kubelet's.
+    pub(crate) fn template(&self, node: &str) -> Option<&NodeTemplate> {
+        self.inner.nodes.iter().find(|template| template.name == node)
+    }
+
+    /// See [`Index::find`].
+    pub(crate) fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Found> {
+        self.index().find(namespace, name, uid)
+    }
+
+    /// The running pods of `node`, by namespace and name.
+    pub(crate) fn running(&self, node: &str) -> Vec<Sample> {
+        let mut samples = self.index().samples();
+        samples.retain(|sample| &*sample.node == node);
+        samples.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        samples
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {

@@ -28,6 +28,12 @@ pub enum ProviderError {
     /// Credentials are missing, wrong or too weak.
     #[error("not authorised: {0}")]
     Unauthorized(String),
+    /// This provider cannot do it for any pod, such as `exec` where the cloud has none.
+    #[error("not supported: {0}")]
+    Unsupported(String),
+    /// The pod has no such instance, container or log here.
+    #[error("not found: {0}")]
+    NotFound(String),
     /// Nothing was answered, or a server error: the call may or may not have taken effect.
     #[error("provider unavailable: {0}")]
     Unavailable(String),
@@ -42,12 +48,14 @@ impl ProviderError {
             Self::Throttled { .. } => "Throttled",
             Self::Invalid(_) => "Invalid",
             Self::Unauthorized(_) => "Unauthorized",
+            Self::Unsupported(_) => "Unsupported",
+            Self::NotFound(_) => "NotFound",
             Self::Unavailable(_) => "Unavailable",
         }
     }
 
     /// Whether the same call may succeed later without anyone changing it.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Invalid(_) | Self::Unauthorized(_))
+        !matches!(self, Self::Invalid(_) | Self::Unauthorized(_) | Self::Unsupported(_))
     }
 }

@@ -5,7 +5,11 @@
 //! API server.
 
 pub mod clouds;
+mod containers;
 mod error;
+#[cfg(feature = "lab")]
+pub mod process;
+mod session;
 pub mod simulated;
 
 use std::{fmt, net::IpAddr, time::Duration};
@@ -15,7 +19,9 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use containers::{ContainerEnd, ContainerReport, ContainerState};
 pub use error::ProviderError;
+pub use session::{Duplex, ExitStatus, LogOptions, LogStream, Streams, TerminalSize};
 
 /// Who an instance belongs to; every provider stores it with the instance and gives it back in [`Instance`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +90,9 @@ pub struct Instance {
     pub state: InstanceState,
     /// Its address, once it has one.
     pub ip: Option<IpAddr>,
+    /// Each container's own state, init containers too, where the provider knows them apart; empty where it does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<ContainerReport>,
 }
 
 /// A change that a provider reports.
@@ -147,4 +156,40 @@ pub trait Provider: Send + Sync + 'static {
 
     /// What can still be taken.
     async fn stock(&self) -> Result<Stock, ProviderError>;
+
+    /// What a container wrote to its standard output and error, oldest first. With [`LogOptions::follow`] the stream ends
+    /// with the container.
+    async fn logs(&self, owner: &Owner, container: &str, options: &LogOptions) -> Result<LogStream, ProviderError> {
+        let _ = (owner, container, options);
+        Err(lacks(self.name(), "logs"))
+    }
+
+    /// Runs `command` in a container until it ends. What it wrote has gone into `streams` when this answers; dropping the
+    /// call ends the command.
+    async fn exec(
+        &self,
+        owner: &Owner,
+        container: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        let _ = (owner, container, command, streams);
+        Err(lacks(self.name(), "exec"))
+    }
+
+    /// Joins the container's own streams until it ends.
+    async fn attach(&self, owner: &Owner, container: &str, streams: Streams) -> Result<ExitStatus, ProviderError> {
+        let _ = (owner, container, streams);
+        Err(lacks(self.name(), "attach"))
+    }
+
+    /// A connection to a TCP port of the pod.
+    async fn port_forward(&self, owner: &Owner, port: u16) -> Result<Duplex, ProviderError> {
+        let _ = (owner, port);
+        Err(lacks(self.name(), "port-forward"))
+    }
+}
+
+fn lacks(provider: &str, what: &str) -> ProviderError {
+    ProviderError::Unsupported(format!("the provider {provider} has no {what}"))
 }

@@ -61,6 +61,9 @@ pub struct Config {
     pub extender: Option<Listener>,
     /// The kubelets' listener.
     pub kubelet: Option<KubeletListener>,
+    /// Whether pods may run as processes of this host: the command line's word, never the file's.
+    #[serde(skip)]
+    pub allows_host_processes: bool,
     /// Places to burst to, in the order in which they are tried.
     #[serde(default)]
     pub pools: Vec<Pool>,

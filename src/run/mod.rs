@@ -12,6 +12,7 @@
 pub mod config;
 mod lead;
 mod pools;
+mod providers;
 mod secret;
 mod stock;
 
@@ -33,25 +34,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admission::{self, Admission, AdmissionMetrics},
-    api::{
-        node,
-        pool::{Provider as PoolProvider, alibaba_eci::Credentials, credentials::CredentialsFrom},
-    },
+    api::node,
     extender::{self, Extender, ExtenderMetrics, VirtualNodes},
     kubelet::KubeletMetrics,
     placer::{PlacerMetrics, Stocks},
-    provider::{
-        Provider, ProviderError,
-        clouds::{
-            alibaba_eci,
-            aws_fargate::Fargate,
-            azure_aci::Aci,
-            credentials::{self, KeyStore},
-            fleet::Pace,
-            kingsoft_kci::Kci,
-        },
-        simulated,
-    },
+    provider::{Provider, ProviderError},
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
     watch::{
@@ -61,6 +48,8 @@ use crate::{
 use config::{Component, Config, ConfigError, Listener};
 use lead::{Deciding, Keeping, Lead, need};
 use pools::{PoolKeeper, Running, RunningPools};
+
+pub use providers::providers;
 
 /// Why a process cannot run, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -102,66 +91,6 @@ pub struct Run {
     pub identity: String,
     /// Who runs each pool's instances, by the pool's name.
     pub providers: BTreeMap<PoolName, Arc<dyn Provider>>,
-}
-
-/// The providers that a configuration names. Secrets that they take their keys from are read by `client`, as long as the
-/// provider lives.
-pub fn providers(config: &Config, client: &Client) -> Result<BTreeMap<PoolName, Arc<dyn Provider>>, RunError> {
-    let provider = |pool: &config::Pool| {
-        let made = provider(&pool.provider, config, client);
-        let made = made.map_err(|source| RunError::Provider { pool: pool.name.clone(), source })?;
-        Ok((pool.name.clone(), made))
-    };
-    config.pools.iter().map(provider).collect()
-}
-
-fn provider(provider: &PoolProvider, config: &Config, client: &Client) -> Result<Arc<dyn Provider>, ProviderError> {
-    Ok(match provider {
-        PoolProvider::Simulated(settings) => Arc::new(simulated::Remote::new(&settings.endpoint)?),
-        PoolProvider::AlibabaEci(settings) => {
-            let eci = Arc::new(alibaba_eci::Eci::new((**settings).clone())?);
-            if let Credentials::SecretRef { name, namespace } = &settings.credentials {
-                let namespace = namespace.as_ref().unwrap_or(&config.namespace);
-                let keys = Arc::downgrade(&eci);
-                tokio::spawn(secret::follow(client.clone(), namespace.clone(), name.clone(), move |part| {
-                    let Some(eci) = keys.upgrade() else { return Listening::No };
-                    match alibaba_eci::Keys::from_parts(part) {
-                        Ok(keys) => eci.keys().set(keys),
-                        Err(error) => tracing::warn!(%error, "the Secret is not usable; the keys read last stay"),
-                    }
-                    Listening::Yes
-                }));
-            }
-            eci
-        }
-        PoolProvider::KingsoftKci(settings) => {
-            let keys = keys(&settings.credentials, config, client);
-            Arc::new(Kci::with_keys((**settings).clone(), keys, Pace::default())?)
-        }
-        PoolProvider::AwsFargate(settings) => {
-            let keys = keys(&settings.credentials, config, client);
-            Arc::new(Fargate::with_keys((**settings).clone(), keys, Pace::default())?)
-        }
-        PoolProvider::AzureAci(settings) => {
-            let keys = keys(&settings.credentials, config, client);
-            Arc::new(Aci::with_keys((**settings).clone(), keys, Pace::SLOW)?)
-        }
-    })
-}
-
-/// The keys that a pool names; those of a Secret are read as long as somebody holds them.
-fn keys(from: &CredentialsFrom, config: &Config, client: &Client) -> Arc<dyn KeyStore> {
-    let held = Arc::new(credentials::Held::default());
-    if let CredentialsFrom::SecretRef { name, namespace } = from {
-        let namespace = namespace.as_ref().unwrap_or(&config.namespace).clone();
-        let weak = Arc::downgrade(&held);
-        tokio::spawn(secret::follow(client.clone(), namespace, name.clone(), move |part| {
-            let Some(held) = weak.upgrade() else { return Listening::No };
-            held.take(part);
-            Listening::Yes
-        }));
-    }
-    credentials::store(from).unwrap_or(held)
 }
 
 type Tasks = JoinSet<Result<(), RunError>>;

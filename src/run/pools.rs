@@ -21,7 +21,8 @@ use crate::{
     provider::Provider,
     run::{
         config::{Config, Pool},
-        provider, stock,
+        providers::provider,
+        stock,
     },
     watch::{PoolSeen, follow_pools},
 };

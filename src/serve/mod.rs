@@ -69,7 +69,10 @@ async fn serve_reloading(
     let files = tls.read().await?;
     let (config, current) = watch::channel(tls.config(&files)?);
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Places {
+        all: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        silent: Arc::new(Semaphore::new(connection::SILENT_CONNECTIONS)),
+    };
     tokio::select! {
         () = stop.cancelled() => {}
         () = accept_all(&listener, &current, &router, &stop, &places, &mut connections) => {}
@@ -82,13 +85,20 @@ async fn serve_reloading(
     Ok(())
 }
 
+/// Room for connections.
+struct Places {
+    all: Arc<Semaphore>,
+    /// For those that have brought no request yet.
+    silent: Arc<Semaphore>,
+}
+
 /// Accepts for ever.
 async fn accept_all(
     listener: &TcpListener,
     current: &watch::Receiver<Arc<ServerConfig>>,
     router: &Router,
     stop: &CancellationToken,
-    places: &Arc<Semaphore>,
+    places: &Places,
     connections: &mut JoinSet<()>,
 ) {
     loop {
@@ -97,11 +107,11 @@ async fn accept_all(
                 warn!(%fault, "a connection's task failed");
             }
         }
-        let (stream, from, place) = next_connection(listener, places).await;
+        let (stream, from, place) = next_connection(listener, &places.all).await;
         let config = current.borrow().clone();
-        let (router, stop) = (router.clone(), stop.clone());
+        let (router, stop, silent) = (router.clone(), stop.clone(), places.silent.clone());
         connections.spawn(async move {
-            if let Err(fault) = connection::answer(stream, config, router, stop).await {
+            if let Err(fault) = connection::answer(stream, config, router, stop, silent).await {
                 fault.log(from);
             }
             drop(place);

@@ -70,6 +70,10 @@ pub enum Provider {
     AwsFargate(Box<AwsFargate>),
     /// Azure Container Instances.
     AzureAci(Box<AzureAci>),
+    /// Processes of this host, without isolation, for trials: by configuration only, never by an object.
+    #[cfg(feature = "lab")]
+    #[schemars(skip)]
+    Process(Process),
 }
 
 /// A cloud in memory, for trials.
@@ -79,6 +83,15 @@ pub struct Simulated {
     /// Its HTTP address, such as `http://127.0.0.1:8080`.
     #[schemars(length(min = 8, max = 253), regex(pattern = "^https?://.+$"))]
     pub endpoint: String,
+}
+
+/// Processes of this host.
+#[cfg(feature = "lab")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Process {
+    /// Folder of all pods' folders, the pool's alone: what is in it at the start is removed.
+    pub folder: std::path::PathBuf,
 }
 
 /// The virtual nodes that stand for a pool.

@@ -99,6 +99,21 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
     }
 }
 
+/// What a request needs: `verb` on one of the subresources of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) verb: &'static str,
+    /// Any one of them will do.
+    pub(super) subresources: &'static [&'static str],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Permission {
+    verb: &'static str,
+    subresource: &'static str,
+    node: String,
+}
+
 /// A token's hash under two secret keys: tokens themselves are not kept.
 type TokenKey = (u64, u64);
 
@@ -106,7 +121,7 @@ pub(super) struct Auth {
     client: Client,
     keys: (RandomState, RandomState),
     users: Cache<TokenKey, Option<User>>,
-    permissions: Cache<(User, String, String), bool>,
+    permissions: Cache<(User, Permission), bool>,
 }
 
 impl Auth {
@@ -114,8 +129,8 @@ impl Auth {
         Self { client, keys: (RandomState::new(), RandomState::new()), users: Cache::new(), permissions: Cache::new() }
     }
 
-    /// Whether `caller` may get one of `subresources` of `node`.
-    pub(super) async fn check(&self, caller: Caller, node: &str, subresources: &[&str]) -> Verdict {
+    /// Whether `caller` may do what `need` says to `node`.
+    pub(super) async fn check(&self, caller: Caller, node: &str, need: Need) -> Verdict {
         let user = match caller {
             Caller::Certificate(client) => {
                 Ok(Some(User { name: client.name, groups: client.groups, ..User::default() }))
@@ -128,8 +143,9 @@ impl Auth {
             Ok(None) => return Verdict::Unknown,
             Err(error) => return Verdict::Undecided(error),
         };
-        for subresource in subresources {
-            match self.is_allowed(&user, node, subresource).await {
+        for subresource in need.subresources {
+            let permission = Permission { verb: need.verb, subresource, node: node.to_owned() };
+            match self.is_allowed(&user, permission).await {
                 Ok(true) => return Verdict::Allowed,
                 Ok(false) => {}
                 Err(error) => return Verdict::Undecided(error),
@@ -156,17 +172,18 @@ impl Auth {
         Ok(user)
     }
 
-    async fn is_allowed(&self, user: &User, node: &str, subresource: &str) -> Result<bool, kube::Error> {
-        let key = (user.clone(), node.to_owned(), subresource.to_owned());
+    async fn is_allowed(&self, user: &User, permission: Permission) -> Result<bool, kube::Error> {
+        let key = (user.clone(), permission);
         if let Some(known) = self.permissions.get(&key, Instant::now()) {
             return Ok(known);
         }
+        let Permission { verb, subresource, node } = &key.1;
         let resource = ResourceAttributes {
-            verb: Some("get".to_owned()),
+            verb: Some((*verb).to_owned()),
             version: Some("v1".to_owned()),
             resource: Some("nodes".to_owned()),
-            subresource: Some(subresource.to_owned()),
-            name: Some(node.to_owned()),
+            subresource: Some((*subresource).to_owned()),
+            name: Some(node.clone()),
             ..ResourceAttributes::default()
         };
         let spec = SubjectAccessReviewSpec {

@@ -317,7 +317,9 @@ mod tests {
         let settings = Settings { quota_instances: Some(3), stock_schedule: steps, ..Settings::default() };
         let ground = ground(settings);
         let addresses = ZoneStock { instances: None, addresses: Some(1) };
-        ground.change(|settings| drop(settings.zones.insert("b".to_owned(), addresses)));
+        ground.change(|settings| {
+            settings.zones.insert("b".to_owned(), addresses);
+        });
         let mut machines = Machines::default();
         machines.start(&ground, order("1", "b")).unwrap();
         assert_eq!(machines.start(&ground, order("2", "b")).err(), Some(Shortage::Addresses));

@@ -104,6 +104,8 @@ impl IntoResponse for Refused {
             ProviderError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
             ProviderError::Invalid(_) => StatusCode::BAD_REQUEST,
             ProviderError::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            ProviderError::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+            ProviderError::NotFound(_) => StatusCode::NOT_FOUND,
             ProviderError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         (status, Json(self.0)).into_response()

@@ -179,6 +179,7 @@ impl State {
             owner: owner.clone(),
             state: InstanceState::Pending,
             ip: self.take_address().map(IpAddr::V4),
+            containers: Vec::new(),
         };
         let simulated = Simulated {
             instance: instance.clone(),

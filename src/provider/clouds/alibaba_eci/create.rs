@@ -218,7 +218,13 @@ fn no_place() -> ProviderError {
 
 /// An instance that has just been accepted.
 pub(super) fn fresh(owner: &Owner, id: &str) -> Instance {
-    Instance { id: InstanceId(id.to_owned()), owner: owner.clone(), state: InstanceState::Pending, ip: None }
+    Instance {
+        id: InstanceId(id.to_owned()),
+        owner: owner.clone(),
+        state: InstanceState::Pending,
+        ip: None,
+        containers: Vec::new(),
+    }
 }
 
 /// Takes tags apart into the owner that they name.

@@ -167,7 +167,7 @@ impl Eci {
             }
             self.meter.begin(&group.container_group_id, size_of(&group), since(group.creation_time.as_deref()));
             let id = InstanceId(group.container_group_id);
-            let instance = Instance { id, owner, state: InstanceState::Pending, ip: None };
+            let instance = Instance { id, owner, state: InstanceState::Pending, ip: None, containers: Vec::new() };
             self.ledger.see(Seen { instance, pending_until: None, is_replaced: false, was_listed: false });
         }
         Ok(())

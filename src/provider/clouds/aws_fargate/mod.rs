@@ -151,6 +151,7 @@ impl FargateApi {
             owner,
             state: state(task),
             ip: addresses.find_map(|address| address.parse().ok()),
+            containers: Vec::new(),
         };
         Some(Found { instance, created: format!("{:020.3}", task.created_at) })
     }
@@ -206,7 +207,7 @@ impl Api for FargateApi {
         let task = outcome?;
         tracing::debug!(pod = %owner.name, namespace = %owner.namespace, arn = %task.arn, size = %request.size, "task started");
         let id = InstanceId(task.arn.clone());
-        Ok(Instance { id, owner: owner.clone(), state: InstanceState::Pending, ip: None })
+        Ok(Instance { id, owner: owner.clone(), state: InstanceState::Pending, ip: None, containers: Vec::new() })
     }
 
     /// Fargate gives containers `stopTimeout` of their definition, 30 s where it has none.

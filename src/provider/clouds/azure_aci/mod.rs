@@ -289,6 +289,7 @@ fn found(group: &Value) -> Option<Found> {
         owner,
         state: state(properties),
         ip: properties["ipAddress"]["ip"].as_str().and_then(|text| text.parse().ok()),
+        containers: Vec::new(),
     };
     Some(Found { instance, created: String::new() })
 }

@@ -132,7 +132,13 @@ impl Api for KciApi {
         };
         let id = self.client.create(&request.params, subnet.map(String::as_str).unwrap_or_default()).await?;
         tracing::debug!(pod = %owner.name, namespace = %owner.namespace, %id, size = %request.size, "instance created");
-        Ok(Instance { id: InstanceId(id), owner: owner.clone(), state: InstanceState::Pending, ip: None })
+        Ok(Instance {
+            id: InstanceId(id),
+            owner: owner.clone(),
+            state: InstanceState::Pending,
+            ip: None,
+            containers: Vec::new(),
+        })
     }
 
     /// KCI stops containers in its own time: the API has no grace period.
@@ -172,6 +178,7 @@ fn found(group: &Group) -> Option<Found> {
         owner,
         state: state(group),
         ip: addresses.find_map(|text| text.parse().ok()),
+        containers: Vec::new(),
     };
     Some(Found { instance, created: group.create_time.clone() })
 }
