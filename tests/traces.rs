@@ -30,8 +30,8 @@ struct Trace {
     gaps: u64,
 }
 
-fn step(seconds: u64) -> Option<Step> {
-    Some(Step::new(Duration::from_secs(seconds)).unwrap())
+fn step(seconds: u64) -> Step {
+    Step::new(Duration::from_secs(seconds)).unwrap()
 }
 
 fn trace(file: &'static str, rows: u64, total: f64, per: u64, figures: (f64, f64, f64)) -> Trace {
@@ -47,7 +47,7 @@ impl Trace {
     /// Single requests, counted in steps as long as the README's figures are for.
     fn counted(self) -> Self {
         let seconds = self.per;
-        self.with(|settings| settings.step = step(seconds))
+        self.with(|settings| settings.step = Some(step(seconds)))
     }
 
     fn of_rates(mut self) -> Self {
@@ -116,7 +116,7 @@ fn traces() -> Vec<Trace> {
         trace("alibaba_2018_machine_usage_30s.csv.gz", 22_415, 0.0, 1, (14.80, 38.45, 79.10)).of_rates().with(
             |settings| {
                 settings.value = Some("cpu_util_percent".to_owned());
-                settings.interval = step(30);
+                settings.interval = Some(step(30));
             },
         ),
         trace("nginx_org_2015_status_api.jsonl.gz", 500, 28_384.0, 60, (0.0, 0.0, 0.0))

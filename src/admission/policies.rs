@@ -174,6 +174,8 @@ fn request(kind: &str, namespace: Option<&str>, spec: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
+
     use kube::core::admission::AdmissionReview;
     use serde_json::json;
 

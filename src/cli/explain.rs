@@ -183,8 +183,8 @@ mod tests {
     use super::*;
 
     fn pod(name: &str, annotations: &serde_json::Value, gated: bool) -> Pod {
-        let gates = if gated { json!([{"name": names::GATE}]) } else { json!([]) };
-        let pod = json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"containers": [], "schedulingGates": gates}});
+        let held_by = if gated { json!([{"name": names::GATE}]) } else { json!([]) };
+        let pod = json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"containers": [], "schedulingGates": held_by}});
         serde_json::from_value(pod).unwrap()
     }
 

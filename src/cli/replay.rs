@@ -39,6 +39,7 @@ pub(super) struct ReplayArgs {
     real: super::fidelity::RealArgs,
 }
 
+#[cfg_attr(not(feature = "lab"), allow(clippy::unused_async, reason = "only a real control plane is waited for"))]
 pub(super) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     let scenario = Scenario::open(&args.scenario)?;
     let mut setup = scenario.setup()?;

@@ -92,8 +92,8 @@ async fn hook(trial: &Trial) -> Client {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": HOOK},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": HOOK}],
     });
-    let roles = Api::<ClusterRole>::all(trial.client.clone());
-    roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
+    let api = Api::<ClusterRole>::all(trial.client.clone());
+    api.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
     let bindings = Api::<ClusterRoleBinding>::all(trial.client.clone());
     bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
     trial.stand.cluster().client_for(HOOK, None).await.unwrap()

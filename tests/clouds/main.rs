@@ -1,6 +1,7 @@
 //! Clouds: their emulators as the official SDKs see them, and burstlet's providers on the emulators.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail by them, its helpers too")]
+#![allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
 
 mod alibaba_eci;
 mod alibaba_eci_sdk;

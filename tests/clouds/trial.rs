@@ -94,7 +94,7 @@ impl Watched {
 
     /// Takes changes until `enough`.
     pub(crate) async fn until(&mut self, what: &str, enough: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !enough(self) {
             match tokio::time::timeout_at(deadline, self.changes.recv()).await {
                 Ok(Some(InstanceChange::Changed(instance))) => {
@@ -175,7 +175,7 @@ pub(crate) async fn come_and_go<P: Provider + Clone>(
     watched.until("every instance is gone", |watched| watched.gone.len() == count).await;
     assert_eq!(at.live(), Vec::<Value>::new(), "orphans are left");
 
-    let seconds = began.iter().map(|(uid, began)| (ended[uid] - *began).as_secs_f64()).sum::<f64>();
+    let seconds = began.iter().map(|(uid, began)| ended[uid].saturating_sub(*began).as_secs_f64()).sum::<f64>();
     let (counted, billed) = (seconds * cost.per_second, at.ground.bill.totals(at.ground.clock.now())[cost.currency]);
     assert!((counted / billed - 1.0).abs() < 0.01, "{counted} was counted, and {billed} is billed");
 }

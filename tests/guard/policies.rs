@@ -33,10 +33,12 @@ fn apply(bench: &Bench, object: &Value) -> Output {
     child.wait_with_output().unwrap()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
 fn policy(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "burstlet.dev/v1alpha1", "kind": "BurstPolicy", "metadata": {"name": name, "namespace": "shop"}, "spec": spec})
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
 fn pool(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "burstlet.dev/v1alpha1", "kind": "VirtualPool", "metadata": {"name": name}, "spec": spec})
 }

@@ -133,30 +133,24 @@ impl Truth {
 
     /// Writes a policy, or deletes it.
     pub(crate) fn set_policy(&mut self, name: &'static str, rules: Option<usize>) {
-        let event = match rules {
-            Some(rules) => {
-                self.policies.insert(name, rules);
-                policy(name, rules)
-            }
-            None => {
-                self.policies.remove(name);
-                Event::PolicyGone(ObjectName::new("shop", name))
-            }
+        let event = if let Some(rules) = rules {
+            self.policies.insert(name, rules);
+            policy(name, rules)
+        } else {
+            self.policies.remove(name);
+            Event::PolicyGone(ObjectName::new("shop", name))
         };
         self.emit(Kind::Policy, event);
     }
 
     /// Gives a pool a quota, or takes its object away.
     pub(crate) fn set_quota(&mut self, pool: &'static str, pods: Option<u64>) {
-        let event = match pods {
-            Some(pods) => {
-                self.quotas.insert(pool, pods);
-                pool_facts(pool, pods)
-            }
-            None => {
-                self.quotas.remove(pool);
-                Event::PoolGone(pool.into())
-            }
+        let event = if let Some(pods) = pods {
+            self.quotas.insert(pool, pods);
+            pool_facts(pool, pods)
+        } else {
+            self.quotas.remove(pool);
+            Event::PoolGone(pool.into())
         };
         self.emit(Kind::Pool, event);
     }

@@ -7,6 +7,7 @@ use super::{POOLS, view::Text};
 
 /// A policy in the model's few words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of a policy that is on or off")]
 pub(crate) struct Rules {
     pub(crate) mode: &'static str,
     pub(crate) base: Text,

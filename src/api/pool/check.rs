@@ -117,6 +117,8 @@ impl PoolSpec {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
+
     use serde_json::{Value, json};
 
     use super::*;

@@ -272,7 +272,7 @@ mod tests {
             memory_mib: 1024,
             spot: true,
             price,
-            least_charge: Duration::from_secs(60),
+            least_charge: Duration::from_mins(1),
             job: None,
             default_quota: None,
         }
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn quota_stock_and_addresses_run_out_and_come_back() {
-        let steps = vec![StockStep { after: Duration::from_secs(60), zone: "a".to_owned(), instances: Some(0) }];
+        let steps = vec![StockStep { after: Duration::from_mins(1), zone: "a".to_owned(), instances: Some(0) }];
         let settings = Settings { quota_instances: Some(3), stock_schedule: steps, ..Settings::default() };
         let ground = ground(settings);
         let addresses = ZoneStock { instances: None, addresses: Some(1) };
@@ -323,7 +323,7 @@ mod tests {
         let mut machines = Machines::default();
         machines.start(&ground, order("1", "b")).unwrap();
         assert_eq!(machines.start(&ground, order("2", "b")).err(), Some(Shortage::Addresses));
-        ground.clock.advance(Duration::from_secs(60));
+        ground.clock.advance(Duration::from_mins(1));
         assert_eq!(machines.start(&ground, order("3", "a")).err(), Some(Shortage::Stock));
         machines.start(&ground, order("4", "c")).unwrap();
         machines.start(&ground, order("5", "c")).unwrap();

@@ -362,6 +362,7 @@ pub(super) mod tests {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
     pub(in crate::provider::clouds) fn pod(spec: Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"labels": {"app": "web"}}, "spec": spec})).unwrap()
     }

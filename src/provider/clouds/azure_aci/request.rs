@@ -174,6 +174,8 @@ fn container_of(container: &PlainContainer) -> Result<Value, ProviderError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
+
     use super::*;
     use crate::provider::clouds::pod::tests::{owner, pod};
 

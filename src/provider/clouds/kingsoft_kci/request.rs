@@ -316,6 +316,8 @@ impl Params {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
+
     use std::collections::BTreeMap;
 
     use serde_json::{Value, json};

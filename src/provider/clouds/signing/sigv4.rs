@@ -397,7 +397,7 @@ mod tests {
         let request = Signable { headers: &signed, body: &body, ..request };
         let claim = Claim::read(&signed)?;
         assert_eq!((claim.key_id.as_str(), claim.region()), ("testid", "cn-beijing-6"));
-        verify(&request, &claim, secret, &kci(), at(now), Duration::from_secs(900))
+        verify(&request, &claim, secret, &kci(), at(now), Duration::from_mins(15))
     }
 
     #[test]

@@ -19,6 +19,7 @@ fn ask(pod: Value) -> Result<Asked, ProviderError> {
     translate(&owner(), &serde_json::from_value(pod).unwrap(), &settings(), None, &Resolved::default())
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
 fn least(annotations: Value) -> Value {
     json!({"metadata": {"annotations": annotations}, "spec": {"containers": [{"name": "a", "image": "x"}]}})
 }
@@ -51,6 +52,7 @@ fn refusal(pod: Value) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one pod with everything, as people write it")]
 fn a_whole_pod_is_said_in_the_clouds_words() {
     let pod = json!({
         "metadata": {"labels": {"app": "web"}},
@@ -85,7 +87,7 @@ fn a_whole_pod_is_said_in_the_clouds_words() {
         },
     });
     let parameters = all(pod);
-    let lines = parameters.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>();
+    let lines = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(lines, @r"
     ActiveDeadlineSeconds=60
     Container.1.Cpu=0.5
