@@ -380,8 +380,8 @@ mod workloads {
     use super::*;
 
     fn controlled(name: &str, controller: Controller, base: &str, wanted: u32) -> Event {
-        let Event::Revision(bare) = replica_set(name, None, wanted) else { panic!("a ReplicaSet") };
-        Event::Revision(Revision { controller, marks: marks([("base", base)]), ..bare })
+        let Event::Revision(set) = replica_set(name, None, wanted) else { panic!("a ReplicaSet") };
+        Event::Revision(Revision { controller, marks: marks([("base", base)]), ..set })
     }
 
     #[test]

@@ -280,7 +280,7 @@ mod tests {
         let mode = property(&spec, "mode");
         assert_eq!(mode["type"], "string");
         assert_eq!(mode["enum"], json!(["Observe", "AfterBase", "WhenFull", "Always", "Never"]));
-        assert!(mode["description"].as_str().unwrap().contains("`Always`: All pods burst"), "{mode}");
+        assert!(mode["description"].as_str().unwrap().contains("`Always`: No base"), "{mode}");
     }
 
     #[test]

@@ -275,10 +275,11 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].name.as_str(), found[0].wanted, found[0].real), ("web", Some(4), 1));
         assert_eq!(found[0].pools, [("eci".to_owned(), 2)].into());
-        let node: Node =
-            serde_json::from_value(json!({"metadata": {"name": "v", "labels": {"burstlet.dev/pool": "eci"}},
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]}}))
-            .unwrap();
+        let node: Node = serde_json::from_value(
+            json!({"metadata": {"name": "v", "labels": {"type": "virtual-kubelet", "burstlet.dev/pool": "eci"}},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        )
+        .unwrap();
         let pools = pools(&pods, &[node], [("eci".to_owned(), Some(9)), ("kci".to_owned(), None)].into());
         assert_eq!((pools[0].pods, pools[0].health.as_str(), pools[1].health.as_str()), (2, "ok", "no virtual node"));
         let shown = text(&Status { workloads: found, budgets: vec![], pools });

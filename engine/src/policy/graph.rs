@@ -247,6 +247,7 @@ mod tests {
         assert_eq!(fallbacks(&pools, &"b".into()).unwrap(), ["b".into()]);
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
     fn tiers(all: serde_json::Value) -> Result<(), String> {
         let spec: spec::Spec = serde_json::from_value(serde_json::json!({"tiers": all})).unwrap();
         let fields = Reader::default().spec("spec", &spec);
