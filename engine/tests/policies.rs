@@ -8,7 +8,7 @@ mod support;
 use burstlet_engine::{
     model::{MilliCpu, Node, Pod, Tier},
     placement::{Action, Controller, Event, Outcome, PoolFacts, Quota, Revision},
-    policy::Price,
+    policy::{Budget, Exhausted, Price, Spend},
 };
 use serde_json::json;
 use support::{
@@ -29,7 +29,7 @@ fn priced(pool: &str, currency: &str) -> Event {
         cpu_second: format!("0.000277778 {currency}").parse().expect("a price"),
         gib_second: format!("0 {currency}").parse().expect("a price"),
     };
-    Event::Pool(PoolFacts { name: pool.into(), price: Some(price), quota: Quota::default() })
+    Event::Pool(PoolFacts { name: pool.into(), price: Some(price), quota: Quota::default(), budget: None })
 }
 
 fn lines(watched: Vec<(u64, String)>) -> Vec<String> {
@@ -301,10 +301,24 @@ mod windows_and_budgets {
     }
 
     #[test]
+    fn a_pools_own_budget_counts_all_workloads_and_passes_the_rest_to_the_next_pool() {
+        let mut cluster = Cluster::with_policy(json!({"base": 0, "tiers": [{"pool": "eci"}, {"pool": "spot"}]}), 3);
+        let budget = Budget { per_hour: Some(Spend::PodMinutes(10)), per_day: None, exhausted: Exhausted::Wait };
+        let facts = PoolFacts { name: "eci".into(), price: None, quota: Quota::default(), budget: Some(budget) };
+        cluster.apply(Event::Pool(facts));
+        assert_eq!(cluster.shows_pods(1..=1), ["burst p1 eci v"]);
+        assert!(cluster.shows(shown(pod("p1").burst().on("v").decided(1_000))).is_empty());
+        cluster.wait(590);
+        assert_eq!(cluster.shows_pods(2..=2), ["burst p2 eci v"]);
+        cluster.wait(10);
+        assert_eq!(cluster.shows_pods(3..=3), ["burst p3 spot s"], "ten minutes of one pod are spent");
+    }
+
+    #[test]
     fn a_quota_and_a_fault_of_a_pool_hold_pods_back_as_they_come_and_go() {
         let mut cluster = Cluster::with_policy(json!({"base": 0, "tiers": [{"pool": "eci"}]}), 3);
         let quota = |cpu| Quota { cpu: Some(MilliCpu(cpu)), ..Quota::default() };
-        let facts = |cpu| Event::Pool(PoolFacts { name: "eci".into(), price: None, quota: quota(cpu) });
+        let facts = |cpu| Event::Pool(PoolFacts { name: "eci".into(), price: None, quota: quota(cpu), budget: None });
         cluster.apply(facts(150));
         assert_eq!(cluster.shows_pods(1..=2), ["burst p1 eci v"]);
         assert_eq!(cluster.shows(facts(200)), ["burst p2 eci v"]);
@@ -575,7 +589,7 @@ mod policies {
         let mut cluster = Cluster::with_policy(json!({"base": 0}), 3);
         cluster.apply(node(virtual_node("v", 1)));
         assert_eq!(cluster.shows_pods(1..=2), ["burst p1 eci v"], "spot is no pool of the cluster yet");
-        cluster.apply(Event::Pool(PoolFacts { name: "spot".into(), price: None, quota: Quota::default() }));
+        cluster.apply(Event::Pool(PoolFacts { name: "spot".into(), price: None, quota: Quota::default(), budget: None }));
         assert_eq!(cluster.decide(), ["burst p2 spot s"]);
     }
 }

@@ -20,6 +20,8 @@ const DAY: u64 = 24 * HOUR;
 pub(super) enum Account {
     /// All that follow a policy, together.
     Policy(Option<PolicyName>),
+    /// All that stand in a pool: the charge says which.
+    Pool,
     /// Nobody: what a workload would have cost.
     Observed(ObjectName),
 }
@@ -129,10 +131,27 @@ impl Accounts {
 
     /// Which part of the budget is spent, if one is.
     pub(super) fn spent(&self, account: &Account, budget: &Budget, pools: &Pools, now: Timestamp) -> Option<Spent> {
+        self.spent_in(account, None, budget, pools, now)
+    }
+
+    /// Which part of a pool's own budget is spent, if one is.
+    pub(super) fn spent_of_pool(&self, pool: &PoolName, pools: &Pools, now: Timestamp) -> Option<Spent> {
+        self.spent_in(&Account::Pool, Some(pool), pools.budget(pool)?, pools, now)
+    }
+
+    fn spent_in(
+        &self,
+        account: &Account,
+        only: Option<&PoolName>,
+        budget: &Budget,
+        pools: &Pools,
+        now: Timestamp,
+    ) -> Option<Spent> {
         let meters = self.0.get(account)?;
         let of = |limit: &Option<Spend>, period: fn(&Meter) -> Usage, word: &str| {
             let limit = limit.as_ref()?;
-            let used = meters.iter().map(|(pool, meter)| (pool, period(&meter.at(now))));
+            let used = meters.iter().filter(|(pool, _)| only.is_none_or(|only| *pool == only));
+            let used = used.map(|(pool, meter)| (pool, period(&meter.at(now))));
             let text = match limit {
                 Spend::PodMinutes(limit) => {
                     let used = used.map(|(_, used)| used.pod_millis).sum::<u128>() / 60_000;

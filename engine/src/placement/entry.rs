@@ -31,7 +31,7 @@ pub(super) struct Entry {
     /// The tier that a policy which only observes would have chosen.
     pub(super) imagined: Option<Tier>,
     /// What it costs whom, while it is counted.
-    pub(super) charge: Option<Charge>,
+    pub(super) charges: Vec<Charge>,
     /// Whether its cost was looked at before: what is new may have run for long.
     pub(super) was_reckoned: bool,
     /// When it may move on, while it is counted as fitting nowhere.
@@ -58,7 +58,7 @@ impl Entry {
                 pending: None,
                 standing: Standing::NOWHERE,
                 imagined: None,
-                charge: None,
+                charges: Vec::new(),
                 was_reckoned: false,
                 moves_on_at: None,
                 record: None,

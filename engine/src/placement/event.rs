@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
-    policy::{Marks, Price, Spec, annotation},
+    policy::{Budget, Marks, Price, Spec, annotation},
 };
 
 /// A namespace and the default it sets.
@@ -69,6 +69,9 @@ pub struct PoolFacts {
     pub price: Option<Price>,
     /// What it takes at most, over all workloads.
     pub quota: Quota,
+    /// What may be spent in it, over all workloads. Once it is spent, the pool is short until the next hour or day,
+    /// whatever [`Budget::exhausted`] says.
+    pub budget: Option<Budget>,
 }
 
 /// What a pool takes at most, all pods together. Every bound that is set holds.

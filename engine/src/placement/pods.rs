@@ -102,7 +102,7 @@ impl Placement {
         if let Some(occupancy) = &entry.standing.occupancy {
             self.pools.enter(occupancy);
         }
-        if !entry.was_reckoned || entry.charge.is_some() || entry.standing.occupancy.is_some() {
+        if !entry.was_reckoned || !entry.charges.is_empty() || entry.standing.occupancy.is_some() {
             self.reckon.insert(uid.clone());
         }
         match entry.pod.revision.clone() {
@@ -128,8 +128,10 @@ impl Placement {
     /// Forgets a pod that is gone.
     pub(super) fn forget_pod(&mut self, uid: &PodUid) {
         self.reckon.remove(uid);
-        if let Some((Entry { charge: Some(charge), .. }, _)) = self.take_pod(uid) {
-            self.accounts.leave(&charge, self.now);
+        if let Some((entry, _)) = self.take_pod(uid) {
+            for charge in &entry.charges {
+                self.accounts.leave(charge, self.now);
+            }
         }
     }
 
@@ -139,36 +141,40 @@ impl Placement {
         for uid in &self.reckon {
             let Some(entry) = self.pods.get(uid) else { continue };
             let state = entry.pod.revision.as_ref().and_then(|id| self.revisions.get(id));
-            let charge = state.and_then(|state| self.charge(entry, state));
-            if entry.charge == charge {
+            let charges = self.charges(entry, state);
+            if entry.charges == charges {
                 continue;
             }
             let began = if entry.was_reckoned { self.now } else { began(&entry.pod) };
-            if let Some(charge) = &entry.charge {
+            for charge in &entry.charges {
                 self.accounts.leave(charge, self.now);
             }
-            if let Some(charge) = &charge {
+            for charge in &charges {
                 self.accounts.enter(charge, began, self.now);
             }
             if let Some(entry) = self.pods.get_mut(uid) {
-                entry.charge = charge;
+                entry.charges = charges;
                 entry.was_reckoned = true;
             }
         }
     }
 
-    /// What the pod costs whom: on a virtual node, its policy's budget; where it is only imagined there, nobody.
-    fn charge(&self, entry: &Entry, state: &RevisionState) -> Option<Charge> {
-        let occupancy = entry.standing.occupancy.as_ref()?;
-        let policy = state.policy.as_ref()?;
-        let account = if occupancy.imagined {
-            Account::Observed(self.workload_name(state)?.clone())
+    /// What the pod costs whom: on a virtual node, its policy's budget and the pool's; where it is only imagined there,
+    /// nobody.
+    fn charges(&self, entry: &Entry, state: Option<&RevisionState>) -> Vec<Charge> {
+        let Some(occupancy) = &entry.standing.occupancy else { return Vec::new() };
+        let policy = state.and_then(|state| state.policy.as_ref());
+        let accounts = if occupancy.imagined {
+            let name = state.and_then(|state| self.workload_name(state));
+            [name.cloned().map(Account::Observed), None]
+        } else if occupancy.node.is_some() {
+            let budgeted = policy.filter(|policy| policy.budget.is_some());
+            [budgeted.map(|policy| Account::Policy(policy.name.clone())), Some(Account::Pool)]
         } else {
-            policy.budget.as_ref()?;
-            occupancy.node.as_ref()?;
-            Account::Policy(policy.name.clone())
+            [None, None]
         };
-        Some(Charge { account, pool: occupancy.pool.clone(), requests: entry.pod.requests })
+        let charge = |account| Charge { account, pool: occupancy.pool.clone(), requests: entry.pod.requests };
+        accounts.into_iter().flatten().map(charge).collect()
     }
 
     /// Marks the revision, and those that share a base with it, to be looked at.

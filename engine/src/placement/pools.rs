@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use crate::{
     model::{Node, NodeName, PoolName, Resources},
     placement::{cap::Sum, event::PoolFacts},
-    policy::Price,
+    policy::{Budget, Price},
 };
 
 /// Every pool that was ever named, and the order in which they are tried where a policy names none: the
@@ -119,6 +119,11 @@ impl Pools {
         self.pools.get(name)?.facts.as_ref()?.price.as_ref()
     }
 
+    /// What may be spent in the pool, over all workloads.
+    pub(super) fn budget(&self, name: &PoolName) -> Option<&Budget> {
+        self.pools.get(name)?.facts.as_ref()?.budget.as_ref()
+    }
+
     /// What keeps the pool from taking one more pod now; of pods that are `imagined`, those like it count, too.
     pub(super) fn obstacle(&self, name: &PoolName, requests: Resources, imagined: bool) -> Option<Obstacle> {
         self.pools.get(name).map_or(Some(Obstacle::NoNode), |pool| pool.obstacle(requests, imagined))
@@ -137,6 +142,8 @@ pub(super) enum Obstacle {
     Fault(Box<str>),
     Full { capacity: u64 },
     Quota(&'static str),
+    /// Its own budget allows no more.
+    Spent(Box<str>),
     NoStock,
 }
 
@@ -148,6 +155,7 @@ impl fmt::Display for Obstacle {
             Self::Fault(fault) => write!(f, "is at fault ({fault})"),
             Self::Full { capacity } => write!(f, "is full ({capacity} pods)"),
             Self::Quota(what) => write!(f, "has no {what} left of its quota"),
+            Self::Spent(spent) => write!(f, "takes no more: {spent}"),
             Self::NoStock => f.write_str("is out of stock"),
         }
     }
@@ -261,7 +269,7 @@ mod tests {
         pools.set_nodes(&"p".into(), [node("n", "p", true, 9)].iter());
         let quota = |pods, cpu| {
             let quota = Quota { pods, cpu, memory: None };
-            Some(PoolFacts { name: "p".into(), price: None, quota })
+            Some(PoolFacts { name: "p".into(), price: None, quota, budget: None })
         };
         pools.enter(&standing("p", false));
         assert!(pools.set_facts(&"p".into(), quota(Some(1), None)), "a new pool in the order");
@@ -297,7 +305,7 @@ mod tests {
     fn configured_pools_come_before_those_that_objects_describe() {
         let mut pools = Pools::new(vec!["spot".into(), "plain".into()]);
         for name in ["z", "a", "plain"] {
-            pools.set_facts(&name.into(), Some(PoolFacts { name: name.into(), price: None, quota: Quota::default() }));
+            pools.set_facts(&name.into(), Some(PoolFacts { name: name.into(), price: None, quota: Quota::default(), budget: None }));
         }
         pools.set_stock(&"seen".into(), None);
         let order: Vec<_> = pools.order().map(PoolName::as_str).collect();

@@ -219,6 +219,9 @@ impl Placement {
         if let Some(Spent(spent)) = self.spent(policy) {
             return Said::Spent(spent);
         }
+        if let Some(Spent(spent)) = self.accounts.spent_of_pool(pool, &self.pools, self.now) {
+            return Said::Short(Obstacle::Spent(spent));
+        }
         match self.pools.obstacle(pool, pod.requests, state.is_observed()) {
             Some(obstacle) => Said::Short(obstacle),
             None => Said::Takes,

@@ -4,7 +4,7 @@ use burstlet_engine::{
     model::PoolName,
     placement::{PoolFacts, Quota},
     policy::{
-        Money, Price, Spend,
+        self, Exhausted, Money, Price, Spend,
         check::{self, KnownPool, KnownPools, Verdict},
         fields::{self, FieldFault, Reader},
     },
@@ -37,6 +37,12 @@ impl PoolSpec {
                 cpu: quota.cpu.and_then(|text| text.parse().ok()),
                 memory: quota.memory.and_then(|text| text.parse().ok()),
             },
+            budget: self.budget.as_ref().map(|budget| {
+                let mut reader = Reader::default();
+                let mut read = |text: &Option<String>| text.as_ref().and_then(|text| reader.spend("spec.budget", text));
+                let (per_hour, per_day) = (read(&budget.per_hour), read(&budget.per_day));
+                policy::Budget { per_hour, per_day, exhausted: Exhausted::Wait }
+            }),
         }
     }
 
