@@ -589,7 +589,12 @@ mod policies {
         let mut cluster = Cluster::with_policy(json!({"base": 0}), 3);
         cluster.apply(node(virtual_node("v", 1)));
         assert_eq!(cluster.shows_pods(1..=2), ["burst p1 eci v"], "spot is no pool of the cluster yet");
-        cluster.apply(Event::Pool(PoolFacts { name: "spot".into(), price: None, quota: Quota::default(), budget: None }));
+        cluster.apply(Event::Pool(PoolFacts {
+            name: "spot".into(),
+            price: None,
+            quota: Quota::default(),
+            budget: None,
+        }));
         assert_eq!(cluster.decide(), ["burst p2 spot s"]);
     }
 }

@@ -63,6 +63,8 @@ pub struct Placer {
     pub client: Client,
     /// The cluster's defaults.
     pub settings: Settings,
+    /// burstlet's own namespace, where policies for all stand.
+    pub namespace: String,
     /// Whether this replica may write.
     pub leadership: watch::Receiver<Leadership>,
     /// Live stock.
@@ -128,7 +130,7 @@ impl Desk {
     fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.settings.clone()),
+            placement: Placement::new(placer.settings.clone()).living_in(&placer.namespace),
             gated: HashMap::new(),
             misplaced: MisplacedBases::default(),
             writes: JoinSet::new(),

@@ -40,6 +40,7 @@ pub(super) struct Lead {
 /// What the placer needs.
 pub(super) struct Deciding {
     pub(super) settings: Settings,
+    pub(super) namespace: String,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: PlacerMetrics,
 }
@@ -84,10 +85,11 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { settings, stocks, metrics }) = &self.placer {
+        if let Some(Deciding { settings, namespace, stocks, metrics }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
                 settings: settings.clone(),
+                namespace: namespace.clone(),
                 leadership: self.leadership.clone(),
                 stocks: stocks.clone(),
                 metrics: metrics.clone(),

@@ -230,7 +230,8 @@ impl Run {
         let mut placer = None;
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
-            placer = Some(Deciding { settings: self.config.settings(), stocks: stocks.clone(), metrics });
+            let (settings, namespace) = (self.config.settings(), self.config.namespace.clone());
+            placer = Some(Deciding { settings, namespace, stocks: stocks.clone(), metrics });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {

@@ -119,6 +119,17 @@ fn both_parts_together_may_do_what_one_process_may() {
     assert_eq!(granted, grants(&role).collect());
 }
 
+#[test]
+fn the_controller_reads_the_named_secrets_and_no_other() {
+    let rendered = objects(&render("clusterId=shop,credentials={eci,kci}"));
+    let rules = &find(&rendered, "Role", "burstlet-credentials")["rules"];
+    let rule =
+        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["eci", "kci"], "verbs": ["get"]}]);
+    assert_eq!(rules, &rule);
+    let secrets = rendered.iter().filter(|object| object["kind"] == "ClusterRole").flat_map(grants);
+    assert_eq!(secrets.filter(|grant| grant.contains("/secrets")).count(), 0);
+}
+
 /// Each single thing that a role allows.
 fn grants(role: &Value) -> impl Iterator<Item = String> {
     let texts = |rule: &Value, field: &str| -> Vec<String> {

@@ -140,7 +140,9 @@ impl Pools {
 pub(super) enum Obstacle {
     NoNode,
     Fault(Box<str>),
-    Full { capacity: u64 },
+    Full {
+        capacity: u64,
+    },
     Quota(&'static str),
     /// Its own budget allows no more.
     Spent(Box<str>),
@@ -305,7 +307,10 @@ mod tests {
     fn configured_pools_come_before_those_that_objects_describe() {
         let mut pools = Pools::new(vec!["spot".into(), "plain".into()]);
         for name in ["z", "a", "plain"] {
-            pools.set_facts(&name.into(), Some(PoolFacts { name: name.into(), price: None, quota: Quota::default(), budget: None }));
+            pools.set_facts(
+                &name.into(),
+                Some(PoolFacts { name: name.into(), price: None, quota: Quota::default(), budget: None }),
+            );
         }
         pools.set_stock(&"seen".into(), None);
         let order: Vec<_> = pools.order().map(PoolName::as_str).collect();
