@@ -157,6 +157,9 @@ impl Run {
     }
 
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
+        let listener = need(self.config.admission.as_ref(), "admission")?;
+        // The watch below talks to the API server, and tells where it cannot: first what needs nobody else.
+        listener.tls.check().await?;
         let metrics = AdmissionMetrics::register(&common.registry)?;
         let policies = SharedPolicies::new(Policies::new(&self.config.namespace).into());
         let (listed_sender, mut listed) = watch::channel(false);
@@ -170,7 +173,7 @@ impl Run {
             metrics,
         );
         let router = admission::router(Arc::new(admission));
-        listen(need(self.config.admission.as_ref(), "admission")?, router, &common.stop, tasks).await?;
+        listen(listener, router, &common.stop, tasks).await?;
         // Before the policies are known, a pod that one of them selects would pass as free.
         let health = common.health.clone();
         tasks.spawn(until_stopped(common.stop.clone(), async move {

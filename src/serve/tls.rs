@@ -102,6 +102,11 @@ impl Files {
 }
 
 impl ServerTls {
+    /// Whether the files are there and make sense, before anything is begun.
+    pub async fn check(&self) -> Result<(), ServeError> {
+        self.config(&self.read().await?).map(drop)
+    }
+
     pub(super) async fn read(&self) -> Result<Files, ServeError> {
         let client_ca = match &self.client_ca {
             Some(path) => Some(read_small("client CA", path).await?),
