@@ -1,6 +1,6 @@
 //! Policies of other products, as BurstPolicies; and every field that could not be carried over, with the reason.
 //!
-//! A field counts as carried over only where it was taken out of the document ([`taken::Taken`]): what nobody took is
+//! A field counts as carried over only where it was taken out of the document (`taken`): what nobody took is
 //! told, also fields that no product documents.
 
 mod ack;

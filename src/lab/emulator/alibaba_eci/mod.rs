@@ -1,7 +1,7 @@
 //! Alibaba Cloud's ECI, version 2018-08-08, and the VPC actions (2016-04-28) that go with it.
 //!
 //! Both signatures are verified, of GET and POST, with parameters in the query or in a form. What containers do is a
-//! guess at their command ([`program`]): `sleep 5` ends after five seconds, a service runs for ever.
+//! guess at their command (`program`): `sleep 5` ends after five seconds, a service runs for ever.
 //!
 //! The network is one VPC with the vSwitches that it is given ([`VSwitch`]), one route table `vtb-emulated`, and security
 //! groups of any name; a normal one takes 2,000 instances.

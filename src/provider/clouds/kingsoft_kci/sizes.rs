@@ -61,7 +61,7 @@ fn decimal(millis: u64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The sizes in force: a pool's own, or [`TABLE`].
+/// The sizes in force: a pool's own, or the table.
 #[derive(Debug, Clone)]
 pub struct Sizes(Vec<(u64, Vec<u64>)>);
 
