@@ -242,7 +242,21 @@ const ROUTES: [(&str, bool); 18] = [
 ];
 
 /// Status of `path`, asked by `method` as a client that wants to upgrade; `None` where the handshake fails.
+/// The answer's status, or nothing where the connection is refused.
+///
+/// An answer's body is not read, so its connection ends; a client that meant to use it once more has been seen to wait
+/// for ever, with no connection to the server. It asks again then.
 async fn asked(client: &Client, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
+    for _ in 0..3 {
+        let answer = tokio::time::timeout(WITHIN, ask(client, method, path, token)).await;
+        if let Ok(status) = answer {
+            return status;
+        }
+    }
+    panic!("{method} {path}: no answer three times, within {WITHIN:?} each");
+}
+
+async fn ask(client: &Client, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
     let mut request = axum::http::Request::builder().method(method).uri(path);
     if let Some(token) = token {
         request = request.header("Authorization", format!("Bearer {token}"));
