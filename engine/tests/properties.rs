@@ -193,6 +193,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 
 /// What the engine was told and asked, to be told and asked again.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "most of them are the large one")]
 enum Call {
     Apply(Event, Timestamp),
     Settle(PodUid, Outcome, Timestamp),

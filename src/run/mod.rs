@@ -21,7 +21,6 @@ use std::{
     sync::Arc,
 };
 
-use axum::Router;
 use burstlet_engine::{model::PoolName, policy::Policies};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, ResourceExt};
@@ -45,7 +44,7 @@ use crate::{
         Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, SharedPolicies, follow, follow_policies,
     },
 };
-use config::{Component, Config, ConfigError, Listener};
+use config::{Component, Config, ConfigError};
 use lead::{Deciding, Keeping, Lead, need};
 use pools::{PoolKeeper, Running, RunningPools};
 
@@ -159,6 +158,7 @@ impl Run {
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
         let listener = need(self.config.admission.as_ref(), "admission")?;
         // The watch below talks to the API server, and tells where it cannot: first what needs nobody else.
+        let socket = serve::bind(listener.listen).await?;
         listener.tls.check().await?;
         let metrics = AdmissionMetrics::register(&common.registry)?;
         let policies = SharedPolicies::new(Policies::new(&self.config.namespace).into());
@@ -173,7 +173,8 @@ impl Run {
             metrics,
         );
         let router = admission::router(Arc::new(admission));
-        listen(listener, router, &common.stop, tasks).await?;
+        let served = serve::serve(socket, listener.tls.clone(), router, common.stop.clone());
+        tasks.spawn(async { Ok(served.await?) });
         // Before the policies are known, a pod that one of them selects would pass as free.
         let health = common.health.clone();
         tasks.spawn(until_stopped(common.stop.clone(), async move {
@@ -269,18 +270,6 @@ impl Run {
         tasks.spawn(lead.run(common.stop.clone()));
         Ok(())
     }
-}
-
-async fn listen(
-    listener: &Listener,
-    router: Router,
-    stop: &CancellationToken,
-    tasks: &mut Tasks,
-) -> Result<(), RunError> {
-    let socket = serve::bind(listener.listen).await?;
-    let served = serve::serve(socket, listener.tls.clone(), router, stop.clone());
-    tasks.spawn(async { Ok(served.await?) });
-    Ok(())
 }
 
 async fn until_stopped(stop: CancellationToken, work: impl Future<Output = ()>) -> Result<(), RunError> {
