@@ -145,13 +145,13 @@ impl Run {
             let polled = stock::poll(pool.clone(), provider.clone(), common.nodes.clone(), sender.clone());
             tasks.spawn(until_stopped(common.stop.clone(), polled));
         }
-        let running = self.begin_pools(common, sender, tasks);
         if self.components.contains(&Component::Admission) {
             self.begin_admission(common, tasks).await?;
         }
         if self.components.contains(&Component::Extender) {
             self.begin_extender(common, tasks).await?;
         }
+        let running = self.begin_pools(common, sender, tasks);
         self.begin_election(common, stocks, running, tasks)
     }
 
