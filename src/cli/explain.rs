@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use clap::Args;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
@@ -14,28 +13,11 @@ use crate::{
         names,
     },
     cli::{
-        ClusterArgs,
-        output::{OutputArgs, table},
-        workload::{self, Kind, Named},
+        output::table,
+        workload::{self, AskedArgs, Kind, Named},
     },
     run::config::Config,
 };
-
-#[derive(Debug, Args)]
-pub(super) struct ExplainArgs {
-    /// Workload or pod, such as deployment/web or pod/web-1
-    workload: Named,
-    /// Its namespace; else the kubeconfig's
-    #[arg(long, short, value_name = "NAME")]
-    namespace: Option<String>,
-    /// Namespace that burstlet lives in
-    #[arg(long, default_value = "burstlet-system", value_name = "NAME")]
-    burstlet_namespace: String,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    cluster: ClusterArgs,
-}
 
 /// Why pods are where they are.
 #[derive(Debug, Serialize)]
@@ -64,7 +46,7 @@ struct ExplainedPod {
     steps: Vec<Step>,
 }
 
-pub(super) async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
+pub(super) async fn explain(args: AskedArgs) -> anyhow::Result<()> {
     let client = args.cluster.client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let marked = workload::marked(&client, &namespace, &args.workload).await?;

@@ -45,7 +45,7 @@ enum Command {
     /// Run burstlet's components against a cluster
     Run(run::RunArgs),
     /// Tell why a pod is where it is, or why a workload's pods wait
-    Explain(explain::ExplainArgs),
+    Explain(workload::AskedArgs),
     /// Show all workloads, budgets and pools
     Status(status::StatusArgs),
     /// Import, check and show policies

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
 use burstlet_engine::policy::{Asked, Marks, Policies};
+use clap::Args;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -20,10 +21,30 @@ use kube::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::api::{
-    policy::{self, BurstPolicy},
-    pool::{self, VirtualPool},
+use crate::{
+    api::{
+        policy::{self, BurstPolicy},
+        pool::{self, VirtualPool},
+    },
+    cli::{ClusterArgs, output::OutputArgs},
 };
+
+/// What is asked of one workload or pod.
+#[derive(Debug, Args)]
+pub(super) struct AskedArgs {
+    /// Workload or pod, such as deployment/web or pod/web-1
+    pub(super) workload: Named,
+    /// Its namespace; else the kubeconfig's
+    #[arg(long, short, value_name = "NAME")]
+    pub(super) namespace: Option<String>,
+    /// Namespace that burstlet lives in
+    #[arg(long, default_value = "burstlet-system", value_name = "NAME")]
+    pub(super) burstlet_namespace: String,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+}
 
 /// A kind and a name.
 #[derive(Debug, Clone, PartialEq, Eq)]

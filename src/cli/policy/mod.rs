@@ -10,6 +10,8 @@ use anyhow::Context;
 use clap::Subcommand;
 use serde_json::Value;
 
+use crate::cli::workload::AskedArgs;
+
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Turn policies of other products into BurstPolicies
@@ -21,7 +23,7 @@ pub(super) enum PolicyCommand {
     /// Check files of BurstPolicies and VirtualPools, without a cluster
     Check(check::CheckArgs),
     /// Show the policy that holds for a workload or pod, and where each field comes from
-    Show(show::ShowArgs),
+    Show(AskedArgs),
 }
 
 pub(super) async fn policy(command: PolicyCommand) -> anyhow::Result<()> {

@@ -1,33 +1,15 @@
 //! `burstlet policy show`.
 
 use burstlet_engine::policy::{Cap, EffectivePolicy, MoveOn, Place, Spend, TierRule, resolve::Governed};
-use clap::Args;
 use serde::Serialize;
 
 use crate::{
     cli::{
-        ClusterArgs,
-        output::{OutputArgs, table},
-        workload::{self, Named},
+        output::table,
+        workload::{self, AskedArgs},
     },
     run::config::Config,
 };
-
-#[derive(Debug, Args)]
-pub(in crate::cli) struct ShowArgs {
-    /// Workload or pod, such as deployment/web
-    workload: Named,
-    /// Its namespace; else the kubeconfig's
-    #[arg(long, short, value_name = "NAME")]
-    namespace: Option<String>,
-    /// Namespace that burstlet lives in
-    #[arg(long, default_value = "burstlet-system", value_name = "NAME")]
-    burstlet_namespace: String,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    cluster: ClusterArgs,
-}
 
 /// What holds for a workload.
 #[derive(Debug, Serialize)]
@@ -46,7 +28,7 @@ struct Line {
     from: String,
 }
 
-pub(super) async fn show(args: ShowArgs) -> anyhow::Result<()> {
+pub(super) async fn show(args: AskedArgs) -> anyhow::Result<()> {
     let client = args.cluster.client().await?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let marked = workload::marked(&client, &namespace, &args.workload).await?;
