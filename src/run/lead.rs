@@ -6,11 +6,8 @@ use axum::{Router, extract::Request};
 use burstlet_engine::{model::PoolName, policy::Settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
-use tokio::{
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
 use crate::{
@@ -154,13 +151,16 @@ struct KubeletKeeper {
     router: watch::Sender<Router>,
 }
 
-/// A kubelet at work.
+/// A kubelet at work. Dropping it ends it: a keeper that is killed leaves nobody behind who makes nodes.
 struct Kept {
     handle: KubeletHandle,
     provider: Arc<dyn Provider>,
     stop: CancellationToken,
-    ended: JoinHandle<()>,
-    is_ending: bool,
+    ended: AbortOnDropHandle<()>,
+    /// Tells the nodes of the pool's stock.
+    _announced: Option<AbortOnDropHandle<Result<(), RunError>>>,
+    /// Removes the nodes of a pool that is gone.
+    ending: Option<AbortOnDropHandle<()>>,
 }
 
 impl KubeletKeeper {
@@ -179,9 +179,8 @@ impl KubeletKeeper {
                     }
                     kept.insert(name.clone(), self.begin(&pool));
                 }
-                if let Some(kept) = kept.get_mut(&name).filter(|kept| pool.ends && !kept.is_ending) {
-                    kept.is_ending = true;
-                    self.end(&name, kept.stop.clone());
+                if let Some(kept) = kept.get_mut(&name).filter(|kept| pool.ends && kept.ending.is_none()) {
+                    kept.ending = Some(self.end(&name, kept.stop.clone()));
                 }
             }
             let handles = kept.values().map(|kept| kept.handle.clone()).collect();
@@ -199,24 +198,24 @@ impl KubeletKeeper {
     fn begin(&self, Running { pool, provider, .. }: &Running) -> Kept {
         let nodes = pool.nodes(provider.name());
         let stop = self.term.child_token();
-        if let Some(first) = nodes.first() {
+        let announced = nodes.first().map(|first| {
             let (stocks, name) = (self.keeping.stocks.clone(), pool.name.clone());
             let announced = stock::announce(self.client.clone(), name, first.name.clone(), stocks);
-            tokio::spawn(until_stopped(stop.clone(), announced));
-        }
+            AbortOnDropHandle::new(tokio::spawn(until_stopped(stop.clone(), announced)))
+        });
         let config = KubeletConfig::new(&self.keeping.cluster, nodes, self.keeping.address, self.port);
         let kubelet = Kubelet::new(self.client.clone(), config, provider.clone(), self.keeping.metrics.clone());
         let kubelet = kubelet.led_by(self.leadership.clone());
         let handle = kubelet.handle();
         let stopped = stop.clone();
-        let ended = tokio::spawn(async move { kubelet.run(stopped).await });
-        Kept { handle, provider: provider.clone(), stop, ended, is_ending: false }
+        let ended = AbortOnDropHandle::new(tokio::spawn(async move { kubelet.run(stopped).await }));
+        Kept { handle, provider: provider.clone(), stop, ended, _announced: announced, ending: None }
     }
 
     /// The pool's object is gone: its virtual nodes go once their last pod has.
-    fn end(&self, name: &PoolName, stop: CancellationToken) {
+    fn end(&self, name: &PoolName, stop: CancellationToken) -> AbortOnDropHandle<()> {
         let (client, name) = (self.client.clone(), name.clone());
-        tokio::spawn(async move {
+        AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = drained(&client, &name) => {}
@@ -225,7 +224,7 @@ impl KubeletKeeper {
             if let Err(error) = remove_nodes(&client, &name).await {
                 tracing::warn!(%error, pool = %name, "the virtual nodes of a pool that is gone stay behind");
             }
-        });
+        }))
     }
 }
 
@@ -246,4 +245,61 @@ impl Pool {
 /// A component without the section that it needs.
 pub(super) fn need<'a, T>(section: Option<&'a T>, component: &'static str) -> Result<&'a T, ConfigError> {
     section.ok_or(ConfigError::NoSection { component })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::provider::simulated::{Cloud, Settings};
+
+    /// To an API server that never answers.
+    fn client() -> Client {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::convert::Infallible>>()
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_keeper_that_is_killed_leaves_no_kubelet_behind() {
+        let provider: Arc<dyn Provider> = Arc::new(Cloud::new(Settings::default()));
+        let pool = serde_saphyr::from_str("{name: cloud, provider: {simulated: {endpoint: 'http://127.0.0.1:1'}}}");
+        let running = Running { pool: pool.unwrap(), provider: provider.clone(), ends: false };
+        let (pools, running) = watch::channel(BTreeMap::from([("cloud".into(), running)]));
+        let listener = "{listen: '127.0.0.1:0', tls: {certificate: none, key: none}}";
+        let keeping = Keeping {
+            cluster: "here".to_owned(),
+            listener: serde_saphyr::from_str(listener).unwrap(),
+            address: [127, 0, 0, 1].into(),
+            running,
+            stocks: watch::channel(Stocks::new()).1,
+            metrics: KubeletMetrics::register(&Registry::new()).unwrap(),
+        };
+        let (router, _) = watch::channel(Router::new());
+        let (_leads, leadership) = watch::channel(Leadership::Standby);
+        let term = CancellationToken::new();
+        let before = Arc::strong_count(&provider);
+        let keeper = KubeletKeeper { client: client(), keeping, leadership, port: 1, term, router };
+
+        let keeper = tokio::spawn(keeper.run());
+        let counted = async |wanted: &dyn Fn(usize) -> bool| {
+            let begin = Instant::now();
+            while !wanted(Arc::strong_count(&provider)) {
+                assert!(
+                    begin.elapsed() < Duration::from_secs(5),
+                    "{} of {before} hold on",
+                    Arc::strong_count(&provider)
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        counted(&|holders| holders > before).await;
+        keeper.abort();
+        drop(pools);
+        counted(&|holders| holders <= before).await;
+    }
 }

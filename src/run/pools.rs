@@ -12,7 +12,7 @@ use tokio::{
     sync::{mpsc, watch},
     time::sleep,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     api::{names, pool::PoolSpec},
@@ -60,7 +60,7 @@ impl PoolKeeper {
         let client = self.client.clone();
         let followed = follow_pools(client, sender);
         let kept = async {
-            let mut specs: BTreeMap<String, (PoolSpec, CancellationToken)> = BTreeMap::new();
+            let mut specs: BTreeMap<String, (PoolSpec, AbortOnDropHandle<()>)> = BTreeMap::new();
             while let Some(seen) = seen.recv().await {
                 match seen {
                     PoolSeen::Set(name, spec) => self.set(&mut specs, name, *spec),
@@ -78,7 +78,7 @@ impl PoolKeeper {
         tokio::join!(followed, kept);
     }
 
-    fn set(&self, specs: &mut BTreeMap<String, (PoolSpec, CancellationToken)>, name: String, spec: PoolSpec) {
+    fn set(&self, specs: &mut BTreeMap<String, (PoolSpec, AbortOnDropHandle<()>)>, name: String, spec: PoolSpec) {
         if self.config.pools.iter().any(|pool| pool.name.as_str() == name) {
             tracing::warn!(%name, "a VirtualPool has the name of a pool of the configuration, which is kept; its prices and quotas count");
             return;
@@ -96,23 +96,14 @@ impl PoolKeeper {
                 return;
             }
         };
-        if let Some((_, polled)) = specs.remove(&name) {
-            polled.cancel();
-        }
         tracing::info!(%name, provider = provider.name(), "a VirtualPool is taken up");
-        let token = CancellationToken::new();
         let polled = stock::poll(pool.name.clone(), provider.clone(), self.nodes.clone(), self.stocks.clone());
-        let stopped = token.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                () = polled => {}
-            }
-        });
+        let polled = AbortOnDropHandle::new(tokio::spawn(polled));
         self.running.send_modify(|running| {
             running.insert(pool.name.clone(), Running { pool, provider, ends: false });
         });
-        specs.insert(name, (spec, token));
+        // What polled before ends with its entry.
+        specs.insert(name, (spec, polled));
     }
 }
 
