@@ -1,10 +1,10 @@
 //! A scenario as the simulator takes it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use burstlet_engine::{
-    model::{MilliCpu, ObjectName, Resources},
-    policy::{MoveBack, Settings},
+    model::{MilliCpu, ObjectName, Resources, Timestamp},
+    policy::{Marks, MoveBack, Settings},
     simulator::{
         self, Amount, Autoscaler, Latency, PerMilli, RateLimit, Reclaim, Rolling, Setup, Timing,
         hpa::{self, Spec},
@@ -60,7 +60,10 @@ impl Scenario {
         let or = |span: Option<Span>, usual| span.map_or(usual, |span| span.0);
         Ok(Setup {
             seed: self.seed,
+            starts_at: Timestamp::default(),
             workloads: vec![self.simulated_workload()?],
+            namespaces: BTreeMap::new(),
+            policies: BTreeMap::new(),
             real_nodes: self.simulated_nodes()?,
             autoscaler: self.simulated_autoscaler()?,
             rules: Settings {
@@ -92,7 +95,8 @@ impl Scenario {
         let serving = &self.serving;
         Ok(simulator::Workload {
             name: ObjectName::new(namespace, &name),
-            base: Some(self.workload.base.to_string()),
+            marks: simulator::with_base(&self.workload.base.to_string()),
+            pods: Marks::default(),
             replicas: spec.and_then(|spec| spec.replicas).and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
             requests: requests(pod.map_or(&[], |pod| &pod.containers)),
             cpu_limit: self.workload.cpu_limit,
@@ -150,6 +154,7 @@ impl Scenario {
             throttle: pool.throttle.map(rate_limit),
             reclaim: Reclaim { per_hour: pool.reclaim.per_hour.millionths(), waves: waves.collect() },
             price: (pool.price.cpu_second.get(), pool.price.gib_second.get()),
+            facts: None,
         })
     }
 

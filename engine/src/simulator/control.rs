@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::{
     model::{PodUid, PoolName, Tier},
-    placement::{Action, Event, Kind, Namespace, Outcome, Placing},
-    policy::Marks,
+    placement::{Action, Event, Kind, Namespace, Outcome, Placing, Reason},
     simulator::{
         nodes::Labels,
         pod::{Place, PodId, PoolId, Step, WorkloadIx},
@@ -27,7 +26,8 @@ impl World<'_> {
                 Kind::Namespace => {
                     for workload in &self.setup.workloads {
                         let name = workload.name.namespace.to_string();
-                        self.tell(Event::Namespace(Namespace { name, marks: Marks::default() }));
+                        let marks = self.setup.namespaces.get(&name).cloned().unwrap_or_default().slim();
+                        self.tell(Event::Namespace(Namespace { name, marks }));
                     }
                 }
                 Kind::Workload => {
@@ -43,7 +43,17 @@ impl World<'_> {
                     }
                 }
                 Kind::Node => self.add_first_nodes(),
-                Kind::Pod | Kind::Policy | Kind::Pool => {}
+                Kind::Policy => {
+                    for (name, spec) in &self.setup.policies {
+                        self.tell(Event::Policy { name: name.clone(), spec: Box::new(spec.clone()) });
+                    }
+                }
+                Kind::Pool => {
+                    for facts in self.setup.pools.iter().filter_map(|pool| pool.facts.as_ref()) {
+                        self.tell(Event::Pool(facts.clone()));
+                    }
+                }
+                Kind::Pod => {}
             }
             self.tell(Event::Finish(kind));
         }
@@ -75,9 +85,10 @@ impl World<'_> {
         let write = self.setup.timing.api_lag;
         for action in self.placement.decide(self.now) {
             let event = match action {
-                Action::Place { pod, placing, extras, .. } => {
+                Action::Place { pod, placing, extras, reason } => {
                     self.note_cost(&pod.uid, extras.deletion_cost);
                     let patch = match placing {
+                        Placing::Base if matches!(reason, Reason::Real(_)) => Some(Patch::Lifted),
                         Placing::Base => Some(Patch::Base),
                         Placing::Release => Some(Patch::Release),
                         Placing::Real { number, .. } => Some(Patch::Real(number)),
@@ -139,7 +150,7 @@ impl World<'_> {
         let is_taken = pod.is_live()
             && match patch {
                 Patch::BaseShort(_) => matches!(pod.step, Step::Queued { .. }),
-                Patch::Base | Patch::Release | Patch::Real(_) | Patch::Burst(_) => is_gated,
+                Patch::Base | Patch::Lifted | Patch::Release | Patch::Real(_) | Patch::Burst(_) => is_gated,
             };
         let uid = pod.uid.clone();
         let outcome = if is_taken { Outcome::Applied } else { Outcome::Refused };
@@ -150,7 +161,7 @@ impl World<'_> {
         }
         let tier = match patch {
             Patch::Release => None,
-            Patch::Base => Some(Tier::Base),
+            Patch::Base | Patch::Lifted => Some(Tier::Base),
             Patch::Real(number) => Some(Tier::Real(number)),
             Patch::Burst(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::Burst),
             Patch::BaseShort(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::BaseShort),
@@ -158,6 +169,7 @@ impl World<'_> {
         let now = self.now;
         self.change(id, |pod| {
             pod.tier = tier;
+            pod.is_lifted |= patch == Patch::Lifted;
             if is_gated {
                 pod.step = Step::Queued { unschedulable: false };
                 pod.decided = Some(now);

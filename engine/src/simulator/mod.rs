@@ -31,6 +31,7 @@ mod control;
 mod deploy;
 mod dice;
 mod flow;
+mod govern;
 pub mod hpa;
 mod instances;
 mod machines;
@@ -48,6 +49,7 @@ mod setup;
 mod victims;
 mod world;
 
+pub use govern::with_base;
 pub use money::{Money, PerMilli};
 pub use outcome::{Load, Outcome, Plant, Played, PodStory, Record, Sample, Summary, TierUse};
 pub use setup::{

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::{
     model::{Node, PoolName, Timestamp, WorkloadId},
     placement::{Event, Placement},
+    policy::EffectivePolicy,
     simulator::{
         books::{Books, View},
         bucket::Bucket,
@@ -80,6 +81,8 @@ pub(super) enum Happening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patch {
     Base,
+    /// Real nodes though the base is full, because its bound does not hold now.
+    Lifted,
     Release,
     /// Real nodes that the policy names after the base.
     Real(u8),
@@ -91,6 +94,8 @@ pub(super) enum Patch {
 #[derive(Debug)]
 pub(super) struct WorkloadState {
     pub(super) id: WorkloadId,
+    /// What governs it, if anything does.
+    pub(super) policy: Option<EffectivePolicy>,
     /// What its HPA or its author has asked for.
     pub(super) wanted: u32,
     pub(super) books: Books,
@@ -110,6 +115,8 @@ pub(super) struct World<'a> {
     pub(super) setup: &'a Setup,
     pub(super) dice: Dice,
     pub(super) now: Timestamp,
+    /// When the warm-up began.
+    pub(super) origin: Timestamp,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) queue: Queue<Happening>,
@@ -136,11 +143,13 @@ impl<'a> World<'a> {
             selector: workload.node_selector.clone(),
         };
         let longest = setup.workloads.iter().map(|workload| workload.traffic.duration()).max().unwrap_or_default();
-        let start = Timestamp::default().after(setup.warm_up);
+        let start = setup.starts_at.max(Timestamp::default().after(setup.warm_up));
+        let origin = Timestamp::default().after(start.since(Timestamp::default()).saturating_sub(setup.warm_up));
         let mut world = Self {
             setup,
             dice: Dice::new(setup.seed),
-            now: Timestamp::default(),
+            now: origin,
+            origin,
             start,
             end: start.after(longest + setup.settle),
             queue: Queue::new(),
@@ -157,8 +166,9 @@ impl<'a> World<'a> {
             is_dirty: true,
             tick_is_planned: false,
         };
+        let policies = setup.known_policies();
         for index in 0..setup.workloads.len() {
-            world.add_workload(WorkloadIx(index))?;
+            world.add_workload(WorkloadIx(index), &policies)?;
         }
         world.list();
         world.plan_ahead();
@@ -218,7 +228,7 @@ impl<'a> World<'a> {
     /// Changes a pod, and what follows from it.
     pub(super) fn change(&mut self, id: PodId, change: impl FnOnce(&mut Pod)) {
         let Some(pod) = self.pods.get_mut(id.0 as usize) else { return };
-        let is_real = |pod: &Pod| u32::from(pod.is_live() && pod.place() == Some(Place::Real));
+        let is_real = |pod: &Pod| u32::from(pod.is_live() && pod.is_of_base() && pod.place() == Some(Place::Real));
         let (before, was_serving, was_real) = (View::of(pod), pod.is_serving(), is_real(pod));
         change(pod);
         let (after, is_serving, workload) = (View::of(pod), pod.is_serving(), pod.workload);
@@ -268,23 +278,23 @@ impl<'a> World<'a> {
         let timing = &self.setup.timing;
         let from_start = |offset| self.start.after(offset);
         let mut plans =
-            vec![(self.start, Happening::Start), (Timestamp::default().after(timing.metrics_phase), Happening::Scrape)];
+            vec![(self.start, Happening::Start), (self.origin.after(timing.metrics_phase), Happening::Scrape)];
         for (index, workload) in self.setup.workloads.iter().enumerate() {
             let ix = WorkloadIx(index);
-            plans.push((Timestamp::default(), Happening::Traffic(ix, 0)));
-            plans.push((Timestamp::default().after(timing.hpa_phase), Happening::Sync(ix)));
-            plans.push((Timestamp::default(), Happening::Deployment(ix)));
+            plans.push((self.origin, Happening::Traffic(ix, 0)));
+            plans.push((self.origin.after(timing.hpa_phase), Happening::Sync(ix)));
+            plans.push((self.origin, Happening::Deployment(ix)));
             plans.extend(workload.updates.iter().map(|at| (from_start(*at), Happening::Update(ix))));
         }
         for (index, pool) in self.setup.pools.iter().enumerate() {
             let waves = pool.reclaim.waves.iter();
             plans.extend(waves.map(|(at, share)| (from_start(*at), Happening::Wave(PoolId(index), *share))));
             if pool.quota.is_some() || pool.stock.iter().any(|(_, stock)| stock.is_some()) {
-                plans.push((Timestamp::default(), Happening::Poll(PoolId(index))));
+                plans.push((self.origin, Happening::Poll(PoolId(index))));
             }
         }
         if self.setup.autoscaler.is_some() {
-            plans.push((Timestamp::default(), Happening::Scan));
+            plans.push((self.origin, Happening::Scan));
         }
         for (at, event) in plans {
             self.queue.plan(at, event);
