@@ -8,6 +8,7 @@ use crate::{
     model::{PodUid, PoolName, Tier},
     placement::{Action, Event, Kind, Namespace, Outcome, Placing, Reason},
     simulator::{
+        govern::is_observed,
         nodes::Labels,
         pod::{Place, PodId, PoolId, Step, WorkloadIx},
         world::{Happening, Patch, World},
@@ -130,7 +131,10 @@ impl World<'_> {
     /// Time alone matters to placement while pods wait, or might return.
     fn plan_tick(&mut self) {
         let is_restless = |state: &super::world::WorkloadState| {
-            state.books.is_waiting() || state.books.has_burst() || !state.unschedulable.is_empty()
+            state.books.is_waiting()
+                || state.books.has_burst()
+                || !state.unschedulable.is_empty()
+                || is_observed(state.policy.as_ref())
         };
         if !self.tick_is_planned && self.workloads.iter().any(is_restless) {
             self.tick_is_planned = true;

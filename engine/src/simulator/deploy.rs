@@ -48,6 +48,8 @@ impl World<'_> {
             crowd: Crowd::default(),
             unschedulable: std::collections::BTreeSet::new(),
             samples: Vec::new(),
+            observed: std::collections::BTreeMap::new(),
+            observed_before: std::collections::BTreeMap::new(),
         });
         Ok(())
     }

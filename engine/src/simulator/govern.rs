@@ -65,6 +65,11 @@ pub fn with_base(base: &str) -> Marks {
     Marks { annotations, ..Marks::default() }
 }
 
+/// Whether the policy only observes.
+pub(super) fn is_observed(policy: Option<&EffectivePolicy>) -> bool {
+    policy.is_some_and(|policy| policy.mode == Mode::Observe)
+}
+
 /// Whether pods are made behind the gate.
 pub(super) fn is_gated(policy: Option<&EffectivePolicy>) -> bool {
     policy.is_some_and(|policy| policy.mode != Mode::Observe)

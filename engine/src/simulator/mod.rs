@@ -46,6 +46,7 @@ mod revisions;
 mod rollout;
 mod schedule;
 mod setup;
+mod total;
 mod victims;
 mod world;
 

@@ -4,7 +4,7 @@
 //! asked, whose actions are events again. A pod changes in one place only ([`World::change`]), which keeps the books,
 //! the flow of requests and placement's watch in step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::{Node, PoolName, Timestamp, WorkloadId},
@@ -20,7 +20,7 @@ use crate::{
         machines::Machines,
         metrics::{Crowd, Scrapes},
         nodes::{Nodes, Shape},
-        outcome::Sample,
+        outcome::{Sample, TierUse},
         pod::{Place, Pod, PodId, PoolId, Step, WorkloadIx},
         queue::Queue,
         revisions::Revisions,
@@ -107,6 +107,10 @@ pub(super) struct WorkloadState {
     /// Pods that kube-scheduler found no node for.
     pub(super) unschedulable: BTreeSet<PodId>,
     pub(super) samples: Vec<Sample>,
+    /// What it would have used since the start, where its policy only observes.
+    pub(super) observed: BTreeMap<String, TierUse>,
+    /// Pod-minutes and billionths of the currency that placement had counted of each pool at the last look.
+    pub(super) observed_before: BTreeMap<PoolName, (u64, i128)>,
 }
 
 /// The whole cluster.
