@@ -80,7 +80,7 @@ fn the_number_of_threads_changes_no_figure() {
 }
 
 #[test]
-fn policies_stand_side_by_side() {
+fn a_policy_is_simulated_before_it_is_rolled_out_side_by_side_with_others() {
     insta::assert_snapshot!("compare", text(&["compare", "stock-out", "--base", "8"]));
 }
 
