@@ -39,6 +39,8 @@ pub struct Shape {
     pub pods_per_virtual_node: u32,
     pub metrics_server: bool,
     pub raised_client_limits: bool,
+    /// Has the stand install burstlet's namespace, role and webhooks; else the story installs all of it.
+    pub installs: bool,
     /// Calls to the pool's cloud that fail, of 1,000; half of them have taken effect.
     pub lost_answers_per_mille: u16,
 }
@@ -51,6 +53,7 @@ impl Default for Shape {
             pods_per_virtual_node: 500,
             metrics_server: false,
             raised_client_limits: false,
+            installs: true,
             lost_answers_per_mille: 0,
         }
     }
@@ -73,11 +76,12 @@ impl Trial {
         let begun = Instant::now();
         let start_up = StartUp { min: Duration::from_millis(200), max: Duration::from_millis(800) };
         let settings = Settings { start_up, stop: Duration::from_millis(100), ..Settings::default() };
-        let stand = Stand::start(StandOptions {
+        let options = StandOptions {
             cluster: ClusterOptions {
                 hpa_sync: Duration::from_secs(5),
                 metrics_server: shape.metrics_server,
                 raised_client_limits: shape.raised_client_limits,
+                audit: !shape.installs,
                 ..ClusterOptions::default()
             },
             real_nodes: RealNodes {
@@ -85,7 +89,12 @@ impl Trial {
                 cpu: "64".to_owned(),
                 memory: "256Gi".to_owned(),
                 pods: shape.pods_per_real_node,
-                settings: Settings { network: 100, ..settings.clone() },
+                // Where burstlet's own pods run as processes, these get time to end before their pods are gone.
+                settings: Settings {
+                    network: 100,
+                    stop: if shape.installs { settings.stop } else { Duration::from_secs(2) },
+                    ..settings.clone()
+                },
             },
             pools: vec![SimulatedPool {
                 name: "sim".to_owned(),
@@ -96,8 +105,9 @@ impl Trial {
             scheduler: Scheduler::Dedicated,
             move_on_after: Duration::from_mins(5),
             move_back_after: Duration::from_secs(10),
-        });
-        let stand = stand.await.unwrap_or_else(|error| panic!("{error}"));
+        };
+        let stand = if shape.installs { Stand::start(options).await } else { Stand::without_burstlet(options).await };
+        let stand = stand.unwrap_or_else(|error| panic!("{error}"));
         let client = stand.cluster().client();
         let auditor = Auditor::begin(&client).await;
         let trial = Self { story, stand, client, auditor, begun, _place: place };
