@@ -71,6 +71,7 @@ impl World<'_> {
             marks: marks(setup.base.as_deref()),
             pods: Marks::default(),
             wanted,
+            generation: 0,
         }))
     }
 
