@@ -10,7 +10,10 @@ use kube::core::Object;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::names;
+use crate::api::{
+    kinds::{ForeignKinds, controller, pod_controller},
+    names,
+};
 
 /// A pod with what placement reads of it.
 pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
@@ -104,13 +107,13 @@ pub fn patchable(pod: &SlimPod) -> Patchable {
 }
 
 /// The pod as the engine sees it; `None` for an object without a UID, which no API server sends.
-pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
+pub fn to_engine(pod: &SlimPod, foreign: &ForeignKinds) -> Option<Pod> {
     let meta = &pod.metadata;
     let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
     Some(Pod {
         uid: uid(meta)?,
         name: object_name(meta),
-        revision: controller(meta, "ReplicaSet").map(RevisionId::from),
+        revision: pod_controller(meta, foreign).map(|(owner, _)| RevisionId::from(owner.uid.as_str())),
         created: meta.creation_timestamp.as_ref().map_or(Timestamp::default(), |time| timestamp(time.0)),
         decided: annotation(names::DECIDED_AT).and_then(|time| time.parse().ok()).map(timestamp),
         stage: stage(pod),
@@ -126,8 +129,7 @@ pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
 /// the template holds, of which admission warns.
 pub fn has_misplaced_base(pod: &SlimPod) -> bool {
     let meta = &pod.metadata;
-    let is_controlled = meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
-    !is_controlled && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
+    controller(meta).is_none() && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
 }
 
 /// The UID of an object of the watch.
@@ -138,12 +140,6 @@ pub fn uid(meta: &ObjectMeta) -> Option<PodUid> {
 /// The namespace and name of an object of the watch.
 pub fn object_name(meta: &ObjectMeta) -> ObjectName {
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-}
-
-/// UID of the controlling owner, if it is of this kind.
-pub fn controller<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
-    let owners = meta.owner_references.iter().flatten();
-    owners.filter(|owner| owner.controller == Some(true) && owner.kind == kind).map(|owner| owner.uid.as_str()).next()
 }
 
 fn timestamp(time: jiff::Timestamp) -> Timestamp {
@@ -247,7 +243,7 @@ mod tests {
                 "containers": [{"name": "a", "image": "x", "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}}}]},
             "status": {"phase": "Pending"},
         }));
-        let engine = to_engine(&pod).unwrap();
+        let engine = to_engine(&pod, &ForeignKinds::default()).unwrap();
         assert_eq!(engine.stage, Stage::Gated);
         assert_eq!(engine.revision, Some("rs1".into()));
         assert_eq!(engine.requests, Resources { cpu: MilliCpu(250), memory: Bytes(1 << 30) });
@@ -260,7 +256,7 @@ mod tests {
     fn the_stage_follows_phase_node_and_conditions() {
         let stage_of = |spec: Value, status: Value| {
             let pod = pod(json!({"metadata": {"uid": "u"}, "spec": spec, "status": status}));
-            to_engine(&pod).unwrap().stage
+            to_engine(&pod, &ForeignKinds::default()).unwrap().stage
         };
         assert_eq!(stage_of(json!({}), json!({"phase": "Pending"})), Stage::Unbound { unschedulable: false });
         let refused = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
@@ -295,8 +291,11 @@ mod tests {
 
     #[test]
     fn what_no_virtual_node_can_take_is_named() {
-        let obstacle =
-            |spec: Value| to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec}))).unwrap().virtual_obstacle;
+        let obstacle = |spec: Value| {
+            to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec})), &ForeignKinds::default())
+                .unwrap()
+                .virtual_obstacle
+        };
         assert_eq!(obstacle(json!({"nodeSelector": {"kubernetes.io/os": "linux", "type": "virtual-kubelet"}})), None);
         assert_eq!(
             obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod extender_faults;
+mod kinds;
 mod own_scheduler;
 mod policies;
 mod support;

@@ -1,6 +1,6 @@
 //! What goes out: what the placer shall do, and the reasons that people read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use crate::placement::reason::{Reason, WhyReal};
 use crate::{
@@ -105,7 +105,7 @@ pub enum Annotated {
     /// A namespaced object of this kind.
     Workload {
         /// Its kind, such as `Deployment`.
-        kind: &'static str,
+        kind: Arc<str>,
         /// Its namespace and name.
         name: ObjectName,
         /// Its UID.

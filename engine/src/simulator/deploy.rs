@@ -52,7 +52,7 @@ impl World<'_> {
         let setup = &self.setup.workloads[ix.0];
         Event::Workload(SeenWorkload {
             id: self.workloads[ix.0].id.clone(),
-            kind: "Deployment",
+            kind: "Deployment".into(),
             name: setup.name.clone(),
             marks: marks(setup.base.as_deref()),
         })

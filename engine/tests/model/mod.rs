@@ -160,7 +160,7 @@ impl Truth {
 
     pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
         let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
-        let workload = Workload { id: id.clone(), kind: "Deployment", name, marks: annotated(base) };
+        let workload = Workload { id: id.clone(), kind: "Deployment".into(), name, marks: annotated(base) };
         self.workloads.insert(id, workload.clone());
         self.emit(Kind::Workload, Event::Workload(workload));
     }

@@ -197,7 +197,7 @@ pub(crate) fn namespace(base: Option<&str>) -> Event {
 
 pub(crate) fn deployment(name: &str, base: Option<&str>) -> Event {
     let (id, marks) = (WorkloadId::from(name), marks(base.map(|base| ("base", base))));
-    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), marks })
+    Event::Workload(Workload { id, kind: "Deployment".into(), name: ObjectName::new("shop", name), marks })
 }
 
 pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> Event {
