@@ -166,6 +166,7 @@ fn revision(number: usize) -> Event {
         marks: Marks::default(),
         pods: Marks::default(),
         wanted: 30,
+        generation: 1,
     })
 }
 

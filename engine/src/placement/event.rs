@@ -58,6 +58,17 @@ pub struct Revision {
     pub pods: Marks,
     /// How many replicas it shall have.
     pub wanted: u32,
+    /// How often what it shall be has changed (`metadata.generation`): what was said of an earlier one is outdated.
+    pub generation: u64,
+}
+
+/// What a look at a revision found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// How many replicas it shall have.
+    pub wanted: u32,
+    /// As [`Revision::generation`].
+    pub generation: u64,
 }
 
 /// A pool as its object says: the price and the quota may change at any time.
@@ -129,6 +140,15 @@ pub enum Event {
     Revision(Revision),
     /// Deleted.
     RevisionGone(RevisionId),
+    /// The answer to [`Action::Look`](super::Action::Look).
+    Looked {
+        /// The revision.
+        revision: RevisionId,
+        /// As the action said.
+        arrivals: u64,
+        /// What was read; `None` where it is gone.
+        found: Option<Looked>,
+    },
     /// New or changed.
     Node(Node),
     /// Deleted.

@@ -54,10 +54,13 @@ impl Placement {
         self.govern_where(|revision| revision.workload.as_ref() == Some(id));
     }
 
-    pub(super) fn apply_revision(&mut self, revision: Revision) {
+    pub(super) fn apply_revision(&mut self, mut revision: Revision) {
         let id = revision.id.clone();
         self.listed_revisions.insert(id.clone(), ());
         let state = self.revisions.entry(id.clone()).or_default();
+        if let Some(known) = state.facts.as_ref().filter(|known| known.generation > revision.generation) {
+            (revision.wanted, revision.generation) = (known.wanted, known.generation);
+        }
         let before = state.facts.replace(revision.clone());
         self.dirty.insert(id.clone());
         let before = before.as_ref();

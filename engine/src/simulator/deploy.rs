@@ -78,6 +78,7 @@ impl World<'_> {
             marks: setup.marks.clone().slim(),
             pods: setup.pods.clone(),
             wanted,
+            generation: 0,
         }))
     }
 
