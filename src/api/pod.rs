@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use burstlet_engine::model::{Bytes, MilliCpu, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::api::{
@@ -31,6 +31,16 @@ pub struct SlimPodSpec {
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
     affinity: Option<Value>,
+    volumes: Vec<Volume>,
+}
+
+/// Of `core/v1 Volume`: whether it is one that the cluster provides.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Volume {
+    name: String,
+    persistent_volume_claim: Option<IgnoredAny>,
+    ephemeral: Option<IgnoredAny>,
 }
 
 /// Of `core/v1 PodStatus`.
@@ -208,6 +218,13 @@ fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
     if let Some((key, value)) = selector {
         return Some(format!("nodeSelector {key}={value} excludes virtual nodes"));
     }
+    // No provider mounts them; one that binds at its first consumer would keep the pod pending at its node for ever.
+    let is_claim = |volume: &&Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+    if let Some(Volume { name, .. }) = spec.volumes.iter().find(is_claim) {
+        return Some(format!(
+            "volume {name}, a claim, excludes virtual nodes: instances mount no volumes of the cluster"
+        ));
+    }
     let hard = |spread: &&SpreadConstraint| {
         spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
     };
@@ -301,6 +318,11 @@ mod tests {
             obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),
             Some("nodeSelector disktype=ssd excludes virtual nodes")
         );
+        assert_eq!(obstacle(json!({"volumes": [{"name": "tmp", "emptyDir": {}}]})), None);
+        for source in ["persistentVolumeClaim", "ephemeral"] {
+            let told = obstacle(json!({"volumes": [{"name": "data", source: {}}]})).unwrap();
+            assert!(told.starts_with("volume data, a claim, excludes virtual nodes"), "{told}");
+        }
         let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
         assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
     }
