@@ -4,6 +4,7 @@ pub mod crd;
 pub mod decision;
 pub mod document;
 pub mod extender;
+pub mod kinds;
 pub mod misplaced;
 pub mod names;
 pub mod node;

@@ -7,10 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use burstlet_engine::model::{Bytes, MilliCpu, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::api::names;
+use crate::api::{
+    kinds::{ForeignKinds, controller, pod_controller},
+    names,
+};
 
 /// A pod with what placement reads of it.
 pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
@@ -28,6 +31,16 @@ pub struct SlimPodSpec {
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
     affinity: Option<Value>,
+    volumes: Vec<Volume>,
+}
+
+/// Of `core/v1 Volume`: whether it is one that the cluster provides.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Volume {
+    name: String,
+    persistent_volume_claim: Option<IgnoredAny>,
+    ephemeral: Option<IgnoredAny>,
 }
 
 /// Of `core/v1 PodStatus`.
@@ -104,13 +117,13 @@ pub fn patchable(pod: &SlimPod) -> Patchable {
 }
 
 /// The pod as the engine sees it; `None` for an object without a UID, which no API server sends.
-pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
+pub fn to_engine(pod: &SlimPod, foreign: &ForeignKinds) -> Option<Pod> {
     let meta = &pod.metadata;
     let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
     Some(Pod {
         uid: uid(meta)?,
         name: object_name(meta),
-        revision: controller(meta, "ReplicaSet").map(RevisionId::from),
+        revision: pod_controller(meta, foreign).map(|(owner, _)| RevisionId::from(owner.uid.as_str())),
         created: meta.creation_timestamp.as_ref().map_or(Timestamp::default(), |time| timestamp(time.0)),
         decided: annotation(names::DECIDED_AT).and_then(|time| time.parse().ok()).map(timestamp),
         stage: stage(pod),
@@ -126,8 +139,7 @@ pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
 /// the template holds, of which admission warns.
 pub fn has_misplaced_base(pod: &SlimPod) -> bool {
     let meta = &pod.metadata;
-    let is_controlled = meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
-    !is_controlled && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
+    controller(meta).is_none() && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
 }
 
 /// The UID of an object of the watch.
@@ -138,12 +150,6 @@ pub fn uid(meta: &ObjectMeta) -> Option<PodUid> {
 /// The namespace and name of an object of the watch.
 pub fn object_name(meta: &ObjectMeta) -> ObjectName {
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-}
-
-/// UID of the controlling owner, if it is of this kind.
-pub fn controller<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
-    let owners = meta.owner_references.iter().flatten();
-    owners.filter(|owner| owner.controller == Some(true) && owner.kind == kind).map(|owner| owner.uid.as_str()).next()
 }
 
 fn timestamp(time: jiff::Timestamp) -> Timestamp {
@@ -212,6 +218,13 @@ fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
     if let Some((key, value)) = selector {
         return Some(format!("nodeSelector {key}={value} excludes virtual nodes"));
     }
+    // No provider mounts them; one that binds at its first consumer would keep the pod pending at its node for ever.
+    let is_claim = |volume: &&Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+    if let Some(Volume { name, .. }) = spec.volumes.iter().find(is_claim) {
+        return Some(format!(
+            "volume {name}, a claim, excludes virtual nodes: instances mount no volumes of the cluster"
+        ));
+    }
     let hard = |spread: &&SpreadConstraint| {
         spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
     };
@@ -247,7 +260,7 @@ mod tests {
                 "containers": [{"name": "a", "image": "x", "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}}}]},
             "status": {"phase": "Pending"},
         }));
-        let engine = to_engine(&pod).unwrap();
+        let engine = to_engine(&pod, &ForeignKinds::default()).unwrap();
         assert_eq!(engine.stage, Stage::Gated);
         assert_eq!(engine.revision, Some("rs1".into()));
         assert_eq!(engine.requests, Resources { cpu: MilliCpu(250), memory: Bytes(1 << 30) });
@@ -260,7 +273,7 @@ mod tests {
     fn the_stage_follows_phase_node_and_conditions() {
         let stage_of = |spec: Value, status: Value| {
             let pod = pod(json!({"metadata": {"uid": "u"}, "spec": spec, "status": status}));
-            to_engine(&pod).unwrap().stage
+            to_engine(&pod, &ForeignKinds::default()).unwrap().stage
         };
         assert_eq!(stage_of(json!({}), json!({"phase": "Pending"})), Stage::Unbound { unschedulable: false });
         let refused = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
@@ -295,13 +308,21 @@ mod tests {
 
     #[test]
     fn what_no_virtual_node_can_take_is_named() {
-        let obstacle =
-            |spec: Value| to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec}))).unwrap().virtual_obstacle;
+        let obstacle = |spec: Value| {
+            to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec})), &ForeignKinds::default())
+                .unwrap()
+                .virtual_obstacle
+        };
         assert_eq!(obstacle(json!({"nodeSelector": {"kubernetes.io/os": "linux", "type": "virtual-kubelet"}})), None);
         assert_eq!(
             obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),
             Some("nodeSelector disktype=ssd excludes virtual nodes")
         );
+        assert_eq!(obstacle(json!({"volumes": [{"name": "tmp", "emptyDir": {}}]})), None);
+        for source in ["persistentVolumeClaim", "ephemeral"] {
+            let told = obstacle(json!({"volumes": [{"name": "data", source: {}}]})).unwrap();
+            assert!(told.starts_with("volume data, a claim, excludes virtual nodes"), "{told}");
+        }
         let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
         assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
     }

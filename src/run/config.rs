@@ -14,7 +14,10 @@ use burstlet_engine::{
 use serde::Deserialize;
 
 use crate::{
-    api::pool::{PoolSpec, Provider},
+    api::{
+        kinds::{ForeignKind, ForeignKinds},
+        pool::{PoolSpec, Provider},
+    },
     serve::ServerTls,
 };
 
@@ -53,6 +56,9 @@ pub struct Config {
     /// When to decide otherwise than at once.
     #[serde(default)]
     pub placement: Placement,
+    /// Kinds of other API groups that scale pods, beside Kubernetes' own.
+    #[serde(default)]
+    pub workloads: Vec<ForeignKind>,
     /// Where health and metrics are shown, over plain HTTP.
     pub telemetry: Option<Listen>,
     /// The webhook's listener.
@@ -283,6 +289,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Kinds of other API groups that scale pods.
+    pub fn foreign_kinds(&self) -> ForeignKinds {
+        ForeignKinds::new(&self.workloads)
     }
 
     /// What the engine takes from a configuration that says nothing.

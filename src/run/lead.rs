@@ -11,6 +11,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
 use crate::{
+    api::kinds::ForeignKinds,
     kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, server},
     placer::{Placer, PlacerMetrics, Stocks},
     provider::Provider,
@@ -38,6 +39,7 @@ pub(super) struct Lead {
 pub(super) struct Deciding {
     pub(super) settings: Settings,
     pub(super) namespace: String,
+    pub(super) foreign: ForeignKinds,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: PlacerMetrics,
 }
@@ -82,11 +84,12 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { settings, namespace, stocks, metrics }) = &self.placer {
+        if let Some(Deciding { settings, namespace, foreign, stocks, metrics }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
                 settings: settings.clone(),
                 namespace: namespace.clone(),
+                foreign: foreign.clone(),
                 leadership: self.leadership.clone(),
                 stocks: stocks.clone(),
                 metrics: metrics.clone(),

@@ -169,6 +169,7 @@ impl Run {
             self.client.clone(),
             policies,
             self.config.settings().pools,
+            self.config.foreign_kinds(),
             self.config.scheduler_name.clone(),
             metrics,
         );
@@ -235,7 +236,8 @@ impl Run {
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
             let (settings, namespace) = (self.config.settings(), self.config.namespace.clone());
-            placer = Some(Deciding { settings, namespace, stocks: stocks.clone(), metrics });
+            let foreign = self.config.foreign_kinds();
+            placer = Some(Deciding { settings, namespace, foreign, stocks: stocks.clone(), metrics });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod coexist;
 mod extender_faults;
+mod kinds;
 mod observe;
 mod own_scheduler;
 mod policies;
