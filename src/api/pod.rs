@@ -10,7 +10,10 @@ use kube::core::Object;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::names;
+use crate::api::{
+    names,
+    preflight::{self, Security, Shares, Volume},
+};
 
 /// A pod with what placement reads of it.
 pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
@@ -28,6 +31,12 @@ pub struct SlimPodSpec {
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
     affinity: Option<Value>,
+    host_network: bool,
+    #[serde(rename = "hostPID")]
+    host_pid: bool,
+    #[serde(rename = "hostIPC")]
+    host_ipc: bool,
+    volumes: Vec<Volume>,
 }
 
 /// Of `core/v1 PodStatus`.
@@ -56,6 +65,7 @@ struct SpreadConstraint {
 struct Container {
     resources: Requirements,
     restart_policy: Option<String>,
+    security_context: Security,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -215,9 +225,15 @@ fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
     let hard = |spread: &&SpreadConstraint| {
         spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
     };
-    spec.topology_spread_constraints.iter().find(hard).map(|spread| {
+    let spread = spec.topology_spread_constraints.iter().find(hard).map(|spread| {
         let key = &spread.topology_key;
         format!("the spread over {key} (DoNotSchedule) excludes virtual nodes; ScheduleAnyway would not")
+    });
+    spread.or_else(|| {
+        let shares = Shares { network: spec.host_network, processes: spec.host_pid, memory: spec.host_ipc };
+        let mut containers = spec.containers.iter().chain(&spec.init_containers);
+        let is_privileged = containers.any(|container| container.security_context.privileged);
+        preflight::obstacle(shares, is_privileged, &spec.volumes)
     })
 }
 
@@ -304,5 +320,24 @@ mod tests {
         );
         let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
         assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
+        let taken = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "configMap": {"name": "c"}},
+                           {"name": "c", "projected": {"sources": []}}, {"name": "d", "nfs": {}, "hostPath": null}]);
+        assert_eq!(obstacle(json!({"volumes": taken, "hostNetwork": false})), None);
+        for (spec, field) in [
+            (json!({"volumes": [{"name": "logs", "hostPath": {"path": "/var/log"}}]}), "volume logs (hostPath)"),
+            (
+                json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}, "name": "db"}]}),
+                "volume db (persistentVolumeClaim)",
+            ),
+            (json!({"hostNetwork": true}), "hostNetwork"),
+            (json!({"hostPID": true}), "hostPID"),
+            (json!({"hostIPC": true}), "hostIPC"),
+            (json!({"initContainers": [{"securityContext": {"privileged": true}}]}), "a privileged container"),
+        ] {
+            assert_eq!(
+                obstacle(spec).as_deref(),
+                Some(format!("{field} needs a real node: no virtual node has it").as_str())
+            );
+        }
     }
 }
