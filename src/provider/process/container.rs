@@ -242,7 +242,7 @@ impl Container {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Whether it could be done.

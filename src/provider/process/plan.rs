@@ -149,8 +149,8 @@ impl Plan {
 impl Plan {
     /// Puts the files of `content` in the place of those that are there.
     pub(super) fn put(&self, content: &Content) -> io::Result<()> {
-        let own = content.volumes.iter().filter(|(volume, _)| self.volumes.contains(volume));
-        own.map(|(volume, files)| files::put(&self.folder.join("volumes").join(volume), files)).collect()
+        let mut own = content.volumes.iter().filter(|(volume, _)| self.volumes.contains(volume));
+        own.try_for_each(|(volume, files)| files::put(&self.folder.join("volumes").join(volume), files))
     }
 }
 
