@@ -39,6 +39,8 @@ pub struct Shape {
     pub pods_per_virtual_node: u32,
     pub metrics_server: bool,
     pub raised_client_limits: bool,
+    /// Has the stand install burstlet's namespace, role and webhooks; else the story installs all of it.
+    pub installs: bool,
     /// Calls to the pool's cloud that fail, of 1,000; half of them have taken effect.
     pub lost_answers_per_mille: u16,
     /// In the order in which they are tried; two virtual nodes each.
@@ -54,6 +56,7 @@ impl Default for Shape {
             pods_per_virtual_node: 500,
             metrics_server: false,
             raised_client_limits: false,
+            installs: true,
             lost_answers_per_mille: 0,
             pools: &["sim"],
             move_back_after: Duration::from_secs(10),
@@ -84,11 +87,12 @@ impl Trial {
             pods_per_node: shape.pods_per_virtual_node,
             settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings.clone() },
         };
-        let stand = Stand::start(StandOptions {
+        let options = StandOptions {
             cluster: ClusterOptions {
                 hpa_sync: Duration::from_secs(5),
                 metrics_server: shape.metrics_server,
                 raised_client_limits: shape.raised_client_limits,
+                audit: !shape.installs,
                 ..ClusterOptions::default()
             },
             real_nodes: RealNodes {
@@ -96,14 +100,20 @@ impl Trial {
                 cpu: "64".to_owned(),
                 memory: "256Gi".to_owned(),
                 pods: shape.pods_per_real_node,
-                settings: Settings { network: 100, ..settings.clone() },
+                // Where burstlet's own pods run as processes, these get time to end before their pods are gone.
+                settings: Settings {
+                    network: 100,
+                    stop: if shape.installs { settings.stop } else { Duration::from_secs(2) },
+                    ..settings.clone()
+                },
             },
             pools: shape.pools.iter().map(pool).collect(),
             scheduler: Scheduler::Dedicated,
             move_on_after: Duration::from_mins(5),
             move_back_after: shape.move_back_after,
-        });
-        let stand = stand.await.unwrap_or_else(|error| panic!("{error}"));
+        };
+        let stand = if shape.installs { Stand::start(options).await } else { Stand::without_burstlet(options).await };
+        let stand = stand.unwrap_or_else(|error| panic!("{error}"));
         let client = stand.cluster().client();
         let auditor = Auditor::begin(&client).await;
         let trial = Self { story, stand, client, auditor, begun, _place: place };
