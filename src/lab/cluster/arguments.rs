@@ -108,6 +108,15 @@ pub(super) fn api_server(layout: &Layout) -> Vec<String> {
         .0
 }
 
+<<<<<<< HEAD
+/// What has the API server write an audit log.
+=======
+/// Further flags of the API server, so that it writes calls down.
+>>>>>>> part-e
+pub(super) fn audit(policy: &Path, log: &Path) -> Vec<String> {
+    Flags::default().with_path("audit-policy-file", policy).with_path("audit-log-path", log).0
+}
+
 pub(super) fn controller_manager(layout: &Layout, options: &ClusterOptions) -> Vec<String> {
     let Identity { kubeconfig, server, port, .. } = &layout.controller_manager;
     let flags = Flags::default()

@@ -100,6 +100,11 @@ impl Cloud {
         self.inner.apply(|state, now, changes| state.reclaim(now, uid, changes));
     }
 
+    /// Ends the containers of a pod by themselves, with this exit code.
+    pub fn finish(&self, uid: &str, exit_code: i32) {
+        self.inner.apply(|state, now, changes| state.finish(now, uid, exit_code, changes));
+    }
+
     /// Every creation and end so far, in order.
     pub fn record(&self) -> Vec<AuditEntry> {
         self.inner.state().record().to_vec()
