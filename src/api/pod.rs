@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::api::{
     kinds::{ForeignKinds, controller, pod_controller},
     names,
+    preflight::{self, Security, Shares, Volume},
 };
 
 /// A pod with what placement reads of it.
@@ -31,16 +32,12 @@ pub struct SlimPodSpec {
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
     affinity: Option<Value>,
+    host_network: bool,
+    #[serde(rename = "hostPID")]
+    host_pid: bool,
+    #[serde(rename = "hostIPC")]
+    host_ipc: bool,
     volumes: Vec<Volume>,
-}
-
-/// Of `core/v1 Volume`: whether it is one that the cluster provides.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Volume {
-    name: String,
-    persistent_volume_claim: Option<IgnoredAny>,
-    ephemeral: Option<IgnoredAny>,
 }
 
 /// Of `core/v1 PodStatus`.
@@ -69,6 +66,7 @@ struct SpreadConstraint {
 struct Container {
     resources: Requirements,
     restart_policy: Option<String>,
+    security_context: Security,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -218,19 +216,18 @@ fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
     if let Some((key, value)) = selector {
         return Some(format!("nodeSelector {key}={value} excludes virtual nodes"));
     }
-    // No provider mounts them; one that binds at its first consumer would keep the pod pending at its node for ever.
-    let is_claim = |volume: &&Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
-    if let Some(Volume { name, .. }) = spec.volumes.iter().find(is_claim) {
-        return Some(format!(
-            "volume {name}, a claim, excludes virtual nodes: instances mount no volumes of the cluster"
-        ));
-    }
     let hard = |spread: &&SpreadConstraint| {
         spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
     };
-    spec.topology_spread_constraints.iter().find(hard).map(|spread| {
+    let spread = spec.topology_spread_constraints.iter().find(hard).map(|spread| {
         let key = &spread.topology_key;
         format!("the spread over {key} (DoNotSchedule) excludes virtual nodes; ScheduleAnyway would not")
+    });
+    spread.or_else(|| {
+        let shares = Shares { network: spec.host_network, processes: spec.host_pid, memory: spec.host_ipc };
+        let mut containers = spec.containers.iter().chain(&spec.init_containers);
+        let is_privileged = containers.any(|container| container.security_context.privileged);
+        preflight::obstacle(shares, is_privileged, &spec.volumes)
     })
 }
 
@@ -318,12 +315,26 @@ mod tests {
             obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),
             Some("nodeSelector disktype=ssd excludes virtual nodes")
         );
-        assert_eq!(obstacle(json!({"volumes": [{"name": "tmp", "emptyDir": {}}]})), None);
-        for source in ["persistentVolumeClaim", "ephemeral"] {
-            let told = obstacle(json!({"volumes": [{"name": "data", source: {}}]})).unwrap();
-            assert!(told.starts_with("volume data, a claim, excludes virtual nodes"), "{told}");
-        }
         let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
         assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
+        let taken = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "configMap": {"name": "c"}},
+                           {"name": "c", "projected": {"sources": []}}, {"name": "d", "nfs": {}, "hostPath": null}]);
+        assert_eq!(obstacle(json!({"volumes": taken, "hostNetwork": false})), None);
+        for (spec, field) in [
+            (json!({"volumes": [{"name": "logs", "hostPath": {"path": "/var/log"}}]}), "volume logs (hostPath)"),
+            (
+                json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}, "name": "db"}]}),
+                "volume db (persistentVolumeClaim)",
+            ),
+            (json!({"hostNetwork": true}), "hostNetwork"),
+            (json!({"hostPID": true}), "hostPID"),
+            (json!({"hostIPC": true}), "hostIPC"),
+            (json!({"initContainers": [{"securityContext": {"privileged": true}}]}), "a privileged container"),
+        ] {
+            assert_eq!(
+                obstacle(spec).as_deref(),
+                Some(format!("{field} needs a real node: no virtual node has it").as_str())
+            );
+        }
     }
 }

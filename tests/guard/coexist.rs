@@ -123,7 +123,8 @@ async fn a_volume_that_waits_for_its_first_consumer(bench: &Bench) {
     let wanted = Wanted { pod_spec: json!({"volumes": volumes}), ..Wanted::new("web", Some("1"), 2) };
     bench.deploy("volume", &wanted).await;
     let pods = pods_until(bench, "volume", "one runs at its volume, one waits and says why", |pods| {
-        let waits = |pod: &&Pod| is_gated(pod) && reason(pod).contains("volume data, a claim, excludes virtual nodes");
+        let waits =
+            |pod: &&Pod| is_gated(pod) && reason(pod).contains("volume data (persistentVolumeClaim) needs a real node");
         (pods.iter().filter(|pod| is_on_real(pod)).count(), pods.iter().filter(waits).count()) == (1, 1)
     })
     .await;
