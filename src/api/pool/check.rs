@@ -10,7 +10,7 @@ use burstlet_engine::{
     },
 };
 
-use super::PoolSpec;
+use super::{PoolSpec, Provider};
 
 impl PoolSpec {
     /// What policies' checks know of it. Amounts that make no sense count as left out.
@@ -68,6 +68,14 @@ impl PoolSpec {
             }
         }
         self.check_money(&mut reader);
+        let (provider, faults) = match &self.provider {
+            Provider::AlibabaEci(settings) => ("alibabaEci", settings.faults()),
+            Provider::KingsoftKci(settings) => ("kingsoftKci", settings.faults()),
+            _ => ("", Vec::new()),
+        };
+        for fault in faults {
+            reader.fault(&format!("spec.provider.{provider}.{}", fault.path), fault.says);
+        }
         let mut verdict = check::fallback(&PoolName::from(name), &self.known(), others);
         verdict.faults.splice(0..0, reader.into_faults());
         let room = u64::from(nodes.max.unwrap_or(1)) * u64::from(nodes.pods_per_node.unwrap_or(3000));
