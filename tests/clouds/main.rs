@@ -14,3 +14,4 @@ mod seeds;
 mod simulated;
 mod trial;
 mod venv;
+mod vnode;

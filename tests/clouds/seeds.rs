@@ -5,7 +5,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use burstlet::{
@@ -21,7 +23,7 @@ use burstlet::{
     kubelet::{Capacity, NodeTemplate},
     lab::emulator::{Cloud, Emulator, Ground, Options as EmulatorOptions, alibaba_eci, kingsoft_kci},
     provider::{
-        Provider, ProviderError,
+        InstanceState, Provider, ProviderError,
         clouds::{
             alibaba_eci::{Eci, Keys},
             credentials::Held,
@@ -470,4 +472,65 @@ async fn changed_settings_hold_for_new_pods_only() {
     let group = |id: &str| cloud.asked(id).unwrap()["SecurityGroupId"].clone();
     assert_eq!((group(&before.id.0), group(&after.id.0)), ("sg-bp1".to_owned(), "sg-of-tomorrow".to_owned()));
     assert_eq!(ground.calls()["CreateContainerGroup"].arrived, 2);
+}
+
+/// The lines of a section's blocks in this language.
+fn blocks(section: &str, language: &str) -> Vec<String> {
+    let blocks = section.split(&format!("```{language}\n")).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+fn burstlet(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_burstlet")).args(args).current_dir(root()).output().unwrap();
+    let told = String::from_utf8_lossy(&[output.stdout.as_slice(), &output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{args:?}: {told}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_each_system_follows_its_example() {
+    let page = fs::read_to_string(root().join("docs/from-eci-and-kci.md")).unwrap();
+    let sections = page.split("\n## ").skip(1).collect::<Vec<_>>();
+    let numbers = sections.iter().map(|section| &section[..3]).collect::<Vec<_>>();
+    assert_eq!(numbers, ["000", "001", "002", "003", "004"]);
+    for section in sections {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = Vec::new();
+        let mut pools = Vec::new();
+        let lines = blocks(section, "sh").concat();
+        for line in lines.lines().filter(|line| line.starts_with("burstlet pool import")) {
+            let args = line.split(" | ").next().unwrap().split(' ').skip(1).collect::<Vec<_>>();
+            let written = burstlet(&args);
+            let Ok(Document::Pool(name, spec)) = Document::read(&serde_saphyr::from_str(&written).unwrap()) else {
+                panic!("{written}")
+            };
+            if !pools.iter().any(|(other, _)| *other == name) {
+                pools.push((name, spec));
+                files.push(written);
+            }
+        }
+        assert!(!pools.is_empty(), "{section}");
+        files.extend(blocks(section, "yaml"));
+        let paths = (0..files.len()).map(|number| folder.path().join(format!("{number}.yaml"))).collect::<Vec<_>>();
+        paths.iter().zip(&files).for_each(|(path, text)| fs::write(path, text).unwrap());
+        let paths = paths.iter().map(|path| path.to_str().unwrap());
+        burstlet(&["policy", "check"].into_iter().chain(paths).collect::<Vec<_>>());
+        for (name, spec) in pools {
+            runs_a_pod(&name, &spec).await;
+        }
+    }
+}
+
+/// A pod of the pool runs at the emulated cloud, and goes.
+async fn runs_a_pod(name: &str, spec: &PoolSpec) {
+    let (_, _, emulator) = emulate(spec).await;
+    let provider = provider(spec, &emulator.address());
+    let owner = owner(name);
+    provider.create(&owner, &crate::trial::pod()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !provider.list("lab").await.unwrap().iter().any(|one| one.state == InstanceState::Running) {
+        assert!(Instant::now() < deadline, "the pod of {name} does not run");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    provider.delete(&owner, Duration::ZERO).await.unwrap();
 }

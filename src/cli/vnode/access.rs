@@ -30,7 +30,8 @@ pub(super) async fn kubeconfig(context: &VnodeContext, account: &str) -> anyhow:
     let own = Kubeconfig::read_from(path).with_context(|| format!("unable to read {}", path.display()))?;
     let current = own.contexts.iter().find(|one| Some(&one.name) == own.current_context.as_ref());
     let cluster = current.and_then(|one| one.context.as_ref()).map(|one| one.cluster.as_str());
-    let cluster = own.clusters.iter().find(|one| Some(one.name.as_str()) == cluster).and_then(|one| one.cluster.as_ref());
+    let cluster =
+        own.clusters.iter().find(|one| Some(one.name.as_str()) == cluster).and_then(|one| one.cluster.as_ref());
     let cluster = cluster.with_context(|| format!("{}: its current context names no cluster", path.display()))?;
     let authority = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
         (Some(data), _) => Some(data.clone()),
@@ -70,7 +71,9 @@ async fn token(client: &Client, namespace: &str, account: &str) -> anyhow::Resul
             return Ok(Secret::new(&token));
         }
         if Instant::now() >= until {
-            bail!("the cluster has written no token into the Secret {namespace}/{name}; is there a ServiceAccount {account}?");
+            bail!(
+                "the cluster has written no token into the Secret {namespace}/{name}; is there a ServiceAccount {account}?"
+            );
         }
         sleep(Duration::from_millis(300)).await;
     }

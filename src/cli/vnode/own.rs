@@ -68,7 +68,10 @@ pub(super) async fn delete(client: &Client, name: &str, pods: Pods) -> anyhow::R
             bail!("{name} is not the last node of the pool {}; nodes go from the last, {last}", node.pool);
         }
         if count == 1 {
-            bail!("{name} is the only node of the pool {0}; delete the pool: kubectl delete virtualpool {0}", node.pool);
+            bail!(
+                "{name} is the only node of the pool {0}; delete the pool: kubectl delete virtualpool {0}",
+                node.pool
+            );
         }
         Ok(count - 1)
     };
@@ -88,11 +91,7 @@ fn count_of(pool: &VirtualPool) -> u32 {
 }
 
 /// Changes `nodes.max`, unless somebody else changes the pool meanwhile; answers what it is then.
-async fn change(
-    client: &Client,
-    name: &str,
-    to: impl Fn(u32) -> anyhow::Result<u32>,
-) -> anyhow::Result<u32> {
+async fn change(client: &Client, name: &str, to: impl Fn(u32) -> anyhow::Result<u32>) -> anyhow::Result<u32> {
     let pool = read(client, name).await?;
     let max = to(count_of(&pool))?;
     let patch = json!({

@@ -35,8 +35,7 @@ impl Account {
         let service = |name: &str, version| {
             let own = format!("https://{name}.{region}.aliyuncs.com");
             let endpoint = endpoint.unwrap_or(&own);
-            let settings =
-                ServiceSettings { endpoint, version, region, signature: Signature::V3, certificate: None };
+            let settings = ServiceSettings { endpoint, version, region, signature: Signature::V3, certificate: None };
             Service::new(&settings, keys.clone())
         };
         Ok(Self { eci: service("eci", "2018-08-08")?, vpc: service("vpc", "2016-04-28")?, tokens: AtomicU64::new(0) })

@@ -116,7 +116,8 @@ impl Account {
         let mut next = None;
         loop {
             let pairs = [("RouteTableId", id.clone()), ("MaxResult", PAGE.to_string())];
-            let mut parameters = pairs.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Parameters>();
+            let mut parameters =
+                pairs.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Parameters>();
             parameters.extend(next.take().map(|token| ("NextToken".to_owned(), token)));
             let page = self.vpc.call::<Page>("DescribeRouteEntryList", &parameters).await;
             let page = page.map_err(CallError::into_provider)?;
