@@ -11,9 +11,8 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-/// Kinds of volumes that some provider has. A claim is not among them: one that binds at its first consumer would keep the pod
-/// pending at a virtual node for ever, and one that is bound belongs to a real node's zone. So it is not
-/// among them.
+/// Kinds of volumes that some provider has. A claim is not among them: one that binds at its first consumer would keep the
+/// pod pending at a virtual node for ever, and one that is bound belongs to a real node's zone.
 const VOLUMES: [&str; 7] = ["emptyDir", "configMap", "secret", "downwardAPI", "projected", "nfs", "flexVolume"];
 
 /// A volume, by its name and by the kind that no provider has, if it is of such a one.

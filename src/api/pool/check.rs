@@ -10,7 +10,7 @@ use burstlet_engine::{
     },
 };
 
-use super::PoolSpec;
+use super::{PoolSpec, Provider};
 
 impl PoolSpec {
     /// What policies' checks know of it. Amounts that make no sense count as left out.
@@ -83,6 +83,14 @@ impl PoolSpec {
             }
         }
         self.check_money(&mut reader);
+        let (provider, faults) = match &self.provider {
+            Provider::AlibabaEci(settings) => ("alibabaEci", settings.faults()),
+            Provider::KingsoftKci(settings) => ("kingsoftKci", settings.faults()),
+            _ => ("", Vec::new()),
+        };
+        for fault in faults {
+            reader.fault(&format!("spec.provider.{provider}.{}", fault.path), fault.says);
+        }
         reader.into_faults()
     }
 
