@@ -7,7 +7,9 @@
 
 mod bad_input;
 mod extender_faults;
+mod fleet;
 mod own_scheduler;
 mod policies;
 mod support;
 mod telemetry;
+mod under_fire;
