@@ -20,6 +20,9 @@ pub(super) struct ReleaseArgs {
     /// The Deployment that runs placement and the kubelets
     #[arg(long, value_name = "NAME", default_value = "burstlet-controller", requires = "uninstall")]
     controller: String,
+    /// The Deployment that runs the dedicated kube-scheduler, where there is one
+    #[arg(long, value_name = "NAME", default_value = "burstlet-scheduler", requires = "uninstall")]
+    scheduler: String,
     /// How long burst pods may take to end
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration, requires = "uninstall")]
     within: Duration,
@@ -30,7 +33,12 @@ pub(super) struct ReleaseArgs {
 pub(super) async fn release(args: ReleaseArgs) -> anyhow::Result<()> {
     let client = args.cluster.client().await?;
     if args.uninstall {
-        let what = Uninstall { namespace: args.namespace, controller: args.controller, within: args.within };
+        let what = Uninstall {
+            namespace: args.namespace,
+            controller: args.controller,
+            scheduler: args.scheduler,
+            within: args.within,
+        };
         release::uninstall(&client, &what, |step| eprintln!("{step}")).await?;
         println!("burstlet is gone");
     } else {

@@ -34,7 +34,12 @@ impl Service {
 
     /// The same on an address of this machine.
     pub async fn start_at(address: IpAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((address, 0)).await?;
+        Self::listen((address, 0).into()).await
+    }
+
+    /// The same on a port of one's choice.
+    pub async fn listen(at: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(at).await?;
         let address = listener.local_addr()?;
         let backends = Arc::<Mutex<Backends>>::default();
         let task = AbortOnDropHandle::new(tokio::spawn(accept(listener, backends.clone())));

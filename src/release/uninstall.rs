@@ -49,6 +49,8 @@ pub struct Uninstall {
     pub namespace: String,
     /// The Deployment that runs placement and the kubelets.
     pub controller: String,
+    /// The Deployment that runs the dedicated kube-scheduler, where there is one; its election's Lease has the same name.
+    pub scheduler: String,
     /// How long evicted pods may take to end; disruption budgets may hold them up.
     pub within: Duration,
 }
@@ -83,13 +85,16 @@ pub async fn uninstall(client: &Client, what: &Uninstall, mut tell: impl FnMut(&
     tell(&format!("{} virtual nodes are cordoned", nodes.len()));
     empty(client, &nodes, what.within, &mut tell).await?;
     tell("no pod needs burstlet any more");
-    stop(client, what).await?;
+    stop(client, what, &what.controller).await?;
     tell("the controller has stopped");
+    stop(client, what, &what.scheduler).await?;
     for node in &nodes {
         delete::<Node>(Api::all(client.clone()), node.as_str()).await?;
         delete::<Lease>(Api::namespaced(client.clone(), NODE_LEASES), node.as_str()).await?;
     }
-    delete::<Lease>(Api::namespaced(client.clone(), &what.namespace), names::MANAGER).await?;
+    for lease in [names::MANAGER, &what.scheduler] {
+        delete::<Lease>(Api::namespaced(client.clone(), &what.namespace), lease).await?;
+    }
     tell("the virtual nodes are gone");
     Ok(())
 }
@@ -200,25 +205,25 @@ fn controller(slim: &SlimPod) -> Controller {
     }
 }
 
-/// Scales the controller's Deployment to nothing, and waits until its pods are gone: a kubelet that runs makes a
-/// deleted virtual node anew.
-async fn stop(client: &Client, what: &Uninstall) -> Result<(), ReleaseError> {
+/// Scales a Deployment to nothing, and waits until its pods are gone: a kubelet that runs makes a deleted virtual node
+/// anew, and a scheduler its Lease.
+async fn stop(client: &Client, what: &Uninstall, deployment: &str) -> Result<(), ReleaseError> {
     let api = Api::<Deployment>::namespaced(client.clone(), &what.namespace);
-    let doing = || format!("stop deployment {}/{}", what.namespace, what.controller);
+    let doing = || format!("stop deployment {}/{deployment}", what.namespace);
     let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
-    match api.patch_scale(&what.controller, &PatchParams::default(), &none).await {
+    match api.patch_scale(deployment, &PatchParams::default(), &none).await {
         Ok(_) => {}
         Err(error) if is_code(&error, 404) => return Ok(()),
         Err(error) => return Err(ReleaseError::refused(doing())(error)),
     }
     let begin = Instant::now();
     loop {
-        let scale = api.get_scale(&what.controller).await.map_err(ReleaseError::refused(doing()))?;
+        let scale = api.get_scale(deployment).await.map_err(ReleaseError::refused(doing()))?;
         if scale.status.is_none_or(|status| status.replicas == 0) {
             return Ok(());
         }
         if begin.elapsed() >= what.within {
-            let named = vec![ObjectName::new(&what.namespace, &what.controller)];
+            let named = vec![ObjectName::new(&what.namespace, deployment)];
             return Err(ReleaseError::Left(Left { count: 1, named, refusal: Some("it does not stop".to_owned()) }));
         }
         sleep(PAUSE).await;

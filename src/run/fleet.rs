@@ -158,7 +158,7 @@ impl Fleet {
         shown: &mut BTreeMap<NodeIndex, Instant>,
     ) {
         let pods: u32 = standing.values().map(|node| node.pods).sum();
-        let stock = self.stocks.borrow().get(&self.pool).copied().flatten();
+        let stock = self.stocks.borrow().get(&self.pool).and_then(|news| news.free);
         let left = [quota.map(|quota| u64::from(quota.saturating_sub(pods))), stock].into_iter().flatten().min();
         let mut kept = self.kept.borrow().clone();
         kept.retain(|index, _| u32::try_from(*index).is_ok_and(|index| standing.contains_key(&index)));

@@ -6,11 +6,17 @@
 #![allow(unreachable_pub)]
 
 mod auditor;
+mod containers;
+mod rights;
+#[path = "../helm/tool.rs"]
+mod tool;
 mod trial;
 
 mod base_kill;
 mod hpa;
+mod install;
 mod kill;
+mod policies;
 mod rollout;
 mod scale;
 mod uninstall;

@@ -13,7 +13,7 @@ use burstlet::{
     },
     provider::simulated::{Settings, StartUp},
 };
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, events::v1::Event};
 use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -39,8 +39,13 @@ pub struct Shape {
     pub pods_per_virtual_node: u32,
     pub metrics_server: bool,
     pub raised_client_limits: bool,
+    /// Has the stand install burstlet's namespace, role and webhooks; else the story installs all of it.
+    pub installs: bool,
     /// Calls to the pool's cloud that fail, of 1,000; half of them have taken effect.
     pub lost_answers_per_mille: u16,
+    /// In the order in which they are tried; two virtual nodes each.
+    pub pools: &'static [&'static str],
+    pub move_back_after: Duration,
 }
 
 impl Default for Shape {
@@ -51,7 +56,10 @@ impl Default for Shape {
             pods_per_virtual_node: 500,
             metrics_server: false,
             raised_client_limits: false,
+            installs: true,
             lost_answers_per_mille: 0,
+            pools: &["sim"],
+            move_back_after: Duration::from_secs(10),
         }
     }
 }
@@ -73,11 +81,18 @@ impl Trial {
         let begun = Instant::now();
         let start_up = StartUp { min: Duration::from_millis(200), max: Duration::from_millis(800) };
         let settings = Settings { start_up, stop: Duration::from_millis(100), ..Settings::default() };
-        let stand = Stand::start(StandOptions {
+        let pool = |name: &&str| SimulatedPool {
+            name: (*name).to_owned(),
+            nodes: 2,
+            pods_per_node: shape.pods_per_virtual_node,
+            settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings.clone() },
+        };
+        let options = StandOptions {
             cluster: ClusterOptions {
                 hpa_sync: Duration::from_secs(5),
                 metrics_server: shape.metrics_server,
                 raised_client_limits: shape.raised_client_limits,
+                audit: !shape.installs,
                 ..ClusterOptions::default()
             },
             real_nodes: RealNodes {
@@ -85,19 +100,20 @@ impl Trial {
                 cpu: "64".to_owned(),
                 memory: "256Gi".to_owned(),
                 pods: shape.pods_per_real_node,
-                settings: Settings { network: 100, ..settings.clone() },
+                // Where burstlet's own pods run as processes, these get time to end before their pods are gone.
+                settings: Settings {
+                    network: 100,
+                    stop: if shape.installs { settings.stop } else { Duration::from_secs(2) },
+                    ..settings.clone()
+                },
             },
-            pools: vec![SimulatedPool {
-                name: "sim".to_owned(),
-                nodes: 2,
-                pods_per_node: shape.pods_per_virtual_node,
-                settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings },
-            }],
+            pools: shape.pools.iter().map(pool).collect(),
             scheduler: Scheduler::Dedicated,
             move_on_after: Duration::from_mins(5),
-            move_back_after: Duration::from_secs(10),
-        });
-        let stand = stand.await.unwrap_or_else(|error| panic!("{error}"));
+            move_back_after: shape.move_back_after,
+        };
+        let stand = if shape.installs { Stand::start(options).await } else { Stand::without_burstlet(options).await };
+        let stand = stand.unwrap_or_else(|error| panic!("{error}"));
         let client = stand.cluster().client();
         let auditor = Auditor::begin(&client).await;
         let trial = Self { story, stand, client, auditor, begun, _place: place };
@@ -142,6 +158,14 @@ impl Trial {
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// What Kubernetes Events of this reason say.
+    pub async fn events(&self, reason: &str) -> Vec<String> {
+        let api: Api<Event> = Api::default_namespaced(self.client.clone());
+        let all = api.list(&ListParams::default()).await.unwrap();
+        let meant = all.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        meant.filter_map(|event| event.note).collect()
     }
 
     /// Waits until an app has exactly so many Ready pods on real and on virtual nodes, and no other live pod.

@@ -8,8 +8,10 @@
 mod bad_input;
 mod extender_faults;
 mod fleet;
+mod observe;
 mod own_scheduler;
 mod policies;
+mod pools;
 mod support;
 mod telemetry;
 mod under_fire;

@@ -26,7 +26,9 @@ app.kubernetes.io/component: {{ .part }}
 
 {{/* Name of the Secret with a part's certificate. */}}
 {{- define "burstlet.tlsSecret" -}}
-{{- if eq .root.Values.tls.mode "secret" -}}
+{{- if and (eq .part "kubelet") .root.Values.tls.secrets.kubelet -}}
+{{ .root.Values.tls.secrets.kubelet }}
+{{- else if eq .root.Values.tls.mode "secret" -}}
 {{ required (printf "tls.secrets.%s is required where tls.mode is secret" .part) (index .root.Values.tls.secrets .part) }}
 {{- else -}}
 burstlet-{{ .part }}-tls

@@ -16,6 +16,10 @@ use super::{Cluster, ClusterError, Component, arguments, bootstrap, probe};
 
 /// A component that is not ready by then never will be: it takes seconds, tens of them on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_mins(2);
+/// Each call once, when it is answered: who, what, and the answer's code.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"], "rules": [{"level": "Metadata"}]}
+"#;
 const POLL: Duration = Duration::from_millis(25);
 
 impl Cluster {
@@ -50,7 +54,12 @@ impl Cluster {
         let (layout, options) = (&self.layout, &self.options);
         self.launch(Component::Etcd, arguments::etcd(layout))?;
         self.await_ready(Component::Etcd).await?;
-        self.launch(Component::ApiServer, arguments::api_server(layout))?;
+        let mut api_server = arguments::api_server(layout);
+        if options.audit {
+            let policy = self.own_folder()?.write_config("audit-policy.json", AUDIT_POLICY)?;
+            api_server.extend(arguments::audit(&policy, &self.audit_log()));
+        }
+        self.launch(Component::ApiServer, api_server)?;
         self.await_ready(Component::ApiServer).await?;
         self.launch(Component::ControllerManager, arguments::controller_manager(layout, options))?;
         let extender = options.extender.as_ref();

@@ -193,12 +193,25 @@ impl Stand {
         install::role(&ground.client).await?;
         install::kinds(&ground.client).await?;
         let stand = Self::assemble(cluster, ground, options).await?;
+        install::webhooks(&stand.ground, &stand.admission).await?;
         if stand.options.scheduler == Scheduler::Dedicated {
             let extender = Extender::at(format!("https://{}", stand.extender.address()));
             let scheduler_name = SCHEDULER.to_owned();
             stand.cluster.start_dedicated_scheduler(&DedicatedScheduler { scheduler_name, extender }).await?;
         }
         Ok(stand)
+    }
+
+    /// Sets up the cluster, its real nodes and the pools' clouds, and nothing of burstlet's: whoever calls installs it.
+    pub async fn without_burstlet(options: StandOptions) -> Result<Self, StandError> {
+        let cluster = Cluster::start(options.cluster.clone()).await?;
+        let ground = Ground::of(&cluster)?;
+        Self::assemble(cluster, ground, options).await
+    }
+
+    /// Where the cloud behind a pool answers: the `endpoint` of a provider `simulated`.
+    pub fn endpoint(&self, pool: &str) -> Option<String> {
+        self.clouds.get(pool).map(HostedCloud::endpoint)
     }
 
     /// The control plane.
@@ -214,7 +227,6 @@ impl<C> Stand<C> {
         let admission = Service::start_at(ground.address).await;
         let admission = admission.map_err(StandError::system(format!("listen on {}", ground.address)))?;
         let extender = Service::start().await.map_err(StandError::system("listen on loopback"))?;
-        install::webhooks(&ground, &admission).await?;
         let real_nodes = RealNodesRunning::start(&ground, &options.real_nodes, &token).await?;
         let mut clouds = BTreeMap::new();
         for (index, pool) in options.pools.iter().enumerate() {

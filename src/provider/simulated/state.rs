@@ -293,6 +293,14 @@ impl State {
         }
     }
 
+    /// Ends an instance's containers as if they had exited.
+    pub(super) fn finish(&mut self, now: Moment, uid: &str, exit_code: i32, changes: &mut Vec<InstanceChange>) {
+        let Some((uid, simulated)) = self.instances.get_key_value(uid) else { return };
+        let (uid, serial) = (Arc::clone(uid), simulated.serial);
+        self.instances.entry(Arc::clone(&uid)).and_modify(|simulated| simulated.exit_code = exit_code);
+        self.fire(now, &uid, serial, Due::Finish, changes);
+    }
+
     pub(super) fn list(&self, cluster: &str) -> Vec<Instance> {
         self.of(cluster).map(|s| s.instance.clone()).collect()
     }

@@ -76,7 +76,11 @@ impl Stand<Guest> {
             .await
             .ok_or(StandError::Interrupted)??;
         guest.enter().await?;
-        let set_up = async { Self::assemble(guest.clone(), guest.ground().await?, options).await };
+        let set_up = async {
+            let stand = Self::assemble(guest.clone(), guest.ground().await?, options).await?;
+            install::webhooks(&stand.ground, &stand.admission).await?;
+            Ok(stand)
+        };
         match stop.run_until_cancelled(set_up).await {
             Some(Ok(stand)) => Ok(stand),
             failed => {

@@ -1,0 +1,437 @@
+//! burstlet as the chart installs it, by the real Helm: the HPA bursts, a replica is killed, it is upgraded, rolled back,
+//! and uninstalled amid a burst. Every process has its own role and no other: nothing is forbidden, and no rule is idle.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use burstlet::{lab::cluster::CertificateRequest, provider::simulated::CpuTarget};
+use k8s_openapi::api::{
+    admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    coordination::v1::Lease,
+    core::v1::{Namespace, Node, Pod, Secret},
+    rbac::v1::{ClusterRole, PolicyRule, Role},
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{ListParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    auditor::judge,
+    containers::{Containers, Ground},
+    rights::{self, Asked},
+    tool,
+    trial::{PATIENCE, Shape, Trial, deployment},
+};
+
+const NAMESPACE: &str = "burstlet-system";
+const RELEASE: &str = "burst";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn burstlet_is_installed_upgraded_rolled_back_and_uninstalled_amid_a_burst() {
+    let shape = Shape { metrics_server: true, installs: false, pods_per_virtual_node: 20, ..Shape::default() };
+    let trial = Trial::begin("install", &shape).await;
+    let house = House::new(&trial).await;
+    let first = house.values("first", &json!({}));
+    house.helm(&["install", RELEASE, "CHART", "--create-namespace", "--values", &first]).await;
+    house.works(2).await;
+
+    story(&trial, &house).await;
+    let rules = house.rules().await;
+    house.uninstalls_amid_a_burst().await;
+    house.leaves_nothing().await;
+    house.roles_are_just_right(&rules);
+    drop(house);
+    trial.stand.stop().await.unwrap();
+}
+
+/// Everything up to the last burst.
+async fn story(trial: &Trial, house: &House<'_>) {
+    let demand = AtomicU64::new(2400);
+    tokio::select! {
+        () = load(trial, &demand) => unreachable!("the load never ends by itself"),
+        () = async {
+            house.bursts().await;
+            house.loses_its_leader().await;
+            house.is_upgraded_and_rolled_back().await;
+            house.brings_base_pods_home().await;
+        } => {}
+    }
+}
+
+/// Pods share the CPU that all of them together use, in thousandths of a core.
+async fn load(trial: &Trial, demand: &AtomicU64) {
+    loop {
+        let (real, burst) = trial.auditor.history().ready("web");
+        let each = (demand.load(Ordering::Relaxed) / (real + burst).max(1) as u64).clamp(1, 1000);
+        for cloud in trial.stand.clouds().map(|(_, cloud)| cloud).chain([trial.stand.real_cloud()]) {
+            cloud.set_cpu(&CpuTarget::All, each);
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// A cluster with burstlet installed by Helm.
+struct House<'a> {
+    trial: &'a Trial,
+    containers: Containers,
+    kubeconfig: PathBuf,
+}
+
+impl<'a> House<'a> {
+    /// What an administrator lays out before: the namespace, a kubelet certificate that this cluster trusts, and a cloud's keys.
+    async fn new(trial: &'a Trial) -> Self {
+        let cluster = trial.stand.cluster();
+        let create = PostParams::default();
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": NAMESPACE}})).unwrap();
+        Api::all(trial.client.clone()).create(&create, &namespace).await.unwrap();
+        let [high, low, ..] = std::process::id().to_be_bytes()[2..] else { unreachable!() };
+        let network = [127, 64 + high % 128, low];
+        let request = CertificateRequest {
+            addresses: Containers::addresses(network),
+            ..CertificateRequest::server("burstlet-kubelet", &[])
+        };
+        let issued = cluster.issue(&request).unwrap();
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let secrets = [
+            json!({"metadata": {"name": "kubelet-serving"}, "type": "kubernetes.io/tls", "stringData": {
+                "tls.crt": text(&issued.certificate), "tls.key": text(&issued.key), "ca.crt": cluster.ca_pem()}}),
+            json!({"metadata": {"name": "cloud-keys"}, "stringData": {"ak": "a", "sk": "b"}}),
+        ];
+        let api = Api::<Secret>::namespaced(trial.client.clone(), NAMESPACE);
+        for secret in secrets {
+            api.create(&create, &serde_json::from_value(secret).unwrap()).await.unwrap();
+        }
+        let containers = Containers::begin(Ground {
+            client: trial.client.clone(),
+            namespace: NAMESPACE.to_owned(),
+            url: cluster.api_url(),
+            ca: cluster.ca().to_owned(),
+            folder: cluster.folder().join("containers"),
+            cloud: trial.stand.real_cloud().clone(),
+            network,
+        });
+        Self { trial, containers: containers.await, kubeconfig: cluster.kubeconfig().to_owned() }
+    }
+
+    /// A values file: with the spare pool, whose keys come from a Secret, at first alone.
+    fn values(&self, name: &str, more: &Value) -> String {
+        let trial = self.trial;
+        let pool = json!({
+            "name": "sim", "provider": {"simulated": {"endpoint": trial.stand.endpoint("sim").unwrap()}},
+            "nodes": {"max": 2, "podsPerNode": 20}, "quota": {"pods": 40},
+            "price": {"cpuSecond": "0.000049 CNY", "gibSecond": "0.00000613 CNY"},
+        });
+        let spare = json!({
+            "name": "spare", "quota": {"pods": 0},
+            "provider": {"kingsoftKci": {
+                "region": "cn-beijing-6", "endpoint": "http://127.0.0.1:9", "subnetIds": ["s"], "securityGroupIds": ["g"],
+                "credentials": {"secretRef": {"name": "cloud-keys"}},
+            }},
+        });
+        let mut values = json!({
+            "clusterId": "trial",
+            "placement": {"moveOn": {"after": "5s"}, "moveBack": {"after": "5s", "coolDown": "5s"}},
+            "pools": [pool, spare],
+            "policies": [{"name": "house-rules", "moveOn": {"when": ["Full", "Short"], "after": "5s"}}],
+            "credentials": ["cloud-keys"],
+            "tls": {"secrets": {"kubelet": "kubelet-serving"}},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            values[key] = value.clone();
+        }
+        if name != "first" {
+            values["pools"].as_array_mut().unwrap().truncate(1);
+        }
+        let path = trial.stand.cluster().folder().join(format!("{name}.json"));
+        std::fs::write(&path, values.to_string()).unwrap();
+        path.display().to_string()
+    }
+
+    /// Runs the real Helm, which shall succeed. `CHART` stands for the chart.
+    async fn helm(&self, arguments: &[&str]) -> String {
+        let chart = tool::chart().display().to_string();
+        let kubeconfig = self.kubeconfig.display().to_string();
+        let mut all: Vec<_> = arguments.iter().map(|word| word.replace("CHART", &chart)).collect();
+        all.extend(["--namespace", NAMESPACE, "--kubeconfig", &kubeconfig, "--timeout", "5m"].map(str::to_owned));
+        let begun = Instant::now();
+        let said =
+            tokio::task::spawn_blocking(move || tool::succeed(&all.iter().map(String::as_str).collect::<Vec<_>>()));
+        let said = said.await.unwrap();
+        self.trial.say(format!("helm {}: {:.1?}", arguments[0], begun.elapsed()));
+        said
+    }
+
+    /// Runs burstlet as an administrator does at a terminal.
+    fn burstlet(&self, arguments: &[&str]) -> String {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_burstlet"));
+        let output = command.args(arguments).arg("--kubeconfig").arg(&self.kubeconfig).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "burstlet {arguments:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Asks until it is so.
+    async fn until(&self, what: &str, mut ask: impl AsyncFnMut() -> Result<(), String>) {
+        let begun = Instant::now();
+        while let Err(so) = ask().await {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {so}; see {}", self.containers.folder().display());
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until every part runs, is ready, and pools have so many virtual nodes that are Ready.
+    async fn works(&self, pools: usize) {
+        self.until("burstlet works", async || {
+            for part in ["admission", "controller", "scheduler"] {
+                let pods = self.containers.pods(part);
+                if pods.len() != 2 {
+                    return Err(format!("{part}: {pods:?}"));
+                }
+                for pod in pods.iter().filter(|_| part != "scheduler") {
+                    let (_, address) = self.containers.process(pod).ok_or("it ended")?;
+                    let answer = reqwest::get(format!("http://{address}:9090/readyz")).await;
+                    let answer = answer.map_err(|error| format!("{pod}: {error}"))?;
+                    if !answer.status().is_success() {
+                        return Err(format!("{pod}: {}", answer.status()));
+                    }
+                }
+            }
+            let nodes = self.virtual_nodes().await;
+            let is_ready = |node: &&Node| {
+                let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+                conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            };
+            let named: BTreeSet<_> = nodes.iter().map(|node| node.labels()["burstlet.dev/pool"].clone()).collect();
+            let is_all = named.len() == pools && nodes.iter().filter(is_ready).count() == pools + 1;
+            if is_all { Ok(()) } else { Err(format!("virtual nodes {named:?}")) }
+        })
+        .await;
+        self.trial.say("burstlet works");
+    }
+
+    async fn virtual_nodes(&self) -> Vec<Node> {
+        let of_pools = ListParams::default().labels("burstlet.dev/pool");
+        Api::<Node>::all(self.trial.client.clone()).list(&of_pools).await.unwrap().items
+    }
+
+    /// The HPA takes a Deployment from its base into the pool.
+    async fn bursts(&self) {
+        let trial = self.trial;
+        trial.apply(&deployment("web", Some("3"), 3)).await;
+        trial.until_ready("web", 3, 0).await;
+        let hpa: HorizontalPodAutoscaler = serde_json::from_value(json!({
+            "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "minReplicas": 3, "maxReplicas": 20,
+                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}],
+                "behavior": {
+                    "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 20, "periodSeconds": 5}]},
+                    "scaleDown": {"stabilizationWindowSeconds": 600},
+                },
+            },
+        }))
+        .unwrap();
+        let hpas: Api<HorizontalPodAutoscaler> = Api::default_namespaced(trial.client.clone());
+        hpas.create(&PostParams::default(), &hpa).await.unwrap();
+        trial.until_ready("web", 3, 17).await;
+        trial.say("the HPA has burst");
+        let status: Value = serde_json::from_str(&self.burstlet(&["status", "--output", "json"])).unwrap();
+        let web = status["workloads"].as_array().unwrap().iter().find(|line| line["name"] == "web").unwrap();
+        assert_eq!((&web["real"], &web["pools"]["sim"]), (&json!(3), &json!(17)), "{status}");
+    }
+
+    /// The leader's process dies; the other takes over, and the pods that run never notice.
+    async fn loses_its_leader(&self) {
+        let trial = self.trial;
+        let before = self.web();
+        let leader = self.leader().await;
+        assert!(self.containers.pods("controller").contains(&leader), "nobody leads: {leader}");
+        self.containers.kill(&leader);
+        let begun = Instant::now();
+        self.until("another replica leads", async || {
+            let now = self.leader().await;
+            let is_other = now != leader && self.containers.pods("controller").contains(&now);
+            if is_other { Ok(()) } else { Err(now) }
+        })
+        .await;
+        trial.say(format!("another replica leads {:.1?} after the leader was killed", begun.elapsed()));
+        trial.apply(&deployment("more", Some("1"), 6)).await;
+        trial.until_ready("more", 1, 5).await;
+        trial.scale("more", 0).await;
+        trial.until_ready("more", 0, 0).await;
+        assert_eq!(self.web(), before, "pods changed because a replica was killed");
+        self.works(2).await;
+    }
+
+    /// The pod that holds the lease; a name that begins no pod's where nobody does.
+    async fn leader(&self) -> String {
+        let leases: Api<Lease> = Api::namespaced(self.trial.client.clone(), NAMESPACE);
+        let lease = leases.get_opt("burstlet").await.unwrap();
+        let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+        let pods = self.containers.pods("controller");
+        let process = |pod: &&String| {
+            let process = self.containers.process(pod).map(|(id, _)| id);
+            process.is_some_and(|id| holder.starts_with(&format!("{pod}-{id}-")))
+        };
+        pods.iter().find(process).cloned().unwrap_or(holder)
+    }
+
+    /// Pods of `web` that live, by UID.
+    fn web(&self) -> BTreeSet<String> {
+        let history = self.trial.auditor.history();
+        history.living("web").map(|life| life.uid.clone()).collect()
+    }
+
+    /// Both change the configuration and take a pool away and bring it back; both replace every replica.
+    async fn is_upgraded_and_rolled_back(&self) {
+        let before = self.web();
+        for (what, pools) in [("upgrade", 1), ("rollback", 2)] {
+            let old: BTreeSet<_> =
+                ["admission", "controller"].iter().flat_map(|part| self.containers.pods(part)).collect();
+            if what == "upgrade" {
+                let values = self.values("second", &json!({"logFormat": "human"}));
+                self.helm(&["upgrade", RELEASE, "CHART", "--values", &values]).await;
+            } else {
+                self.helm(&["rollback", RELEASE, "1"]).await;
+            }
+            self.until("every replica is a new one", async || {
+                let now: BTreeSet<_> =
+                    ["admission", "controller"].iter().flat_map(|part| self.containers.pods(part)).collect();
+                if now.len() == 4 && now.is_disjoint(&old) { Ok(()) } else { Err(format!("{now:?}")) }
+            })
+            .await;
+            self.works(pools).await;
+            assert_eq!(self.web(), before, "pods changed by {what}");
+        }
+        let restarts = self.containers.restarts();
+        assert!(restarts.is_empty(), "processes ended by themselves: {restarts:?}");
+    }
+
+    /// A base pod that fits nowhere goes to the pool, and comes home through the Eviction API.
+    async fn brings_base_pods_home(&self) {
+        let trial = self.trial;
+        let sized = |name: &str, base: Option<&str>, replicas: usize, cpu: &str| {
+            let mut object = deployment(name, base, replicas);
+            object["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpu}});
+            object
+        };
+        trial.apply(&sized("filler", None, 5, "50")).await;
+        trial.until_ready("filler", 5, 0).await;
+        trial.apply(&sized("heavy", Some("1"), 1, "30")).await;
+        trial.until_ready("heavy", 0, 1).await;
+        trial.scale("filler", 0).await;
+        trial.until_ready("heavy", 1, 0).await;
+        trial.say("a base pod came home");
+    }
+
+    async fn uninstalls_amid_a_burst(&self) {
+        let trial = self.trial;
+        trial.apply(&deployment("crowd", Some("2"), 60)).await;
+        trial.until("the crowd bursts", |history| (history.ready("crowd").1 >= 5).then_some(())).await;
+        let so_far = judge(&trial.auditor.history());
+        assert!(so_far.violations.is_empty(), "{:#?}", so_far.violations);
+        self.helm(&["uninstall", RELEASE]).await;
+    }
+
+    async fn leaves_nothing(&self) {
+        let trial = self.trial;
+        assert_eq!(self.virtual_nodes().await.len(), 0);
+        assert_eq!(trial.alive_in_pool(), 0, "instances are left");
+        assert_eq!(self.named::<MutatingWebhookConfiguration>().await, [] as [String; 0]);
+        assert_eq!(self.named::<ValidatingWebhookConfiguration>().await, [] as [String; 0]);
+        assert_eq!(self.named::<ClusterRole>().await, [] as [String; 0]);
+        let leases: Api<Lease> = Api::all(trial.client.clone());
+        self.until("no lease is left", async || {
+            let leases = leases.list(&ListParams::default()).await.unwrap();
+            let ours = leases.iter().map(ResourceExt::name_any);
+            let ours: Vec<_> = ours.filter(|name| name.contains("burstlet") || name.contains("sim-")).collect();
+            if ours.is_empty() { Ok(()) } else { Err(format!("{ours:?}")) }
+        })
+        .await;
+        trial.until_ready("crowd", 60, 0).await;
+        let pods = Api::<Pod>::all(trial.client.clone());
+        self.until("no pod waits, is gated or held", async || {
+            let pods = pods.list(&ListParams::default()).await.unwrap();
+            let is_left = |pod: &&Pod| {
+                let spec = pod.spec.as_ref().unwrap();
+                let pending = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
+                pending
+                    || spec.scheduling_gates.is_some()
+                    || pod.namespace().as_deref() == Some(NAMESPACE)
+                    || !pod.finalizers().is_empty()
+            };
+            let left: Vec<_> = pods.iter().filter(is_left).map(ResourceExt::name_any).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        })
+        .await;
+        let pools = trial.stand.cluster().kubectl(["get", "virtualpools,burstpolicies", "-A", "-o", "name"]).unwrap();
+        assert_eq!(String::from_utf8_lossy(&pools.stdout), "");
+        trial.say("nothing is left");
+    }
+
+    /// Objects of burstlet's.
+    async fn named<K>(&self) -> Vec<String>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
+    {
+        let all = Api::<K>::all(self.trial.client.clone()).list(&ListParams::default()).await.unwrap();
+        all.iter().map(ResourceExt::name_any).filter(|name| name.contains("burstlet")).collect()
+    }
+}
+
+/// Rules that the story cannot make use of, each with the reason.
+const IDLE: [(&str, &str, &str); 0] = [];
+
+impl House<'_> {
+    /// The rules of every account of burstlet's, as installed; the uninstall hook's live as long as the hook alone.
+    async fn rules(&self) -> Vec<(&'static str, Vec<Value>)> {
+        let client = &self.trial.client;
+        let plain = |rules: Option<Vec<PolicyRule>>| -> Vec<Value> {
+            rules.into_iter().flatten().map(|rule| serde_json::to_value(rule).unwrap()).collect()
+        };
+        let cluster = async |name: &str| plain(Api::<ClusterRole>::all(client.clone()).get(name).await.unwrap().rules);
+        let own =
+            async |name: &str| plain(Api::<Role>::namespaced(client.clone(), NAMESPACE).get(name).await.unwrap().rules);
+        let hook: Value =
+            serde_saphyr::from_str(include_str!("../../helm/burstlet/files/uninstall-role.yaml")).unwrap();
+        let mut controller = cluster("burstlet-controller").await;
+        controller.extend(own("burstlet-credentials").await);
+        vec![
+            ("burstlet-admission", cluster("burstlet-admission").await),
+            ("burstlet-controller", controller),
+            ("burstlet-scheduler", own("burstlet-scheduler").await),
+            ("burstlet-uninstall", hook["rules"].as_array().unwrap().clone()),
+        ]
+    }
+
+    /// Nothing that burstlet asked was forbidden, and all that its roles allow it did ask.
+    fn roles_are_just_right(&self, rules: &[(&str, Vec<Value>)]) {
+        let log = std::fs::read_to_string(self.trial.stand.cluster().audit_log()).unwrap();
+        let asked = Asked::read(&log, NAMESPACE);
+        // Once the hook is done, Helm takes roles and processes away in whatever order.
+        let end = asked.last("burstlet-uninstall");
+        assert_ne!(end, "", "the hook asked nothing");
+        let forbidden: Vec<_> = asked.forbidden.iter().filter(|(_, at, _)| at.as_str() < end).collect();
+        assert!(forbidden.is_empty(), "forbidden: {forbidden:#?}");
+        let mut idle = Vec::new();
+        for (account, rules) in rules {
+            for right in rights::allowed(rules) {
+                let is_known = IDLE.contains(&(*account, right.verb.as_str(), right.on.as_str()));
+                if asked.uses(account, &right) == is_known {
+                    idle.push(format!("{account}: {} {} {:?}", right.verb, right.on, right.name));
+                }
+            }
+        }
+        assert!(idle.is_empty(), "rules that nobody uses (or that are used and named as idle): {idle:#?}");
+    }
+}
