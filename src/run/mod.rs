@@ -10,6 +10,7 @@
 //! ```
 
 pub mod config;
+mod fleet;
 mod lead;
 mod pools;
 mod providers;

@@ -8,6 +8,7 @@
 mod bad_input;
 mod coexist;
 mod extender_faults;
+mod fleet;
 mod kinds;
 mod observe;
 mod own_scheduler;
@@ -15,3 +16,4 @@ mod policies;
 mod pools;
 mod support;
 mod telemetry;
+mod under_fire;

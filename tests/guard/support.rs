@@ -120,6 +120,12 @@ impl Bench {
         self.deployments(namespace).patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 
+    /// How many pods run on nodes whose names begin so, those on their way out left out.
+    pub(crate) async fn runs_on(&self, namespace: &str, nodes: &str) -> usize {
+        let pods = self.pods(namespace).await;
+        pods.iter().filter(|pod| is_running(pod) && node(pod).is_some_and(|node| node.starts_with(nodes))).count()
+    }
+
     /// Waits until so many pods run on real and on virtual nodes, and no other is there.
     pub(crate) async fn runs(&self, namespace: &str, real: usize, burst: usize) -> Vec<Pod> {
         let what = format!("{real} pods of {namespace} run on real nodes, {burst} on virtual ones");

@@ -254,15 +254,19 @@ impl Pool {
         if self.open.is_empty() && !needs_no_node {
             return Some(Obstacle::NoNode);
         }
-        if !needs_no_node && self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
-            let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
-            return Some(Obstacle::Full { capacity });
-        }
         let starting = if planted!(StockIgnored) { 0 } else { self.starting };
         if self.stock.is_some_and(|stock| starting + beside.pods >= stock) {
             return Some(Obstacle::NoStock);
         }
-        self.over_quota(self.all + beside + Sum::one(requests)).map(Obstacle::Quota)
+        if let Some(lacking) = self.over_quota(self.all + beside + Sum::one(requests)) {
+            return Some(Obstacle::Quota(lacking));
+        }
+        // Last, for nodes show no more room than stock and quota leave: those are the better reasons.
+        if !needs_no_node && self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
+            let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
+            return Some(Obstacle::Full { capacity });
+        }
+        None
     }
 
     fn over_quota(&self, then: Sum) -> Option<&'static str> {
@@ -318,12 +322,15 @@ mod tests {
         pools.set_nodes(&"short".into(), [node("s", "short", true, 9)].iter());
         pools.set_stock(&"short".into(), Some(0));
         pools.set_nodes(&"ill".into(), [node("i", "ill", true, 9)].iter());
+        pools.set_nodes(&"spent".into(), [node("e", "spent", true, 0)].iter());
+        pools.set_stock(&"spent".into(), Some(0));
         pools.set_fault(&"ill".into(), Some("no answer for a minute".into()));
         let told = |pool: &str| told(&pools, pool).unwrap();
         assert_eq!(told("full"), "is full (0 pods)");
         assert_eq!(told("bare"), "has no virtual node that is ready");
         assert_eq!(told("unknown"), "has no virtual node that is ready");
         assert_eq!(told("short"), "is out of stock");
+        assert_eq!(told("spent"), "is out of stock", "its node shows no room because of it");
         assert_eq!(told("ill"), "is at fault (no answer for a minute)");
     }
 
