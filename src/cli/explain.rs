@@ -56,7 +56,7 @@ pub(super) async fn explain(args: AskedArgs) -> anyhow::Result<()> {
     let mut notes: Vec<_> = found.notes.iter().map(ToString::to_string).collect();
     if let Some(base) = found.governed.as_ref().and_then(|governed| governed.policy.base.pods) {
         let autoscalers = workload::autoscalers(&client, &namespace).await;
-        notes.extend(workload::bases_above(&autoscalers, args.workload.kind, &args.workload.name, base));
+        notes.extend(workload::bases_above(&autoscalers, &args.workload.kind, &args.workload.name, base));
     }
     let pods = pods(&client, &namespace, &args.workload, marked.uid.as_deref()).await?;
     let mut places = BTreeMap::new();

@@ -9,7 +9,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, ReplicaSet, StatefulSet},
-        autoscaling::v2::HorizontalPodAutoscaler,
+        autoscaling::v2::{CrossVersionObjectReference, HorizontalPodAutoscaler},
         batch::v1::{CronJob, Job},
         core::v1::{Namespace, Pod},
     },
@@ -70,6 +70,16 @@ pub(super) enum Kind {
         name: String,
         group: String,
     },
+}
+
+impl Kind {
+    /// Whether an autoscaler that aims there aims at this kind.
+    fn is_scaled_by(&self, target: &CrossVersionObjectReference) -> bool {
+        let Self::Foreign { name, group } = self else { return target.kind == format!("{self:?}") };
+        let aimed = target.api_version.as_deref().and_then(|version| version.split_once('/'));
+        let kind = target.kind.to_lowercase();
+        aimed.is_some_and(|(of, _)| of == group) && (kind == *name || format!("{kind}s") == *name)
+    }
 }
 
 impl std::str::FromStr for Named {
@@ -293,11 +303,10 @@ pub(super) async fn autoscalers(client: &Client, namespace: &str) -> Vec<Horizon
 }
 
 /// What is told of a workload's base beside the autoscalers that scale it.
-pub(super) fn bases_above(all: &[HorizontalPodAutoscaler], kind: Kind, name: &str, base: Base) -> Vec<String> {
+pub(super) fn bases_above(all: &[HorizontalPodAutoscaler], kind: &Kind, name: &str, base: Base) -> Vec<String> {
     let is_meant = |autoscaler: &&HorizontalPodAutoscaler| {
         let target = &autoscaler.spec.scale_target_ref;
-        let same_kind = target.kind == format!("{kind:?}");
-        same_kind && target.name == name
+        target.name == name && kind.is_scaled_by(target)
     };
     let told = all.iter().filter(is_meant).filter_map(|autoscaler| {
         let most = u32::try_from(autoscaler.spec.max_replicas).unwrap_or(0);
