@@ -8,11 +8,7 @@ use burstlet_engine::{
 };
 use k8s_openapi::{
     Metadata, Resource,
-    api::{
-        apps::v1::Deployment,
-        autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec},
-        core::v1::Container,
-    },
+    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Container},
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -121,9 +117,6 @@ pub enum Fault {
         /// The maximum.
         max: i32,
     },
-    /// A metric that traffic does not move.
-    #[error("{0} is not moved by the traffic; allowed is type Resource with the name cpu")]
-    Metric(String),
 }
 
 impl Workload {
@@ -151,7 +144,6 @@ impl Workload {
         let cpu_limit = cpu_limit(&deployment).map_err(in_deployment)?;
         let in_hpa = |(field, fault)| at(&hpa, field, fault);
         check_target(&deployment, &hpa).map_err(in_hpa)?;
-        check_metrics(&hpa).map_err(in_hpa)?;
         let most = most(&hpa).map_err(in_hpa)?;
         Ok(Self { deployment, hpa, base, cpu_limit, most })
     }
@@ -209,19 +201,6 @@ fn check_target(deployment: &Deployment, hpa: &HorizontalPodAutoscaler) -> Check
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let wanted = describe(&deployment.metadata, "apps/v1 Deployment", name);
     if found == wanted { Ok(()) } else { Err(("spec.scaleTargetRef", Fault::Reference { found, wanted })) }
-}
-
-fn check_metrics(hpa: &HorizontalPodAutoscaler) -> Checked<()> {
-    let is_cpu = |metric: &&MetricSpec| metric.resource.as_ref().is_some_and(|resource| resource.name == "cpu");
-    // Without metrics, Kubernetes takes CPU at 80 %.
-    let metrics = hpa.spec.metrics.as_deref().unwrap_or_default();
-    match metrics.iter().find(|metric| !is_cpu(metric)) {
-        None => Ok(()),
-        Some(other) => {
-            let name = other.resource.as_ref().map_or("", |resource| &resource.name);
-            Err(("spec.metrics", Fault::Metric(format!("{} {name}", other.type_).trim_end().to_owned())))
-        }
-    }
 }
 
 fn most(hpa: &HorizontalPodAutoscaler) -> Checked<u32> {
@@ -416,12 +395,6 @@ mod tests {
                 "kind: Deployment, name: wep",
                 "HorizontalPodAutoscaler web: spec.scaleTargetRef: names apps/v1 Deployment wep in namespace default, \
                  but the scenario's is apps/v1 Deployment web in namespace default",
-            ),
-            (
-                "      name: cpu",
-                "      name: memory",
-                "HorizontalPodAutoscaler web: spec.metrics: Resource memory is not moved by the traffic; allowed is \
-                 type Resource with the name cpu",
             ),
             (
                 "minReplicas: 3",

@@ -33,6 +33,12 @@
 //!   giveUpAfter: 10s                # one that would wait longer is unserved
 //!   readyAfter: {min: 0s, max: 0s}  # from containers running to Ready
 //!   stop: 0s                        # from deletion to stopped; never more than the pod's grace
+//!   memory: {idle: 100Mi, perRequest: 1Mi}           # what a pod uses, for HPAs that ask for memory
+//!   container: web                  # the container that serves, by default the first; the others idle
+//! metrics:                          # * what the HPA's metrics of type Pods, Object and External are, by their names
+//!   http_requests_per_second: requestRate            # requests that arrive a second; servedRate: that are served
+//!   concurrency: inFlight           # requests that are being served or wait
+//!   queue_length: {file: queue.csv, speed: 1, scale: 1}   # recorded, in the format of traffic: its rates are the values
 //! nodeAutoscaler: {max: 10, boot: {min: 60s, max: 120s}, scan: 10s, scaleDownAfter: 10m, utilization: 50}   # *
 //! realNodes:
 //!   labels: {disk: ssd}             # *
@@ -50,12 +56,14 @@
 mod check;
 mod folder;
 mod manifests;
+mod metrics;
 mod plant;
 mod pool;
 mod read;
 mod setup;
 
 pub use manifests::{ManifestError, Workload};
+pub use metrics::Memory;
 pub use plant::{ClusterSpeed, NodeAutoscaler, Rules, Serving};
 pub use pool::{
     Currency, NodePrice, Percent, Pool, Price, Reclaim, Span, StartUp, StockOut, Throttle, UnitPrice, Wave,

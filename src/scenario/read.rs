@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, io, num::NonZeroU32, path::Path, time::Duration
 
 use burstlet_engine::{
     model::{Bytes, MilliCpu},
+    simulator::Source,
     traffic::{Factor, Traffic},
 };
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use super::{
     Workload,
     check::check,
     folder::{BUILT_IN, BuiltIn, FILE, Folder, built_in_names},
+    metrics::{self, MetricSource},
 };
 use crate::record::RecordError;
 
@@ -49,6 +51,8 @@ pub struct Scenario {
     pub rules: Rules,
     /// What a pod can serve.
     pub serving: Serving,
+    /// What the HPA's metrics of type Pods, Object and External follow from, by their names.
+    pub metrics: BTreeMap<String, Source>,
     /// What adds and removes real nodes.
     pub node_autoscaler: Option<NodeAutoscaler>,
 }
@@ -165,6 +169,11 @@ impl Scenario {
         let fields = [
             ("updates", !self.updates.is_empty()),
             ("serving", self.serving != Serving::default()),
+            ("metrics", !self.metrics.is_empty()),
+            (
+                "the HPA's metrics other than cpu",
+                !self.workload.hpa.spec.metrics.iter().flatten().all(metrics::is_plain),
+            ),
             ("nodeAutoscaler", self.node_autoscaler.is_some()),
             ("realNodes.labels", !self.real_nodes.labels.is_empty()),
             ("realNodes.price", self.real_nodes.price.is_some()),
@@ -186,12 +195,20 @@ impl Scenario {
         check(&written).map_err(|(field, fault)| ScenarioError::Field { file: file.clone(), field, fault })?;
         let read = |named: &String| folder.read(name, named).map(|text| (folder.path_of(named), text));
         let manifests = written.manifests.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let traffic = folder.traffic(name, &written.traffic.file)?;
-        let traffic = traffic.sped_up(written.traffic.speed).scaled(written.traffic.scale);
+        let recorded = |named: &TrafficFile| {
+            let traffic = folder.traffic(name, &named.file)?;
+            Ok::<_, ScenarioError>(traffic.sped_up(named.speed).scaled(named.scale))
+        };
+        let traffic = recorded(&written.traffic)?;
+        let metrics = written.metrics.iter().map(|(name, source)| Ok((name.clone(), source.source(recorded)?)));
+        let metrics = metrics.collect::<Result<BTreeMap<_, _>, ScenarioError>>()?;
+        let workload = Workload::read(&manifests)?;
+        metrics::check(&workload.deployment, &workload.hpa, &metrics, &written.serving)
+            .map_err(|(field, fault)| ScenarioError::Field { file: file.clone(), field, fault })?;
         let is_long = traffic.duration() + written.settle > Duration::from_hours(1);
         let usual = Duration::from_secs(if is_long { 15 } else { 1 });
         Ok(Self {
-            workload: Workload::read(&manifests)?,
+            workload,
             traffic,
             name: written.name,
             about: written.about,
@@ -206,6 +223,7 @@ impl Scenario {
             cluster: written.cluster,
             rules: written.rules,
             serving: written.serving,
+            metrics,
             node_autoscaler: written.node_autoscaler,
         })
     }
@@ -239,6 +257,8 @@ pub(super) struct Written {
     pub(super) rules: Rules,
     #[serde(default)]
     pub(super) serving: Serving,
+    #[serde(default)]
+    pub(super) metrics: BTreeMap<String, MetricSource>,
     #[serde(default)]
     pub(super) node_autoscaler: Option<NodeAutoscaler>,
 }

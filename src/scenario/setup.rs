@@ -15,7 +15,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{Pool, Scenario, Span, StartUp, StockOut, Throttle};
+use super::{Memory, Pool, Scenario, Span, StartUp, StockOut, Throttle, metrics::containers};
 
 /// Why a scenario cannot be simulated.
 #[derive(Debug, thiserror::Error)]
@@ -94,18 +94,21 @@ impl Scenario {
             name: ObjectName::new(namespace, &name),
             base: Some(self.workload.base.to_string()),
             replicas: spec.and_then(|spec| spec.replicas).and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-            requests: requests(pod.map_or(&[], |pod| &pod.containers)),
+            requests: requests(containers(deployment)),
+            containers: self.simulated_containers(),
             cpu_limit: self.workload.cpu_limit,
             node_selector: selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
             rolling: rolling(deployment)?,
             hpa: serde_json::to_value(&self.workload.hpa.spec)
                 .and_then(serde_json::from_value::<Spec>)
                 .map_err(|error| SetupError::Hpa { name: hpa_name, error })?,
+            metrics: self.metrics.clone(),
             traffic: self.traffic.clone(),
             serving: simulator::Serving {
                 request_cpu: self.request_cpu,
                 request_time: serving.request_time.map_or(self.request_cpu, |span| span.0),
                 concurrency: serving.concurrency,
+                memory: serving.memory.map(|Memory { idle, per_request }| simulator::Memory { idle, per_request }),
                 late_after: serving.late_after.0,
                 give_up_after: serving.give_up_after.0,
                 ready_after: latency("serving.readyAfter", &serving.ready_after)?,
@@ -113,6 +116,19 @@ impl Scenario {
             },
             updates: self.updates.clone(),
         })
+    }
+
+    /// The pods' containers, the one that serves first.
+    fn simulated_containers(&self) -> Vec<simulator::Container> {
+        let one = |container: &Container| simulator::Container {
+            name: container.name.clone(),
+            requests: requests(std::slice::from_ref(container)),
+        };
+        let mut all: Vec<_> = containers(&self.workload.deployment).iter().map(one).collect();
+        let serves = |container: &simulator::Container| self.serving.container.as_ref() == Some(&container.name);
+        let first = all.iter().position(serves).unwrap_or_default();
+        all.get_mut(..=first).unwrap_or_default().rotate_right(1);
+        all
     }
 
     fn simulated_nodes(&self) -> Result<simulator::RealNodes, SetupError> {

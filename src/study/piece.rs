@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::simulator::{self, Setup, hpa};
+use burstlet_engine::{
+    simulator::{self, Setup, Source, hpa},
+    traffic::Traffic,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -201,7 +204,13 @@ pub fn days(setup: &Setup, day: Duration) -> Vec<Setup> {
     let part = |index: u32| {
         let mut setup = setup.clone();
         for workload in &mut setup.workloads {
-            workload.traffic = workload.traffic.clone().part(day * index, day * (index + 1));
+            let cut = |traffic: &mut Traffic| *traffic = traffic.clone().part(day * index, day * (index + 1));
+            cut(&mut workload.traffic);
+            for source in workload.metrics.values_mut() {
+                if let Source::Recorded(recorded) = source {
+                    cut(recorded);
+                }
+            }
         }
         setup
     };
