@@ -119,9 +119,10 @@ fn custom(metric: &MetricSpec) -> Option<&str> {
     pods.or(object).or(external).map(|metric| metric.name.as_str())
 }
 
-/// Whether a metric is one that a cluster with metrics-server alone tells as the replay does.
-pub(super) fn is_plain(metric: &MetricSpec) -> bool {
-    metric.resource.as_ref().is_some_and(|resource| resource.name == "cpu")
+/// Whether a cluster with metrics-server alone tells all that the HPA asks for as a replay does.
+pub(super) fn are_plain(hpa: &HorizontalPodAutoscaler) -> bool {
+    let is_cpu = |metric: &MetricSpec| metric.resource.as_ref().is_some_and(|resource| resource.name == "cpu");
+    hpa.spec.metrics.iter().flatten().all(is_cpu)
 }
 
 pub(super) fn containers(deployment: &Deployment) -> &[Container] {
@@ -184,10 +185,10 @@ mod tests {
     #[test]
     fn a_recorded_metric_is_read_beside_the_traffic_and_drives_the_replay() {
         let scenario = scenario(QUEUE, "metrics: {queue: {file: queue.csv, scale: 0.5}}\n").unwrap();
-        let Source::Recorded(queue) = &scenario.metrics["queue"] else { unreachable!() };
+        let Source::Recorded(queue) = &scenario.workloads[0].metrics["queue"] else { unreachable!() };
         assert_eq!(queue.peak(), Rate::new(300.0).unwrap());
         assert_eq!(peak(&scenario), 10, "300 waiting, 30 for each pod");
-        assert!(scenario.only_simulated().contains(&"metrics"), "a cluster's metrics API would not tell it");
+        assert_eq!(scenario.only_simulated(), ["metrics of the HPA other than cpu"]);
     }
 
     #[test]

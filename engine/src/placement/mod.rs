@@ -63,7 +63,7 @@ use crate::{
 /// By how much a clock is set back at least, to be heeded: less than that delays nothing that matters.
 const SET_BACK: Duration = Duration::from_secs(1);
 /// burstlet's own namespace, where it is not told otherwise.
-const HOME: &str = "burstlet-system";
+pub const HOME: &str = "burstlet-system";
 /// How often what only time changes is looked at.
 const TICK: Duration = Duration::from_millis(500);
 

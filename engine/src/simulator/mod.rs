@@ -32,6 +32,7 @@ mod control;
 mod deploy;
 mod dice;
 mod flow;
+mod govern;
 pub mod hpa;
 mod instances;
 mod machines;
@@ -47,9 +48,11 @@ mod rollout;
 mod schedule;
 mod setup;
 mod told;
+mod total;
 mod victims;
 mod world;
 
+pub use govern::with_base;
 pub use money::{Money, PerMilli};
 pub use outcome::{Load, Outcome, Plant, Played, PodStory, Record, Sample, Summary, TierUse};
 pub use setup::{

@@ -8,8 +8,8 @@ mod told;
 
 use super::*;
 use crate::{
-    model::{Bytes, MilliCpu, ObjectName, Resources},
-    policy::{MoveBack, Settings},
+    model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
+    policy::{Marks, MoveBack, Settings},
     traffic::Traffic,
 };
 
@@ -24,7 +24,8 @@ fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
     let spec = hpa::Spec { min_replicas: Some(2), max_replicas: most, metrics: Some(vec![cpu]), ..Default::default() };
     Workload {
         name: ObjectName::new("default", "web"),
-        base: base.map(str::to_owned),
+        marks: base.map(with_base).unwrap_or_default(),
+        pods: Marks::default(),
         replicas: 2,
         requests: Resources { cpu: MilliCpu(200), memory: Bytes(256 << 20) },
         containers: vec![],
@@ -63,6 +64,7 @@ fn pool(name: &str) -> Pool {
         throttle: None,
         reclaim: Reclaim::default(),
         price: (0.000_049, 0.000_006_13),
+        facts: None,
     }
 }
 
@@ -70,7 +72,10 @@ fn setup(workload: Workload) -> Setup {
     let move_back = MoveBack { after: Duration::from_secs(20), cool_down: Duration::from_secs(20), at_once: 1 };
     Setup {
         seed: 1,
+        starts_at: Timestamp::default(),
         workloads: vec![workload],
+        namespaces: BTreeMap::new(),
+        policies: BTreeMap::new(),
         real_nodes: RealNodes {
             count: 3,
             allocatable: Resources { cpu: MilliCpu(2_000), memory: Bytes(4 << 30) },
