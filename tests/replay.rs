@@ -49,12 +49,16 @@ replays! {
 
 #[test]
 fn time_zone_locale_and_place_change_no_byte() {
-    let here = output(burstlet(&["replay", "spot-reclaim", "--json"])).stdout;
-    let mut abroad = burstlet(&["replay", "spot-reclaim", "--json"]);
-    abroad.envs([("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "tr_TR.UTF-8")]);
     let folder = tempfile::tempdir().unwrap();
-    abroad.current_dir(folder.path());
-    assert!(here == output(abroad).stdout, "the same bytes");
+    // The second has windows by the clock of a place.
+    for scenario in ["spot-reclaim", "shared-pool"] {
+        let here = output(burstlet(&["replay", scenario, "--json"])).stdout;
+        let mut abroad = burstlet(&["replay", scenario, "--json"]);
+        abroad.envs([("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "tr_TR.UTF-8")]);
+        abroad.current_dir(folder.path());
+        assert!(here == output(abroad).stdout, "{scenario}: the same bytes");
+    }
+    let here = output(burstlet(&["replay", "spot-reclaim", "--json"])).stdout;
     let other = output(burstlet(&["replay", "spot-reclaim", "--json", "--seed", "2"])).stdout;
     assert!(here != other, "another seed, another run");
 }
@@ -75,8 +79,34 @@ fn json_and_csv_tell_the_same_samples() {
 
 #[test]
 fn the_number_of_threads_changes_no_figure() {
-    let with = |threads| text(&["compare", "stock-out", "--json", "--base", "8", "--threads", threads]);
-    assert_eq!(with("1"), with("4"));
+    for scenario in ["stock-out", "shared-pool"] {
+        let with = |threads| text(&["compare", scenario, "--json", "--base", "8", "--threads", threads]);
+        assert_eq!(with("1"), with("4"));
+    }
+}
+
+#[test]
+fn several_workloads_are_told_each_and_all_together() {
+    let records = lines(&["replay", "shared-pool", "--json"]);
+    let summaries: Vec<_> = records.iter().filter_map(|record| record.get("summary")).collect();
+    let names: Vec<_> = summaries.iter().map(|summary| summary["workload"].as_str().unwrap()).collect();
+    assert_eq!(names, ["shop/checkout", "shop/catalogue", "all"]);
+    let cost = |index: usize| summaries[index]["cost"].as_f64().unwrap();
+    assert!((cost(0) + cost(1) - cost(2)).abs() < 2e-6);
+    let wanted = |index: usize| records[index]["wanted"].as_u64().unwrap();
+    assert_eq!(wanted(0) + wanted(1), wanted(2), "the first moment of each, and of all");
+    let csv = text(&["replay", "shared-pool", "--csv"]);
+    assert_eq!(csv.lines().count(), records.len() - summaries.len() + 1);
+    assert!(csv.lines().nth(3).unwrap().split(',').nth(1) == Some("all"), "{csv:.400}");
+}
+
+#[test]
+fn the_demo_says_what_it_cannot_play_and_shows_it_simulated() {
+    let refused = burstlet(&["demo", "shared-pool"]).output().unwrap();
+    assert!(!refused.status.success());
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("a real control plane plays one workload with a base by annotation"), "{told}");
+    assert_eq!(text(&["demo", "shared-pool", "--simulated"]), text(&["replay", "shared-pool"]));
 }
 
 #[test]

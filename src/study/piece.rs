@@ -203,6 +203,8 @@ pub fn days(setup: &Setup, day: Duration) -> Vec<Setup> {
     }
     let part = |index: u32| {
         let mut setup = setup.clone();
+        // Windows and budgets go by the clock of that day.
+        setup.starts_at = setup.starts_at.after(day * index);
         for workload in &mut setup.workloads {
             let cut = |traffic: &mut Traffic| *traffic = traffic.clone().part(day * index, day * (index + 1));
             cut(&mut workload.traffic);
@@ -215,4 +217,20 @@ pub fn days(setup: &Setup, day: Duration) -> Vec<Setup> {
         setup
     };
     (0..count).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn each_day_begins_when_it_does() {
+        let setup = Scenario::open("shared-pool").unwrap().setup().unwrap();
+        let parts = days(&setup, Duration::from_mins(20));
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[1].starts_at.since(setup.starts_at), Duration::from_mins(20));
+        let rows = parts.iter().map(|part| part.workloads.iter().map(|workload| workload.traffic.duration()).max());
+        assert_eq!(rows.collect::<Vec<_>>(), [Some(Duration::from_mins(20)); 2]);
+    }
 }

@@ -13,6 +13,8 @@ use crate::{
     traffic::Traffic,
 };
 
+mod policies;
+
 /// A pod of 200m that serves 50 requests a second at most, meant to use 60 %: six requests a second.
 fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
     let target = hpa::MetricTarget { kind: "Utilization".into(), average_utilization: Some(60), ..Default::default() };
@@ -126,7 +128,30 @@ fn pod_time_is_the_integral_of_the_replica_curve() {
     let mut setup = crowd();
     setup.workloads[0].updates = vec![Duration::from_mins(5)];
     setup.pools[0].reclaim.waves = vec![(Duration::from_secs(350), 500_000)];
-    let played = played(&setup);
+    check_integral(&played(&setup));
+}
+
+#[test]
+fn pod_time_is_the_integral_of_each_workloads_curve_and_of_all_together() {
+    let mut setup = crowd();
+    setup.pools[0].reclaim.waves = vec![(Duration::from_secs(350), 500_000)];
+    setup.workloads.push(Workload { name: ObjectName::new("default", "api"), ..workload(Some("25%"), 30, CROWD) });
+    setup.pools[0].quota = Some(20);
+    let outcome = run(&setup).unwrap();
+    for played in &outcome.workloads {
+        check_integral(played);
+    }
+    let total = outcome.total().unwrap();
+    check_integral(&total);
+    let sum = |of: fn(&Played) -> f64| outcome.workloads.iter().map(of).sum::<f64>();
+    assert!((total.summary.cost - sum(|played| played.summary.cost)).abs() < 2e-6);
+    assert_eq!(total.samples[300].ready, outcome.workloads.iter().map(|played| played.samples[300].ready).sum::<u32>());
+    let seen = total.samples.iter().map(|sample| sample.ready).max().unwrap();
+    assert!(total.summary.peak >= seen && total.summary.peak <= seen + 2, "{} {seen}", total.summary.peak);
+    assert_eq!(plant(&total).node_s, plant(&outcome.workloads[0]).node_s, "the cluster's nodes are counted once");
+}
+
+fn check_integral(played: &Played) {
     let end = 1_200.0;
     for (tier, used) in &played.summary.tiers {
         let pods = played.pods.iter().filter(|pod| pod.tier.as_ref() == Some(tier));
