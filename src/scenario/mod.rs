@@ -66,6 +66,8 @@
 //! Of a pool that has a VirtualPool in the manifests, `nodes`, `podsPerNode` and `price` are said there; what stands here as well
 //! must be the same. Pools without one come first where a policy names no tiers, in the file's order.
 //!
+//! Metrics are described in `docs/replay-metrics.md`.
+//!
 //! File names are relative to the scenario's folder. Unknown fields are refused, with line and column.
 
 mod check;
