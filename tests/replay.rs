@@ -114,7 +114,7 @@ fn the_demo_says_what_it_cannot_play_and_shows_it_simulated() {
 }
 
 #[test]
-fn policies_stand_side_by_side() {
+fn a_policy_is_simulated_before_it_is_rolled_out_side_by_side_with_others() {
     insta::assert_snapshot!("compare", text(&["compare", "stock-out", "--base", "8"]));
 }
 

@@ -173,6 +173,6 @@ impl Pool {
         let money = |price: UnitPrice| format!("{:.9} {}", price.get(), self.price.currency).parse::<Money>().ok();
         let price = money(self.price.cpu_second).zip(money(self.price.gib_second));
         let price = price.map(|(cpu_second, gib_second)| policy::Price { cpu_second, gib_second });
-        PoolFacts { name: self.name.clone(), price, quota: Quota::default(), budget: None }
+        PoolFacts { name: self.name.clone(), price, quota: Quota::default(), budget: None, fallback: None }
     }
 }

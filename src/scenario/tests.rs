@@ -231,6 +231,14 @@ fn manifests_and_scenario_that_contradict_each_other_are_named_with_both_places(
             "DIR/scenario.yaml: pools: says nothing of VirtualPool eci (DIR/pool.yaml:1); write how its instances start, \
              for example {name: eci, startUp: {min: 2s, max: 8s}}",
         ),
+    ] {
+        assert_eq!(changed_of("shared-pool", file, from, to).unwrap_err(), message);
+    }
+}
+
+#[test]
+fn policies_and_pools_that_cannot_work_are_named_by_file_and_line() {
+    for (file, from, to, message) in [
         (
             "policies.yaml",
             "pool: eci",

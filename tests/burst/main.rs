@@ -11,6 +11,7 @@ mod trial;
 mod base_kill;
 mod hpa;
 mod kill;
+mod policies;
 mod rollout;
 mod scale;
 mod uninstall;

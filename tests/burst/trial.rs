@@ -13,7 +13,7 @@ use burstlet::{
     },
     provider::simulated::{Settings, StartUp},
 };
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, events::v1::Event};
 use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -41,6 +41,9 @@ pub struct Shape {
     pub raised_client_limits: bool,
     /// Calls to the pool's cloud that fail, of 1,000; half of them have taken effect.
     pub lost_answers_per_mille: u16,
+    /// In the order in which they are tried; two virtual nodes each.
+    pub pools: &'static [&'static str],
+    pub move_back_after: Duration,
 }
 
 impl Default for Shape {
@@ -52,6 +55,8 @@ impl Default for Shape {
             metrics_server: false,
             raised_client_limits: false,
             lost_answers_per_mille: 0,
+            pools: &["sim"],
+            move_back_after: Duration::from_secs(10),
         }
     }
 }
@@ -73,6 +78,12 @@ impl Trial {
         let begun = Instant::now();
         let start_up = StartUp { min: Duration::from_millis(200), max: Duration::from_millis(800) };
         let settings = Settings { start_up, stop: Duration::from_millis(100), ..Settings::default() };
+        let pool = |name: &&str| SimulatedPool {
+            name: (*name).to_owned(),
+            nodes: 2,
+            pods_per_node: shape.pods_per_virtual_node,
+            settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings.clone() },
+        };
         let stand = Stand::start(StandOptions {
             cluster: ClusterOptions {
                 hpa_sync: Duration::from_secs(5),
@@ -87,15 +98,10 @@ impl Trial {
                 pods: shape.pods_per_real_node,
                 settings: Settings { network: 100, ..settings.clone() },
             },
-            pools: vec![SimulatedPool {
-                name: "sim".to_owned(),
-                nodes: 2,
-                pods_per_node: shape.pods_per_virtual_node,
-                settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings },
-            }],
+            pools: shape.pools.iter().map(pool).collect(),
             scheduler: Scheduler::Dedicated,
             move_on_after: Duration::from_mins(5),
-            move_back_after: Duration::from_secs(10),
+            move_back_after: shape.move_back_after,
         });
         let stand = stand.await.unwrap_or_else(|error| panic!("{error}"));
         let client = stand.cluster().client();
@@ -142,6 +148,14 @@ impl Trial {
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// What Kubernetes Events of this reason say.
+    pub async fn events(&self, reason: &str) -> Vec<String> {
+        let api: Api<Event> = Api::default_namespaced(self.client.clone());
+        let all = api.list(&ListParams::default()).await.unwrap();
+        let meant = all.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        meant.filter_map(|event| event.note).collect()
     }
 
     /// Waits until an app has exactly so many Ready pods on real and on virtual nodes, and no other live pod.

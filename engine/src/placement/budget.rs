@@ -76,6 +76,11 @@ impl Meter {
         self.since = now;
     }
 
+    /// What it has used in its hour and its day.
+    pub(super) fn periods(&self) -> (Usage, Usage) {
+        (self.hour.used, self.day.used)
+    }
+
     /// As it stands at this moment.
     pub(super) fn at(mut self, now: Timestamp) -> Self {
         self.run(now);
@@ -117,6 +122,11 @@ impl Accounts {
     /// Forgets an account.
     pub(super) fn close(&mut self, account: &Account) {
         self.0.remove(account);
+    }
+
+    /// What an account uses of a pool.
+    pub(super) fn meter(&self, account: &Account, pool: &PoolName) -> Option<Meter> {
+        self.0.get(account)?.get(pool).copied()
     }
 
     /// The accounts of workloads that are only observed.

@@ -260,7 +260,7 @@ impl World<'_> {
             let stop = self.setup.workloads[workload.0].serving.stop;
             self.plan_in(stop + self.setup.timing.status_lag, Happening::Gone(id));
         } else {
-            self.pods[id.0 as usize].deleted = Some(now);
+            self.change(id, |pod| pod.deleted = Some(now));
             self.be_gone(id);
         }
     }

@@ -212,6 +212,16 @@ fn a_pool_without_stock_makes_pods_wait_behind_the_gate() {
 }
 
 #[test]
+fn pods_that_are_deleted_behind_the_gate_wait_no_more() {
+    let mut setup = crowd();
+    setup.pools[0].stock = vec![(Duration::ZERO, Some(4))];
+    let played = played(&setup);
+    assert_eq!(played.samples[400].gated, 13);
+    let last = played.samples.last().unwrap();
+    assert_eq!((last.wanted, last.ready, last.gated, last.pending), (2, 2, 0, 0));
+}
+
+#[test]
 fn a_rolling_update_keeps_serving_and_each_revision_its_base() {
     let mut setup = crowd();
     setup.workloads[0].updates = vec![Duration::from_mins(5)];

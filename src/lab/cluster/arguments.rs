@@ -108,6 +108,11 @@ pub(super) fn api_server(layout: &Layout) -> Vec<String> {
         .0
 }
 
+/// What has the API server write an audit log.
+pub(super) fn audit(policy: &Path, log: &Path) -> Vec<String> {
+    Flags::default().with_path("audit-policy-file", policy).with_path("audit-log-path", log).0
+}
+
 pub(super) fn controller_manager(layout: &Layout, options: &ClusterOptions) -> Vec<String> {
     let Identity { kubeconfig, server, port, .. } = &layout.controller_manager;
     let flags = Flags::default()

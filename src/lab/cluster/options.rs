@@ -24,6 +24,8 @@ pub struct ClusterOptions {
     pub metrics_server: bool,
     /// An extender of the cluster's own scheduler. Without one that scheduler is the stock one.
     pub extender: Option<Extender>,
+    /// Has the API server write who asked it for what: see [`super::Cluster::audit_log`].
+    pub audit: bool,
     /// Keeps the logs (in `target/lab-logs/`) when all goes well, too.
     pub keep_logs: bool,
 }
@@ -38,6 +40,7 @@ impl Default for ClusterOptions {
             raised_client_limits: false,
             metrics_server: true,
             extender: None,
+            audit: false,
             keep_logs: false,
         }
     }

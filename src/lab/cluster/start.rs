@@ -16,6 +16,9 @@ use super::{Cluster, ClusterError, Component, arguments, bootstrap, probe};
 
 /// A component that is not ready by then never will be: it takes seconds, tens of them on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_mins(2);
+/// Every request, once it is answered: who, what, and the answer's code.
+const AUDIT_POLICY: &str =
+    "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{level: Metadata}]\n";
 const POLL: Duration = Duration::from_millis(25);
 
 impl Cluster {
@@ -28,6 +31,11 @@ impl Cluster {
         let cluster = Self::prepare(plane, options).await?;
         cluster.bring_up().await?;
         Ok(cluster)
+    }
+
+    /// Where the API server writes its audit log, a JSON object a line, if it was asked to.
+    pub fn audit_log(&self) -> Result<std::path::PathBuf, ClusterError> {
+        Ok(self.own_folder()?.path().join("logs").join("audit.log"))
     }
 
     async fn prepare(plane: ControlPlane, options: ClusterOptions) -> Result<Self, ClusterError> {
@@ -50,7 +58,12 @@ impl Cluster {
         let (layout, options) = (&self.layout, &self.options);
         self.launch(Component::Etcd, arguments::etcd(layout))?;
         self.await_ready(Component::Etcd).await?;
-        self.launch(Component::ApiServer, arguments::api_server(layout))?;
+        let mut flags = arguments::api_server(layout);
+        if options.audit {
+            let policy = self.own_folder()?.write_config("audit.yaml", AUDIT_POLICY)?;
+            flags.extend(arguments::audit(&policy, &self.audit_log()?));
+        }
+        self.launch(Component::ApiServer, flags)?;
         self.await_ready(Component::ApiServer).await?;
         self.launch(Component::ControllerManager, arguments::controller_manager(layout, options))?;
         let extender = options.extender.as_ref();
