@@ -130,9 +130,6 @@ pub enum Fault {
         /// The maximum.
         max: i32,
     },
-    /// A metric that traffic does not move.
-    #[error("{0} is not moved by the traffic; allowed is type Resource with the name cpu")]
-    Metric(String),
     /// What burstlet's admission would refuse, or what it would warn of and then not follow.
     #[error("{0}")]
     Refused(String),

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::simulator::{self, Setup, hpa};
+use burstlet_engine::{
+    simulator::{self, Setup, Source, hpa},
+    traffic::Traffic,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -203,7 +206,13 @@ pub fn days(setup: &Setup, day: Duration) -> Vec<Setup> {
         // Windows and budgets go by the clock of that day.
         setup.starts_at = setup.starts_at.after(day * index);
         for workload in &mut setup.workloads {
-            workload.traffic = workload.traffic.clone().part(day * index, day * (index + 1));
+            let cut = |traffic: &mut Traffic| *traffic = traffic.clone().part(day * index, day * (index + 1));
+            cut(&mut workload.traffic);
+            for source in workload.metrics.values_mut() {
+                if let Source::Recorded(recorded) = source {
+                    cut(recorded);
+                }
+            }
         }
         setup
     };

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+mod told;
+
 use super::*;
 use crate::{
     model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
@@ -28,15 +30,18 @@ fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
         pods: Marks::default(),
         replicas: 2,
         requests: Resources { cpu: MilliCpu(200), memory: Bytes(256 << 20) },
+        containers: vec![],
         cpu_limit: Some(MilliCpu(1_000)),
         node_selector: vec![],
         rolling: Rolling::default(),
         hpa: spec,
+        metrics: BTreeMap::new(),
         traffic: Traffic::from_csv(&format!("seconds,requests_per_second\n{traffic}")).unwrap(),
         serving: Serving {
             request_cpu: Duration::from_millis(20),
             request_time: Duration::from_millis(20),
             concurrency: None,
+            memory: None,
             late_after: Duration::from_secs(1),
             give_up_after: Duration::from_secs(10),
             ready_after: Latency::fixed(Duration::ZERO),
