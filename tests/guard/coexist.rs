@@ -14,7 +14,7 @@ use burstlet::{
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     core::{
         DynamicObject,
         admission::{AdmissionRequest, AdmissionResponse, AdmissionReview},
@@ -211,7 +211,7 @@ async fn placed_by_hand(bench: &Bench) {
         assert_eq!((tier(&pod), annotation(&pod, "burstlet.dev/pool")), (None, None), "{}", line(&pod));
     }
     remove(bench, "by-hand").await;
-    let nodes = Api::<Node>::all(bench.client.clone()).list(&Default::default()).await.unwrap();
+    let nodes = Api::<Node>::all(bench.client.clone()).list(&ListParams::default()).await.unwrap();
     let virtual_node = nodes.items.iter().map(ResourceExt::name_any).find(|name| is_virtual(name)).unwrap();
     let named = json!({"nodeName": virtual_node, "tolerations": toleration});
     bench.deploy("by-hand", &Wanted { pod_spec: named, ..Wanted::new("web", None, 1) }).await;
