@@ -244,13 +244,14 @@ impl Pool {
 
     fn obstacle(&self, requests: Resources, imagined: bool) -> Option<Obstacle> {
         let beside = if imagined { self.imagined } else { Sum::default() };
-        if let Some(fault) = &self.fault
+        // Where burstlet may only look, it has no virtual nodes, nor perhaps the provider's keys: a pool that is described
+        // counts as if it had.
+        let needs_no_node = imagined && self.open.is_empty() && self.facts.is_some();
+        if let Some(fault) = self.fault.as_ref().filter(|_| !needs_no_node)
             && !planted!(FaultIgnored)
         {
             return Some(Obstacle::Fault(fault.clone()));
         }
-        // Where burstlet may only look, it has no virtual nodes: a pool that is described counts as if it had.
-        let needs_no_node = imagined && self.open.is_empty() && self.facts.is_some();
         if self.open.is_empty() && !needs_no_node {
             return Some(Obstacle::NoNode);
         }
@@ -381,9 +382,10 @@ mod tests {
             Some(PoolFacts { name: "p".into(), price: None, quota, budget: None, fallback: None }),
         );
         assert_eq!(pools.obstacle(&"p".into(), EACH, false), Some(Obstacle::NoNode));
+        pools.set_fault(&"p".into(), Some("no key".into()));
         assert_eq!(pools.obstacle(&"p".into(), EACH, true), None);
         pools.enter(&Occupancy { imagined: true, ..standing("p", false) });
-        assert_eq!(pools.obstacle(&"p".into(), EACH, true), Some(Obstacle::Quota("pod")));
+        assert_eq!(pools.obstacle(&"p".into(), EACH, true), Some(Obstacle::Quota("pod")), "and within its quota");
     }
 
     #[test]
