@@ -155,6 +155,7 @@ mod tests {
     #[test]
     fn full_nodes_are_doubled_up_to_the_maximum() {
         assert_eq!(steps(BOUNDS, &nodes(&[10, 10]), Duration::ZERO), [Step::Make(2), Step::Make(3)]);
+        assert_eq!(wanted(BOUNDS, &nodes(&[10, 10, 10, 10])), 4);
         assert_eq!(steps(BOUNDS, &nodes(&[10, 10, 10, 10]), Duration::ZERO), []);
     }
 
@@ -169,6 +170,11 @@ mod tests {
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [], "its instance is not gone yet");
         nodes.insert(3, Standing { pods: 0, instances: 0, drains: true });
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [Step::Remove(3)]);
+    }
+
+    #[test]
+    fn the_first_node_stays_though_it_is_the_emptiest() {
+        assert_eq!(steps(BOUNDS, &nodes(&[0, 3, 3]), SHRINK_AFTER), [Step::Drain(2)]);
     }
 
     #[test]
