@@ -476,7 +476,8 @@ async fn changed_settings_hold_for_new_pods_only() {
 
 /// The lines of a section's blocks in this language.
 fn blocks(section: &str, language: &str) -> Vec<String> {
-    let blocks = section.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
     blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 

@@ -144,9 +144,9 @@ impl Trial {
         fs::write(home.path().join("secret"), "testsecret\n").unwrap();
         let trial = Self { cluster, cloud, emulator, home };
         let settings = ["--region-id", "cn-hangzhou", "--access-key-id", "testid", "--vswitch-id", "vsw-a"];
+        let address = trial.emulator.address();
         let files = [("--access-key-secret-file", trial.path("secret")), ("--kubeconfig", trial.path("kubeconfig"))];
         let files = files.iter().flat_map(|(flag, path)| [*flag, path.to_str().unwrap()]);
-        let address = trial.emulator.address();
         let rest = ["--security-group-id", "sg-1", "--endpoint", &address];
         let all = ["vnode", "config", "set-context", "default"].into_iter().chain(settings).chain(files).chain(rest);
         let output = trial.run(all).await;
