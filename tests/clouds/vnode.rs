@@ -231,7 +231,9 @@ async fn vnode_contexts_are_selected_shown_and_masked() {
     assert!(written.contains("current-context: other") && written.contains("kind: vnode"), "{written}");
     let contexts = told(&vnode("get-contexts").await);
     assert!(
-        contexts.lines().any(|line| line.trim_start().starts_with('*') && line.contains("other") && line.contains("cn-beijing")),
+        contexts
+            .lines()
+            .any(|line| line.trim_start().starts_with('*') && line.contains("other") && line.contains("cn-beijing")),
         "{contexts}"
     );
     assert!(vnode("use-context default").await.status.success());
