@@ -148,7 +148,7 @@ fn plan(nodes: &[Node], table: &RouteTable, wanted: &Wanted) -> Plan {
                 .left_out
                 .push(format!("{name} tells no pod network (podCIDR); name it: --cidr {name}=10.88.1.0/24")),
             (_, None) => {
-                plan.left_out.push(format!("{name} tells no machine (providerID); name it: --instance {name}=i-…"))
+                plan.left_out.push(format!("{name} tells no machine (providerID); name it: --instance {name}=i-…"));
             }
         }
     }

@@ -335,6 +335,29 @@ async fn rotated_keys_are_taken_up_and_wrong_ones_are_named_without_their_secret
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_called_for_a_pod_that_eci_cannot_run() {
+    let trial = Trial::start(quick()).await;
+    let eleven = (0..11).map(|number| format!("vsw-{number}")).collect::<Vec<_>>().join(",");
+    let bad = [
+        ("k8s.aliyun.com/eci-vswitch", eleven.as_str(), "at most 10"),
+        ("k8s.aliyun.com/eci-security-group", "a,b,c,d,e,f", "at most 5"),
+        ("k8s.aliyun.com/eci-use-specs", "large", "such as 2-4Gi"),
+        ("k8s.aliyun.com/eci-use-specs", "200-9000Gi", "the largest size"),
+        ("k8s.aliyun.com/eci-max-pending-minute", "5", "10 to 1440"),
+        ("kubernetes.io/ingress-bandwidth", "fast", "such as 100M"),
+    ];
+    for (key, value, limit) in bad {
+        let mut pod = service();
+        pod.metadata.annotations = Some([(key.to_owned(), value.to_owned())].into());
+        let error = trial.eci.create(&owner("here", "u-0"), &pod).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, ProviderError::Invalid(_)) && text.contains(limit), "{key}: {text}");
+        assert!(text.contains(key) || text.contains("eci-use-specs"), "{key}: {text}");
+    }
+    assert!(trial.ground.calls().is_empty(), "{:?}", trial.ground.calls());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn either_signature_serves_and_a_large_pod_travels_in_a_form() {
     for signature in [Signature::V3, Signature::V1] {
         let (_, cloud, emulator) = emulator(quick()).await;

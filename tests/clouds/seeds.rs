@@ -76,7 +76,7 @@ impl Seed {
     }
 
     fn documents(&self) -> Vec<Value> {
-        let files = self.files().into_iter().filter(|name| name.ends_with(".yaml"));
+        let files = self.files().into_iter().filter(|name| name != "commands.txt");
         files.flat_map(|file| self.documents_of(&file)).collect()
     }
 
@@ -291,7 +291,7 @@ fn eci(settings: &AlibabaEci, address: &str) -> Arc<Eci> {
         "access-key-secret" => Some("testsecret".to_owned()),
         _ => None,
     };
-    eci.keys().set(Keys::from_parts(&part).unwrap());
+    eci.keys().set(Keys::from_parts(part).unwrap());
     Arc::new(eci)
 }
 
@@ -322,7 +322,7 @@ async fn play(seed: &Seed) -> Played {
     }
     assert!(ground.calls().is_empty(), "a pod that cannot run was asked for");
     let mut asked = Vec::new();
-    for file in seed.files().into_iter().filter(|file| file.ends_with(".yaml") && file != "refused.yaml") {
+    for file in seed.files().into_iter().filter(|file| !["commands.txt", "refused.yaml"].contains(&file.as_str())) {
         for (number, pod) in seed.pods(&file).into_iter().enumerate() {
             let instance = provider.create(&owner(&format!("{}-{number}", &file[..3])), &pod).await.unwrap();
             asked.push(cloud.asked(&instance.id.0).unwrap());
@@ -434,7 +434,7 @@ async fn the_provider_reads_the_add_ons_secret() {
         secret["metadata"]["name"]
     );
     let part = |name: &str| Some(secret["stringData"][name].as_str()?.to_owned());
-    let keys = Keys::from_parts(&part).unwrap();
+    let keys = Keys::from_parts(part).unwrap();
     assert_eq!((keys.id.as_str(), keys.secret.reveal()), ("LTAI0000", "0000"));
 }
 
@@ -476,7 +476,8 @@ async fn changed_settings_hold_for_new_pods_only() {
 
 /// The lines of a section's blocks in this language.
 fn blocks(section: &str, language: &str) -> Vec<String> {
-    let blocks = section.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let blocks = section.split(&fence).skip(1);
     blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
 }
 

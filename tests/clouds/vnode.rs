@@ -144,9 +144,9 @@ impl Trial {
         fs::write(home.path().join("secret"), "testsecret\n").unwrap();
         let trial = Self { cluster, cloud, emulator, home };
         let settings = ["--region-id", "cn-hangzhou", "--access-key-id", "testid", "--vswitch-id", "vsw-a"];
+        let address = trial.emulator.address();
         let files = [("--access-key-secret-file", trial.path("secret")), ("--kubeconfig", trial.path("kubeconfig"))];
         let files = files.iter().flat_map(|(flag, path)| [*flag, path.to_str().unwrap()]);
-        let address = trial.emulator.address();
         let rest = ["--security-group-id", "sg-1", "--endpoint", &address];
         let all = ["vnode", "config", "set-context", "default"].into_iter().chain(settings).chain(files).chain(rest);
         let output = trial.run(all).await;
@@ -231,7 +231,9 @@ async fn vnode_contexts_are_selected_shown_and_masked() {
     assert!(written.contains("current-context: other") && written.contains("kind: vnode"), "{written}");
     let contexts = told(&vnode("get-contexts").await);
     assert!(
-        contexts.lines().any(|line| line.starts_with('*') && line.contains("other") && line.contains("cn-beijing")),
+        contexts
+            .lines()
+            .any(|line| line.trim_start().starts_with('*') && line.contains("other") && line.contains("cn-beijing")),
         "{contexts}"
     );
     assert!(vnode("use-context default").await.status.success());

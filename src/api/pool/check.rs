@@ -183,6 +183,28 @@ mod tests {
     }
 
     #[test]
+    fn a_clouds_limits_are_named_with_the_field_before_anything_is_asked_of_it() {
+        let eci = |zones: usize| {
+            let zones = (0..zones).map(|number| json!({"vSwitchId": format!("vsw-{number}")})).collect::<Vec<_>>();
+            let eci = json!({"region": "Hangzhou!", "zones": zones, "securityGroupId": "sg 1",
+                "credentials": {"environment": {}}});
+            let spec = json!({"provider": {"alibabaEci": eci}, "quota": {"pods": 1}});
+            let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("eci", &KnownPools::new()).faults;
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let faults = eci(11);
+        assert!(faults[0].starts_with("spec.provider.alibabaEci.region: \"Hangzhou!\" is no region"), "{faults:?}");
+        assert!(faults[1].starts_with("spec.provider.alibabaEci.zones: 11 are named; name 1 to 10"), "{faults:?}");
+        assert!(faults[2].starts_with("spec.provider.alibabaEci.securityGroupId"), "{faults:?}");
+        assert_eq!((faults.len(), eci(10).len()), (3, 2));
+        let kci = json!({"kingsoftKci": {"region": "cn-beijing-6", "securityGroupIds": ["a", "b", "c", "d"]}});
+        let spec = json!({"provider": kci, "quota": {"pods": 1}});
+        let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("kci", &KnownPools::new()).faults;
+        let expected = "spec.provider.kingsoftKci.securityGroupIds: 4 are too many; at most 3";
+        assert_eq!(faults[0].to_string(), expected);
+    }
+
+    #[test]
     fn a_quota_beyond_its_virtual_nodes_is_a_warning() {
         let verdict = check(json!({"quota": {"pods": 500}, "nodes": {"max": 2, "podsPerNode": 100}}));
         assert_eq!(

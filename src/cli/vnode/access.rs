@@ -18,7 +18,7 @@ use crate::{api::names, provider::clouds::Secret};
 /// How long the cluster gets to write a token.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The kubeconfig of a ServiceAccount, `NAMESPACE/NAME`, in the context's cluster. Its token has no end of its own, as the
+/// The kubeconfig of a service account, `NAMESPACE/NAME`, in the context's cluster. Its token has no end of its own, as the
 /// node is to live: deleting the Secret ends it.
 pub(super) async fn kubeconfig(context: &VnodeContext, account: &str) -> anyhow::Result<Secret> {
     let Some((namespace, name)) = account.split_once('/') else {

@@ -95,10 +95,10 @@ struct CreateArgs {
     /// Its name at the cloud
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Give the node the rights of this ServiceAccount (docs/install/vnode-role.yaml), not those of the context's kubeconfig
+    /// Give the node the rights of this service account (docs/install/vnode-role.yaml), not those of the context's kubeconfig
     #[arg(long, value_name = "NAMESPACE/NAME")]
     service_account: Option<String>,
-    /// Name servers of pods whose dnsPolicy is ClusterFirst
+    /// Name servers of pods that ask for the cluster's DNS
     #[arg(long, value_name = "ADDRESSES")]
     cluster_dns: Option<String>,
     /// The cluster's domain

@@ -97,7 +97,7 @@ impl Found {
                 "ECI_KUBE_PROXY={value}: {KUBE_PROXY}; without, Services' cluster addresses are not reached"
             )),
             "KUBELET_PORT" => {
-                self.remark(format!("KUBELET_PORT={value}: set kubelet.listen of burstlet's configuration"))
+                self.remark(format!("KUBELET_PORT={value}: set kubelet.listen of burstlet's configuration"));
             }
             "VKUBELET_POD_IP" => {
                 self.remark(

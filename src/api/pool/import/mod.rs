@@ -74,9 +74,9 @@ pub enum ImportError {
 /// Reads `documents`, which together describe one virtual kubelet.
 pub fn import(documents: &[Value], options: &Options) -> Result<Imported, ImportError> {
     let workloads = documents.iter().filter_map(Workload::read).collect::<Vec<_>>();
-    let is_kci = workloads.iter().any(kci::is_kubelet);
-    let is_eci = workloads.iter().any(eci::is_kubelet) || documents.iter().any(eci::is_settings);
-    let mut found = match (is_eci, is_kci) {
+    let of_kingsoft = workloads.iter().any(kci::is_kubelet);
+    let of_alibaba = workloads.iter().any(eci::is_kubelet) || documents.iter().any(eci::is_settings);
+    let mut found = match (of_alibaba, of_kingsoft) {
         (true, true) => return Err(ImportError::Mixed),
         (false, false) => return Err(ImportError::Nothing),
         (true, false) => eci::read(documents, &workloads)?,
