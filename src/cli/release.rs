@@ -33,7 +33,12 @@ pub(super) struct ReleaseArgs {
 pub(super) async fn release(args: ReleaseArgs) -> anyhow::Result<()> {
     let client = args.cluster.client().await?;
     if args.uninstall {
-        let what = Uninstall { namespace: args.namespace, controller: args.controller, scheduler: args.scheduler, within: args.within };
+        let what = Uninstall {
+            namespace: args.namespace,
+            controller: args.controller,
+            scheduler: args.scheduler,
+            within: args.within,
+        };
         release::uninstall(&client, &what, |step| eprintln!("{step}")).await?;
         println!("burstlet is gone");
     } else {

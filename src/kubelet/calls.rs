@@ -96,6 +96,7 @@ impl Calls {
         if !self.may_act() {
             return NOT_OURS;
         }
+        self.metrics.called("create");
         let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.create(&job.owner, &pod)).await;
         Finished::Call(match call.unwrap_or_else(|_| Err(no_answer())) {
             Ok(instance) => {
@@ -110,6 +111,7 @@ impl Calls {
     }
 
     async fn delete_instance(&self, job: &Job, grace: Duration) -> Outcome {
+        self.metrics.called("delete");
         let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.delete(&job.owner, grace)).await;
         match call.unwrap_or_else(|_| Err(no_answer())) {
             Ok(()) => Outcome::InstanceDeleted { grace },

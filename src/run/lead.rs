@@ -12,7 +12,7 @@ use tower::ServiceExt;
 
 use crate::{
     kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, server},
-    placer::{Placer, PlacerMetrics, Stocks},
+    placer::{Board, Placer, PlacerMetrics, Stocks},
     provider::Provider,
     run::{
         RunError,
@@ -40,6 +40,7 @@ pub(super) struct Deciding {
     pub(super) namespace: String,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: PlacerMetrics,
+    pub(super) board: Board,
 }
 
 /// What the kubelets need.
@@ -82,7 +83,7 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { settings, namespace, stocks, metrics }) = &self.placer {
+        if let Some(Deciding { settings, namespace, stocks, metrics, board }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
                 settings: settings.clone(),
@@ -90,6 +91,7 @@ impl Lead {
                 leadership: self.leadership.clone(),
                 stocks: stocks.clone(),
                 metrics: metrics.clone(),
+                board: board.clone(),
             };
             let term = term.clone();
             work.spawn(async move {

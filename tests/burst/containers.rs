@@ -176,12 +176,8 @@ impl Shared {
         }
         for (uid, pod) in &pods {
             if !self.running.lock().unwrap().contains_key(uid) {
-                let address = Ipv4Addr::new(
-                    self.ground.network[0],
-                    self.ground.network[1],
-                    self.ground.network[2],
-                    *next,
-                );
+                let address =
+                    Ipv4Addr::new(self.ground.network[0], self.ground.network[1], self.ground.network[2], *next);
                 *next += 1;
                 if let Some(mut one) = self.prepare(pod, address).await {
                     one.start();

@@ -77,7 +77,9 @@ impl Asked {
     /// Whether the account made use of what is allowed. Who watches may list, too: API servers before streamed lists need it.
     pub fn uses(&self, account: &str, right: &Right) -> bool {
         let is_it = |asked: &Right| {
-            (asked.verb == right.verb || (right.verb == "list" && asked.verb == "watch")) && asked.on == right.on && (right.name.is_none() || asked.name == right.name)
+            (asked.verb == right.verb || (right.verb == "list" && asked.verb == "watch"))
+                && asked.on == right.on
+                && (right.name.is_none() || asked.name == right.name)
         };
         self.used.get(account).is_some_and(|used| used.iter().any(is_it))
     }

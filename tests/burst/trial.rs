@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -81,7 +82,7 @@ impl Trial {
                 hpa_sync: Duration::from_secs(5),
                 metrics_server: shape.metrics_server,
                 raised_client_limits: shape.raised_client_limits,
-                audit: !shape.installs,
+                audit: (!shape.installs).then(|| audit_log(story)),
                 ..ClusterOptions::default()
             },
             real_nodes: RealNodes {
@@ -255,6 +256,11 @@ impl Trial {
         self.say("done");
         self.stand.stop().await.unwrap();
     }
+}
+
+/// Where the API server writes down what service accounts ask.
+pub fn audit_log(story: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{story}-audit-{}.log", std::process::id()))
 }
 
 pub async fn scale(deployments: &Api<Deployment>, name: &str, replicas: usize) {

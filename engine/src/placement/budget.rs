@@ -76,6 +76,23 @@ impl Meter {
         self.since = now;
     }
 
+    /// What the pods that run would use in an hour.
+    pub(super) fn an_hour(&self) -> Usage {
+        let mut usage = Usage::default();
+        usage.add(self.running.pods, self.running.requests, HOUR);
+        usage
+    }
+
+    /// What was used in the running hour, as last reckoned.
+    pub(super) fn this_hour(&self) -> Usage {
+        self.hour.used
+    }
+
+    /// What was used in the running day, as last reckoned.
+    pub(super) fn today(&self) -> Usage {
+        self.day.used
+    }
+
     /// As it stands at this moment.
     pub(super) fn at(mut self, now: Timestamp) -> Self {
         self.run(now);
@@ -127,6 +144,11 @@ impl Accounts {
                 .into_iter()
                 .flat_map(move |workload| meters.iter().map(move |(pool, meter)| (workload, pool, meter)))
         })
+    }
+
+    /// What all pods of a pool use.
+    pub(super) fn of_pool(&self, pool: &PoolName) -> Option<Meter> {
+        self.0.get(&Account::Pool)?.get(pool).copied()
     }
 
     /// Which part of the budget is spent, if one is.

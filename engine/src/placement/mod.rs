@@ -34,6 +34,7 @@ mod pods;
 mod pools;
 mod reason;
 mod revision;
+mod sight;
 mod tier;
 
 use std::{
@@ -46,6 +47,7 @@ pub use action::{Action, Annotated, Extras, Outcome, Placing, Reason, WhyReal};
 pub use event::{Controller, Event, Kind, Namespace, PoolFacts, Quota, Revision, Workload};
 pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
 pub use observe::Observation;
+pub use sight::{NodeSight, PoolSight};
 
 use crate::{
     model::{NodeName, ObjectName, PodUid, PoolName, RevisionId, Timestamp, WorkloadId},

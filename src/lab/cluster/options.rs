@@ -1,5 +1,6 @@
 //! What a cluster can be asked for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ClusterError;
@@ -24,8 +25,8 @@ pub struct ClusterOptions {
     pub metrics_server: bool,
     /// An extender of the cluster's own scheduler. Without one that scheduler is the stock one.
     pub extender: Option<Extender>,
-    /// Has the API server write down every call of a service account ([`super::Cluster::audit_log`]).
-    pub audit: bool,
+    /// Has the API server write every call of a service account to this file, one `audit.k8s.io/v1` Event in JSON a line.
+    pub audit: Option<PathBuf>,
     /// Keeps the logs (in `target/lab-logs/`) when all goes well, too.
     pub keep_logs: bool,
 }
@@ -40,7 +41,7 @@ impl Default for ClusterOptions {
             raised_client_limits: false,
             metrics_server: true,
             extender: None,
-            audit: false,
+            audit: None,
             keep_logs: false,
         }
     }

@@ -55,9 +55,9 @@ impl Cluster {
         self.launch(Component::Etcd, arguments::etcd(layout))?;
         self.await_ready(Component::Etcd).await?;
         let mut api_server = arguments::api_server(layout);
-        if options.audit {
+        if let Some(log) = &options.audit {
             let policy = self.own_folder()?.write_config("audit-policy.json", AUDIT_POLICY)?;
-            api_server.extend(arguments::audit(&policy, &self.audit_log()));
+            api_server.extend(arguments::audit(&policy, log));
         }
         self.launch(Component::ApiServer, api_server)?;
         self.await_ready(Component::ApiServer).await?;

@@ -19,6 +19,7 @@ use crate::{
         cluster::CertificateFiles,
         stand::{Ground, Identity, SCHEDULER, Scheduler, Stand, StandError, install},
     },
+    placer::Board,
     run::{
         Run, RunError,
         config::{ALL_COMPONENTS, Config},
@@ -46,6 +47,7 @@ pub struct ReplicaPorts {
 pub struct Replica {
     ports: ReplicaPorts,
     running: Running,
+    board: Board,
 }
 
 enum Running {
@@ -59,16 +61,18 @@ impl<C> Stand<C> {
         let ports = ReplicaPorts::free(self.ground.address)?;
         let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
         let client = self.burstlets_client().await?;
+        let board = Board::default();
         let run = Run {
             providers: providers(&config, &client)?,
             client,
             components: ALL_COMPONENTS.into_iter().collect(),
             identity: format!("here-{}", ports.telemetry.port()),
             config,
+            board: board.clone(),
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run.until(stop.clone()));
-        let mut replica = Replica { ports, running: Running::Here { stop, task } };
+        let mut replica = Replica { ports, running: Running::Here { stop, task }, board };
         self.point_services(&[&ports]);
         replica.ready().await?;
         Ok(replica)
@@ -91,7 +95,7 @@ impl<C> Stand<C> {
             .stderr(log)
             .spawn()
             .map_err(StandError::system(format!("run {}", binary.display())))?;
-        let mut replica = Replica { ports, running: Running::Process(child) };
+        let mut replica = Replica { ports, running: Running::Process(child), board: Board::default() };
         replica.ready().await?;
         Ok(replica)
     }
@@ -183,6 +187,11 @@ impl Replica {
     /// Its ports.
     pub fn ports(&self) -> &ReplicaPorts {
         &self.ports
+    }
+
+    /// What it shows, where it runs in this process.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Its process id, where it is a process.
