@@ -43,6 +43,7 @@ replays! {
     a_pool_out_of_stock_hands_over_to_the_next: "stock-out";
     what_spot_pools_take_back_is_made_again: "spot-reclaim";
     a_pool_bridges_until_slow_nodes_have_booted: "slow-autoscaler";
+    two_workloads_share_a_pool_and_the_one_of_higher_priority_goes_first: "shared-pool";
     a_rolling_update_amid_a_peak_keeps_each_revisions_base: "rolling-update";
 }
 
@@ -79,7 +80,7 @@ fn the_number_of_threads_changes_no_figure() {
 }
 
 #[test]
-fn policies_stand_side_by_side() {
+fn a_policy_is_simulated_before_it_is_rolled_out_side_by_side_with_others() {
     insta::assert_snapshot!("compare", text(&["compare", "stock-out", "--base", "8"]));
 }
 

@@ -13,8 +13,8 @@ use std::{
 };
 
 use burstlet_engine::{
-    model::{Bytes, MilliCpu, ObjectName, Resources},
-    policy::{MoveBack, Settings},
+    model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
+    policy::{Marks, MoveBack, Settings},
     simulator::{
         self, Latency, PerMilli, Pool, RealNodes, Reclaim, Rolling, Serving, Setup, Timing, Workload,
         hpa::{MetricSpec, MetricTarget, ResourceMetric, Spec},
@@ -93,7 +93,8 @@ fn setup(peak: u32) -> Setup {
     };
     let workload = Workload {
         name: ObjectName::new("default", "web"),
-        base: Some((peak / 10).to_string()),
+        marks: simulator::with_base(&(peak / 10).to_string()),
+        pods: Marks::default(),
         replicas: least,
         requests,
         cpu_limit: Some(MilliCpu(1_000)),
@@ -114,7 +115,10 @@ fn setup(peak: u32) -> Setup {
     };
     Setup {
         seed: 1,
+        starts_at: Timestamp::default(),
         workloads: vec![workload],
+        namespaces: BTreeMap::new(),
+        policies: BTreeMap::new(),
         real_nodes: RealNodes {
             count: (peak / 10).div_ceil(20).max(1),
             allocatable: Resources { cpu: MilliCpu(4_000), memory: Bytes(16 << 30) },
@@ -134,6 +138,7 @@ fn setup(peak: u32) -> Setup {
             throttle: None,
             reclaim: Reclaim::default(),
             price: (0.000_049, 0.000_006_13),
+            facts: None,
         }],
         rules: Settings {
             pools: vec!["cloud".into()],

@@ -29,11 +29,138 @@ fn priced(pool: &str, currency: &str) -> Event {
         cpu_second: format!("0.000277778 {currency}").parse().expect("a price"),
         gib_second: format!("0 {currency}").parse().expect("a price"),
     };
-    Event::Pool(PoolFacts { name: pool.into(), price: Some(price), quota: Quota::default(), budget: None })
+    Event::Pool(PoolFacts {
+        name: pool.into(),
+        price: Some(price),
+        quota: Quota::default(),
+        budget: None,
+        fallback: None,
+    })
 }
 
 fn lines(watched: Vec<(u64, String)>) -> Vec<String> {
     watched.into_iter().map(|(_, line)| line).collect()
+}
+
+mod fallback {
+    use super::*;
+
+    /// A policy whose tiers are these, in a cluster where `spot` falls back to `eci`, and `eci` to `kci`.
+    fn falling_back(spec: serde_json::Value) -> Cluster {
+        let mut cluster = Cluster::with_policy(spec, 9);
+        let kind = burstlet_engine::model::NodeKind::Virtual("kci".into());
+        cluster.apply(node(Node { kind, ..virtual_node("k", 2) }));
+        for (pool, fallback) in [("spot", Some("eci")), ("eci", Some("kci")), ("kci", None)] {
+            cluster.apply(facts(pool, Quota::default(), fallback));
+        }
+        cluster
+    }
+
+    fn facts(pool: &str, quota: Quota, fallback: Option<&str>) -> Event {
+        let fallback = fallback.map(Into::into);
+        Event::Pool(PoolFacts { name: pool.into(), price: None, quota, budget: None, fallback })
+    }
+
+    fn stock(pool: &str, free: Option<u64>) -> Event {
+        Event::Stock { pool: pool.into(), free }
+    }
+
+    fn explained(cluster: &Cluster, pod: &str) -> Vec<String> {
+        let told = cluster.placement().explain(&pod.into()).expect("a decision");
+        told.steps.into_iter().map(|step| step.why).collect()
+    }
+
+    #[test]
+    fn a_pools_fallbacks_take_its_pods_in_turn_while_it_is_short() {
+        let mut cluster = falling_back(json!({"base": 0, "tiers": [{"pool": "spot"}]}));
+        assert_eq!(cluster.shows_pods(1..=1), ["burst p1 spot s"]);
+        cluster.apply(stock("spot", Some(0)));
+        assert_eq!(cluster.shows_pods(2..=2), ["burst p2 eci v"], "out of stock");
+        let why = ["the base of 0 is full", "pool spot is out of stock", "pool eci (fallback of spot) has room"];
+        assert_eq!(explained(&cluster, "p2"), why);
+        let fault = Some("no answer".into());
+        cluster.apply(Event::Health { pool: "eci".into(), fault });
+        assert_eq!(cluster.shows_pods(3..=5), ["burst p3 kci k", "burst p4 kci k"], "at fault; kci is full at two");
+        cluster.apply(stock("spot", None));
+        assert_eq!(cluster.decide(), ["burst p5 spot s"], "back in stock");
+    }
+
+    #[test]
+    fn a_spent_quota_or_budget_leads_to_the_fallback() {
+        let mut cluster = falling_back(json!({"base": 0, "tiers": [{"pool": "eci"}]}));
+        cluster.apply(facts("eci", Quota { pods: Some(1), ..Quota::default() }, Some("kci")));
+        assert_eq!(cluster.shows_pods(1..=2), ["burst p1 eci v", "burst p2 kci k"]);
+        let mut cluster = falling_back(json!({"base": 0, "tiers": [{"pool": "eci"}]}));
+        let budget = Budget { per_hour: Some(Spend::PodMinutes(1)), per_day: None, exhausted: Exhausted::Wait };
+        let (name, fallback) = ("eci".into(), Some("kci".into()));
+        cluster.apply(Event::Pool(PoolFacts {
+            name,
+            price: None,
+            quota: Quota::default(),
+            budget: Some(budget),
+            fallback,
+        }));
+        assert_eq!(cluster.shows_pods(1..=1), ["burst p1 eci v"]);
+        assert!(cluster.shows(shown(pod("p1").burst().on("v").decided(1_000))).is_empty());
+        cluster.wait(61);
+        assert_eq!(cluster.shows_pods(2..=2), ["burst p2 kci k"]);
+    }
+
+    #[test]
+    fn a_tiers_cap_holds_for_the_pool_and_its_fallbacks_together() {
+        let tiers = json!([{"pool": "spot", "max": 2}, {"real": {}}]);
+        let mut cluster = falling_back(json!({"base": 0, "tiers": tiers}));
+        assert_eq!(cluster.shows_pods(1..=1), ["burst p1 spot s"]);
+        cluster.apply(stock("spot", Some(0)));
+        assert_eq!(cluster.shows_pods(2..=3), ["burst p2 eci v", "real p3 0"]);
+        assert_eq!(explained(&cluster, "p3")[1], "pool spot has 2 of 2 pods");
+    }
+
+    #[test]
+    fn a_full_tier_leads_on_to_the_next_and_to_no_fallback() {
+        let tiers = json!([{"pool": "spot", "max": 1}, {"real": {}}]);
+        let mut cluster = falling_back(json!({"base": 0, "tiers": tiers}));
+        assert_eq!(cluster.shows_pods(1..=2), ["burst p1 spot s", "real p2 0"]);
+    }
+
+    #[test]
+    fn fallbacks_are_asked_where_pods_would_wait_for_the_pool_and_tiers_keep_their_numbers() {
+        let tiers = json!([{"pool": "spot", "moveOn": {"when": ["Full"]}, "max": 9}, {"real": {}}]);
+        let mut cluster = falling_back(json!({"base": 0, "tiers": tiers}));
+        cluster.apply(stock("spot", Some(0)));
+        assert_eq!(cluster.shows_pods(1..=1), ["burst p1 eci v"]);
+        for pool in ["eci", "kci"] {
+            cluster.apply(stock(pool, Some(0)));
+        }
+        assert_eq!(cluster.shows_pods(2..=2), Vec::<String>::new(), "all three short: it waits for the first");
+        let tiers = json!([{"pool": "spot", "moveOn": {"after": "30s"}}, {"real": {}}]);
+        cluster.apply(policy("rules", json!({"base": 0, "tiers": tiers})));
+        let watched = cluster.watch(40);
+        let (at, line) = watched.iter().find(|(_, line)| line.starts_with("real")).expect("a place");
+        assert_eq!((*at, line.as_str()), (30, "real p2 0"));
+        assert_eq!(explained(&cluster, "p2").len(), 5, "base, three pools, real nodes");
+        assert_eq!(cluster.placement().explain(&"p2".into()).expect("told").steps[4].place, "tier 2 (real nodes)");
+    }
+
+    #[test]
+    fn a_pool_that_the_policy_names_itself_stands_where_it_names_it() {
+        let tiers = json!([{"pool": "spot"}, {"real": {}}, {"pool": "eci"}]);
+        let mut cluster = falling_back(json!({"base": 0, "tiers": tiers}));
+        cluster.apply(stock("spot", Some(0)));
+        assert_eq!(cluster.shows_pods(1..=1), ["real p1 0"]);
+    }
+
+    #[test]
+    fn a_circle_of_fallbacks_ends_where_it_comes_back() {
+        let mut cluster = falling_back(json!({"base": 0, "tiers": [{"pool": "spot"}]}));
+        cluster.apply(facts("kci", Quota::default(), Some("spot")));
+        for pool in ["spot", "eci", "kci"] {
+            cluster.apply(stock(pool, Some(0)));
+        }
+        assert_eq!(cluster.shows_pods(1..=1), Vec::<String>::new());
+        cluster.apply(stock("kci", Some(1)));
+        assert_eq!(cluster.decide(), ["burst p1 kci k"]);
+    }
 }
 
 mod tiers {
@@ -235,6 +362,68 @@ mod modes {
     }
 }
 
+/// What users compare by, where no other test here is named after it.
+mod features {
+    use super::*;
+
+    #[test]
+    fn base_count_then_overflow() {
+        let mut cluster = Cluster::with_policy(json!({"base": 2, "tiers": [{"pool": "eci"}]}), 4);
+        assert_eq!(cluster.shows_pods(1..=4), ["base p1", "base p2", "burst p3 eci v", "burst p4 eci v"]);
+    }
+
+    #[test]
+    fn wait_for_the_node_autoscaler_first_and_burst_only_what_it_left() {
+        let spec = json!({"mode": "WhenFull", "moveOn": {"after": "120s"}, "tiers": [{"pool": "eci"}]});
+        let mut cluster = Cluster::with_policy(spec, 2);
+        assert_eq!(cluster.shows_pods(1..=2), ["base p1", "base p2"]);
+        for name in ["p1", "p2"] {
+            cluster.apply(shown(pod(name).base().unschedulable().decided(1_000)));
+        }
+        assert_eq!(cluster.watch(60), []);
+        cluster.apply(node(real_node("n")));
+        cluster.apply(shown(pod("p1").base().on("n").decided(1_000)));
+        assert_eq!(cluster.watch(70), [(60, "move-on p2 eci".to_owned())], "the node that came took one");
+    }
+
+    #[test]
+    fn reverse_order_on_scale_in_is_told_by_deletion_costs() {
+        let tiers = json!([{"pool": "spot", "max": 1}, {"pool": "eci", "max": 1}, {"real": {}}]);
+        let mut cluster = Cluster::with_policy(json!({"base": 1, "tiers": tiers}), 4);
+        for name in ["p1", "p2", "p3", "p4"] {
+            cluster.apply(shown(pod(name)));
+        }
+        let cost = |action| if let Action::Place { extras, .. } = action { extras.deletion_cost } else { None };
+        let costs: Vec<_> = cluster.actions().into_iter().map(cost).collect();
+        assert!(costs.is_sorted_by(|before, after| before.unwrap_or(0) > after.unwrap_or(0)), "{costs:?}");
+    }
+
+    #[test]
+    fn stock_aware_provider_choice() {
+        let mut cluster = Cluster::with_policy(json!({"base": 0, "tiers": [{"pool": "spot"}, {"pool": "eci"}]}), 4);
+        cluster.apply(Event::Stock { pool: "spot".into(), free: Some(1) });
+        assert_eq!(cluster.shows_pods(1..=2), ["burst p1 spot s", "burst p2 eci v"]);
+        cluster.apply(Event::Stock { pool: "spot".into(), free: Some(5) });
+        assert_eq!(cluster.shows_pods(3..=3), ["burst p3 spot s"]);
+    }
+
+    #[test]
+    fn enforce_auto_and_off_are_modes_also_by_other_products_marks() {
+        let placed = |value: &str| {
+            let mut cluster = Cluster::new();
+            cluster.apply(node(virtual_node("v", 10)));
+            let Event::Revision(set) = replica_set("web-a", None, 1) else { panic!("a ReplicaSet") };
+            let labels = [("bursting.cci.io/burst-to-cci".to_owned(), value.to_owned())].into();
+            let pods = burstlet_engine::policy::Marks { labels, ..set.pods };
+            cluster.apply(Event::Revision(Revision { pods, ..set }));
+            cluster.shows_pods(1..=1)
+        };
+        assert_eq!(placed("enforce"), ["burst p1 eci v"]);
+        assert_eq!(placed("auto"), ["base p1"], "real nodes first");
+        assert_eq!(placed("off"), ["base p1"]);
+    }
+}
+
 mod windows_and_budgets {
     use super::*;
 
@@ -304,7 +493,13 @@ mod windows_and_budgets {
     fn a_pools_own_budget_counts_all_workloads_and_passes_the_rest_to_the_next_pool() {
         let mut cluster = Cluster::with_policy(json!({"base": 0, "tiers": [{"pool": "eci"}, {"pool": "spot"}]}), 3);
         let budget = Budget { per_hour: Some(Spend::PodMinutes(10)), per_day: None, exhausted: Exhausted::Wait };
-        let facts = PoolFacts { name: "eci".into(), price: None, quota: Quota::default(), budget: Some(budget) };
+        let facts = PoolFacts {
+            name: "eci".into(),
+            price: None,
+            quota: Quota::default(),
+            budget: Some(budget),
+            fallback: None,
+        };
         cluster.apply(Event::Pool(facts));
         assert_eq!(cluster.shows_pods(1..=1), ["burst p1 eci v"]);
         assert!(cluster.shows(shown(pod("p1").burst().on("v").decided(1_000))).is_empty());
@@ -318,7 +513,9 @@ mod windows_and_budgets {
     fn a_quota_and_a_fault_of_a_pool_hold_pods_back_as_they_come_and_go() {
         let mut cluster = Cluster::with_policy(json!({"base": 0, "tiers": [{"pool": "eci"}]}), 3);
         let quota = |cpu| Quota { cpu: Some(MilliCpu(cpu)), ..Quota::default() };
-        let facts = |cpu| Event::Pool(PoolFacts { name: "eci".into(), price: None, quota: quota(cpu), budget: None });
+        let facts = |cpu| {
+            Event::Pool(PoolFacts { name: "eci".into(), price: None, quota: quota(cpu), budget: None, fallback: None })
+        };
         cluster.apply(facts(150));
         assert_eq!(cluster.shows_pods(1..=2), ["burst p1 eci v"]);
         assert_eq!(cluster.shows(facts(200)), ["burst p2 eci v"]);
@@ -594,6 +791,7 @@ mod policies {
             price: None,
             quota: Quota::default(),
             budget: None,
+            fallback: None,
         }));
         assert_eq!(cluster.decide(), ["burst p2 spot s"]);
     }

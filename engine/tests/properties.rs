@@ -735,8 +735,8 @@ fn kind_of(event: &Event) -> Option<Kind> {
         Event::Revision(_) | Event::RevisionGone(_) => Some(Kind::Revision),
         Event::Node(_) | Event::NodeGone(_) => Some(Kind::Node),
         Event::Pod(_) | Event::PodGone(_) => Some(Kind::Pod),
-        Event::Policy { .. } | Event::PolicyGone(_) => Some(Kind::Policy),
-        Event::Pool(_) | Event::PoolGone(_) => Some(Kind::Pool),
+        Event::Policy { .. } | Event::PolicyFaulty { .. } | Event::PolicyGone(_) => Some(Kind::Policy),
+        Event::Pool(_) | Event::PoolFaulty { .. } | Event::PoolGone(_) => Some(Kind::Pool),
         Event::Health { .. } | Event::Stock { .. } => None,
     }
 }

@@ -24,10 +24,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use burstlet_engine::model::PoolName;
+use burstlet_engine::{model::PoolName, policy::Base};
 use json_patch::Patch;
 use kube::{
-    Client, Resource,
+    Client, Resource, ResourceExt,
     core::{
         DynamicObject,
         admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation, SerializePatchError},
@@ -38,7 +38,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::warn;
 
 use crate::{
-    api::owner::marks,
+    api::{names, owner::marks},
     serve::{BodyError, read_body_limited},
     watch::SharedPolicies,
 };
@@ -132,7 +132,14 @@ async fn mutate_pods(State(admission): State<Arc<Admission>>, body: Body) -> Res
 async fn warn_about(State(admission): State<Arc<Admission>>, body: Body) -> Result<Response, ReviewError> {
     let request = read_request::<DynamicObject>(body).await?;
     let mut response = AdmissionResponse::from(&request);
-    let warnings = request.object.as_ref().map(|object| warn::warnings(&request.kind.kind, object)).unwrap_or_default();
+    let mut warnings =
+        request.object.as_ref().map(|object| warn::warnings(&request.kind.kind, object)).unwrap_or_default();
+    if let (Some(object), Some(namespace), "Deployment") =
+        (&request.object, &request.namespace, request.kind.kind.as_str())
+        && let Some(base) = object.annotations().get(names::BASE).and_then(|base| base.parse::<Base>().ok())
+    {
+        warnings.extend(admission.policies.base_of_deployment(namespace, &object.name_any(), base).await);
+    }
     admission.metrics.warned(warnings.len());
     response.warnings = (!warnings.is_empty()).then_some(warnings);
     Ok(Json(response.into_review()).into_response())

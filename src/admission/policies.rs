@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use crate::api::{
     document::Document,
+    names,
     policy::{self, BurstPolicy},
     pool::{self, VirtualPool},
 };
@@ -84,6 +85,17 @@ impl PolicyJudge {
         verdict
     }
 
+    /// What is told of a Deployment's own base beside the autoscalers that scale it.
+    pub(super) async fn base_of_deployment(&self, namespace: &str, name: &str, base: Base) -> Vec<String> {
+        let told = async {
+            let autoscalers: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), namespace);
+            let all = autoscalers.list(&ListParams::default()).await?.items;
+            Ok(above(&all, "Deployment", name, names::BASE, base))
+        };
+        let warnings = self.looked(told).await.unwrap_or_default();
+        warnings.iter().map(|warning| format!("Deployment {name}: {warning}")).collect()
+    }
+
     async fn looked<T>(&self, look: impl Future<Output = Result<T, kube::Error>>) -> Option<T> {
         let fault = match timeout(LOOK, look).await {
             Ok(Ok(found)) => return Some(found),
@@ -144,6 +156,17 @@ impl PolicyJudge {
         }
         Ok(warnings)
     }
+}
+
+/// Where a base leaves the autoscalers of a workload nothing to burst.
+fn above(all: &[HorizontalPodAutoscaler], kind: &str, name: &str, path: &str, base: Base) -> Vec<FieldFault> {
+    let is_meant = |autoscaler: &&HorizontalPodAutoscaler| {
+        let target = &autoscaler.spec.scale_target_ref;
+        target.kind == kind && target.name == name
+    };
+    let most = |autoscaler: &HorizontalPodAutoscaler| u32::try_from(autoscaler.spec.max_replicas).unwrap_or(0);
+    let warnings = all.iter().filter(is_meant);
+    warnings.filter_map(|autoscaler| check::base_above(path, base, &autoscaler.name_any(), most(autoscaler))).collect()
 }
 
 fn refused(text: &str) -> Verdict {
@@ -245,6 +268,20 @@ mod tests {
                 .starts_with("spec.base: 6 is above maxReplicas 5 of HorizontalPodAutoscaler web-hpa")
         );
         assert_eq!(judge(&api, "BurstPolicy", Some("shop"), spec("other")).await, Verdict::default());
+    }
+
+    #[tokio::test]
+    async fn an_annotated_base_above_an_autoscalers_maximum_is_a_warning_too() {
+        let judge = PolicyJudge::new(FakeApi::new(&cluster()).client(), "burstlet-system", Vec::new());
+        let told = judge.base_of_deployment("shop", "web", Base::count(6)).await;
+        assert_eq!(
+            told,
+            [
+                "Deployment web: burstlet.dev/base: 6 is above maxReplicas 5 of HorizontalPodAutoscaler web-hpa: nothing will ever burst"
+            ]
+        );
+        assert_eq!(judge.base_of_deployment("shop", "web", Base::count(4)).await, [""; 0]);
+        assert_eq!(judge.base_of_deployment("shop", "api", Base::count(9)).await, [""; 0], "another's autoscaler");
     }
 
     #[tokio::test]

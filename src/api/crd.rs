@@ -19,6 +19,9 @@ use burstlet_engine::policy::Spec;
 /// Where a kind's `Ready` condition stands.
 const READY: &str = r#".status.conditions[?(@.type=="Ready")].status"#;
 
+/// What keeps a pool from one more pod.
+const TAKES: &str = r#".status.conditions[?(@.type=="TakesPods")].reason"#;
+
 /// A type whose schema is beyond what the API server takes.
 #[derive(Debug, thiserror::Error)]
 #[error("the schema of {kind} is none that Kubernetes knows: {source}")]
@@ -72,6 +75,8 @@ pub fn definitions() -> Result<[(&'static str, CustomResourceDefinition); 2], Cr
             ("Pods", "integer", ".status.pods", 0),
             ("Quota", "integer", ".spec.quota.pods", 0),
             ("Free", "integer", ".status.free", 0),
+            ("Spent", "string", ".status.spent.day", 0),
+            ("Takes", "string", TAKES, 0),
             ("Fallback", "string", ".spec.fallback", 1),
             ("Ready", "string", READY, 0),
             ("Age", "date", ".metadata.creationTimestamp", 0),

@@ -20,17 +20,18 @@ pub struct PolicyStatus {
     /// Generation of the policy that the rest was told of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: the policy is in force. Where it is not, the last one that was stays in force.
+    /// `Accepted`: it makes sense as it is now; else the last version that did stays in force. `Ready`: it is in force as
+    /// it was meant, else with the reason `Conflict`, `UnknownPool`, `MissingParent` or `Invalid`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Workloads that it governs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workloads: Option<u32>,
-    /// Live pods on real nodes.
+    /// Live pods on real nodes; of mode `Observe`, those that would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub real: Option<u32>,
-    /// Live pods in pools.
+    /// Live pods in pools; of mode `Observe`, those that would be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
     /// Pods that wait.

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, path::PathBuf};
 
-use burstlet_engine::simulator::Setup;
+use burstlet_engine::{policy::EffectivePolicy, simulator::Setup};
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde_json::json;
@@ -119,7 +119,9 @@ fn table(policies: &[Policy], figures: &[Figures], pieces: &[Piece], currency: &
 
 /// The bases of the workloads; a dash where there is none.
 fn bases(setup: &Setup) -> String {
-    let base =
-        |workload: &burstlet_engine::simulator::Workload| workload.base.clone().unwrap_or_else(|| "–".to_owned());
-    setup.workloads.iter().map(base).collect::<Vec<_>>().join(", ")
+    let base = |policy: &Option<EffectivePolicy>| {
+        let base = policy.as_ref().and_then(|policy| policy.real_share().pods);
+        base.map_or_else(|| "–".to_owned(), |base| base.to_string())
+    };
+    setup.effective_policies().iter().map(base).collect::<Vec<_>>().join(", ")
 }

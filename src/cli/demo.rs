@@ -18,7 +18,7 @@ use crate::{
     },
     lab::{
         controlplane,
-        demo::{Play, Record, Scenario},
+        demo::{Alone, Play, Record, Scenario},
         stand::{Footing, Host, StandError},
     },
     report::{LiveTable, Paint, summary_table},
@@ -67,7 +67,6 @@ impl TrialArgs {
 pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::init(LogFormat::Human);
     let scenario = Scenario::open(&args.scenario)?;
-    let show = Show::new(&scenario, args.json)?;
     eprintln!("{}: {}", scenario.name, scenario.about);
     let simulate = || simulator::run(&scenario.setup()?).with_context(|| scenario.name.clone());
     if args.simulated {
@@ -75,6 +74,9 @@ pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Res
         return printed(&if args.json { lines(&outcome)? } else { table(&scenario, &outcome) });
     }
     let unplayed = scenario.only_simulated();
+    let simulated = || Ok::<_, anyhow::Error>(table(&scenario, &simulate()?));
+    let alone = scenario.clone().alone()?;
+    let show = Show::new(&alone, args.json)?;
     if !unplayed.is_empty() {
         eprintln!("a real control plane plays it without {}; burstlet replay simulates all of it", unplayed.join(", "));
     }
@@ -84,18 +86,18 @@ pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Res
             host.context
         );
         eprintln!("its HPA looks as often as its controller manager is told to: every 15s where nobody said otherwise");
-        let play = Box::pin(Play::set_up_in(host, scenario, &stop)).await?;
+        let play = Box::pin(Play::set_up_in(host, alone, &stop)).await?;
         Box::pin(watch(play, show, &stop)).await?;
         eprintln!("the cluster is as it was");
         return Ok(());
     }
     if !args.json && !controlplane::is_ready() {
         eprintln!("the control plane has to be built first, once; meanwhile, the same simulated:");
-        printed(&table(&scenario, &simulate()?))?;
+        printed(&simulated()?)?;
     }
     eprintln!("starting a control plane on this machine …");
     let play = tokio::select! {
-        play = Play::set_up(scenario) => play?,
+        play = Play::set_up(alone) => play?,
         () = stop.cancelled() => return Err(StandError::Interrupted.into()),
     };
     Box::pin(watch(play, show, &stop)).await
@@ -134,11 +136,12 @@ struct Show {
 }
 
 impl Show {
-    fn new(scenario: &Scenario, json: bool) -> anyhow::Result<Self> {
+    fn new(alone: &Alone, json: bool) -> anyhow::Result<Self> {
+        let scenario = &alone.scenario;
         let pools = scenario.pools.iter().map(|pool| pool.name.clone()).collect();
         let paint = Paint::choose(std::io::stdout().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
         let currency = scenario.currency().context("the scenario names no pool")?.to_string();
-        let table = (!json).then(|| LiveTable::new(pools, currency.clone(), scenario.workload.most, paint));
+        let table = (!json).then(|| LiveTable::new(pools, currency.clone(), alone.driven.workload.most, paint));
         Ok(Self { table, currency })
     }
 

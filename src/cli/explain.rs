@@ -52,6 +52,11 @@ pub(super) async fn explain(args: AskedArgs) -> anyhow::Result<()> {
     let marked = workload::marked(&client, &namespace, &args.workload).await?;
     let (policies, _) = workload::policies(&client, &args.burstlet_namespace).await?;
     let found = policies.resolve(&marked.asked(), &Config::default_settings());
+    let mut notes: Vec<_> = found.notes.iter().map(ToString::to_string).collect();
+    if let Some(base) = found.governed.as_ref().and_then(|governed| governed.policy.base.pods) {
+        let autoscalers = workload::autoscalers(&client, &namespace).await;
+        notes.extend(workload::bases_above(&autoscalers, args.workload.kind, &args.workload.name, base));
+    }
     let pods = pods(&client, &namespace, &args.workload, &marked.selector).await?;
     let mut places = BTreeMap::new();
     for pod in &pods {
@@ -61,13 +66,8 @@ pub(super) async fn explain(args: AskedArgs) -> anyhow::Result<()> {
         Some(name) => format!("{name}, mode {}", governed.policy.mode),
         None => format!("annotations, mode {}", governed.policy.mode),
     });
-    let explained = Explained {
-        name: format!("{namespace}/{}", args.workload.name),
-        policy,
-        notes: found.notes.iter().map(ToString::to_string).collect(),
-        places,
-        pods: telling(&pods),
-    };
+    let explained =
+        Explained { name: format!("{namespace}/{}", args.workload.name), policy, notes, places, pods: telling(&pods) };
     args.output.print(&explained, text)
 }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{demo::TrialArgs, printed, stop_on_signal},
     lab::{
-        demo::{Play, Record, Scenario},
+        demo::{Alone, Play, Record, Scenario},
         stand::StandError,
     },
     study::{Fidelity, LEAST_MOMENTS, Run, compare, phases},
@@ -45,9 +45,9 @@ pub(super) async fn fidelity(args: &RealArgs, scenario: Scenario, setup: Setup, 
         bail!("{}: a real control plane cannot play {}; leave it out to compare", scenario.name, unplayed.join(", "));
     }
     let stop = stop_on_signal()?;
-    let length = scenario.traffic.duration() + scenario.settle;
+    let length = scenario.duration() + scenario.settle;
     eprintln!("playing {} on a real control plane for {} s …", scenario.name, length.as_secs());
-    let real = Box::pin(play(args, scenario, &stop)).await?;
+    let real = Box::pin(play(args, scenario.alone()?, &stop)).await?;
     let best = best(&real, &setup)?;
     if json {
         return printed(&(serde_json::to_string(&best)? + "\n"));
@@ -59,7 +59,7 @@ pub(super) async fn fidelity(args: &RealArgs, scenario: Scenario, setup: Setup, 
     Ok(())
 }
 
-async fn play(args: &RealArgs, scenario: Scenario, stop: &CancellationToken) -> anyhow::Result<Run> {
+async fn play(args: &RealArgs, scenario: Alone, stop: &CancellationToken) -> anyhow::Result<Run> {
     let mut samples = Vec::new();
     let mut whole = None;
     let tell = |record| match record {

@@ -12,6 +12,7 @@ mod explain;
 #[cfg(feature = "lab")]
 mod fidelity;
 mod hpa;
+mod observe;
 mod output;
 mod policy;
 mod pool;
@@ -54,6 +55,8 @@ enum Command {
     ///
     /// Changes nothing. Exits with 1 where something is broken.
     Doctor(doctor::DoctorArgs),
+    /// Show what workloads in mode Observe would have burst, and its cost
+    Observe(observe::ObserveArgs),
     /// Import, check and show policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -152,6 +155,7 @@ pub fn main() -> ExitCode {
             Command::Run(args) => Box::pin(run::run(args, stop_on_signal()?)).await?,
             Command::Explain(args) => explain::explain(args).await?,
             Command::Status(args) => status::status(args).await?,
+            Command::Observe(args) => observe::observe(args).await?,
             Command::Policy(command) => policy::policy(command).await?,
             Command::Pool(args) => pool::pool(args)?,
             Command::Crd => crd::crd()?,

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, path::PathBuf};
 
 use anyhow::Context;
-use burstlet_engine::simulator::{self, Outcome};
+use burstlet_engine::simulator::{self, Outcome, Played};
 use clap::Args;
 
 use crate::{
@@ -81,8 +81,17 @@ pub(super) fn table(scenario: &Scenario, outcome: &Outcome) -> String {
     let currency = scenario.currency().map(ToString::to_string).unwrap_or_default();
     let pools: Vec<_> = scenario.pools.iter().map(|pool| pool.name.clone()).collect();
     let mut text = format!("{}: {}\n", scenario.name, scenario.about);
-    for played in &outcome.workloads {
-        let table = LiveTable::new(pools.clone(), currency.clone(), scenario.workload.most, paint);
+    let most = |played: &Played| {
+        let own = scenario.workloads.iter().find(|driven| driven.workload.name().to_string() == played.workload);
+        let all = || scenario.workloads.iter().map(|driven| driven.workload.most).sum();
+        own.map_or_else(all, |driven| driven.workload.most)
+    };
+    let is_alone = outcome.workloads.len() == 1;
+    for played in outcome.workloads.iter().chain(outcome.total().as_ref()) {
+        if !is_alone {
+            text.extend(["\n", &played.workload, "\n"]);
+        }
+        let table = LiveTable::new(pools.clone(), currency.clone(), most(played), paint);
         text.extend([&table.header(), "\n"]);
         let step = played.samples.len().div_ceil(ROWS).max(1);
         for sample in played.samples.iter().step_by(step) {

@@ -82,7 +82,8 @@ pub(super) fn tune(args: &TuneArgs, stop: &CancellationToken) -> anyhow::Result<
     let show = |done, all, label: &str| progress.show(done, all, label);
     let runner = Runner::new(args.study.results()?, args.study.threads(), stop, &show);
     let mut tuning = Tuning { args, runner, prices: Prices::of(&setup), seen, figures: BTreeMap::new() };
-    let most = args.most.unwrap_or(scenario.workload.most);
+    let most =
+        args.most.unwrap_or_else(|| scenario.workloads.iter().map(|driven| driven.workload.most).max().unwrap_or(0));
     let found = tuning.search(most).and_then(|choice| {
         let check = choice.base.map(|base| tuning.check(&unseen, base)).transpose()?;
         Ok((choice, check))

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use burstlet_engine::policy::{Asked, Marks, Policies};
+use burstlet_engine::policy::{Asked, Base, Marks, Policies, check};
 use clap::Args;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, ReplicaSet, StatefulSet},
+        autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::{CronJob, Job},
         core::v1::{Namespace, Pod},
     },
@@ -198,6 +199,32 @@ pub(super) async fn policies(client: &Client, home: &str) -> anyhow::Result<(Pol
 pub(super) async fn pools(client: &Client) -> anyhow::Result<Vec<VirtualPool>> {
     let api: Api<VirtualPool> = Api::all_with(client.clone(), &pool::resource());
     list(&api, pool::KIND).await
+}
+
+/// The autoscalers of a namespace; none where they cannot be read, which is told.
+pub(super) async fn autoscalers(client: &Client, namespace: &str) -> Vec<HorizontalPodAutoscaler> {
+    let api: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), namespace);
+    match api.list(&ListParams::default()).await {
+        Ok(list) => list.items,
+        Err(error) => {
+            eprintln!("unable to list autoscalers, so a base above their maximum is not told: {error}");
+            Vec::new()
+        }
+    }
+}
+
+/// What is told of a workload's base beside the autoscalers that scale it.
+pub(super) fn bases_above(all: &[HorizontalPodAutoscaler], kind: Kind, name: &str, base: Base) -> Vec<String> {
+    let is_meant = |autoscaler: &&HorizontalPodAutoscaler| {
+        let target = &autoscaler.spec.scale_target_ref;
+        let same_kind = target.kind == format!("{kind:?}");
+        same_kind && target.name == name
+    };
+    let told = all.iter().filter(is_meant).filter_map(|autoscaler| {
+        let most = u32::try_from(autoscaler.spec.max_replicas).unwrap_or(0);
+        check::base_above("base", base, &autoscaler.name_any(), most)
+    });
+    told.map(|fault| fault.to_string()).collect()
 }
 
 /// All objects; none where the cluster does not know the kind.

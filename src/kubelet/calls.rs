@@ -12,8 +12,10 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::{
-    index::{Finished, Job},
+    events::Events,
+    index::{Finished, Job, Notice},
     metrics::KubeletMetrics,
+    reader::Reader,
     status::{StatusInput, StatusPatch},
     sync::{Action, Outcome, Report},
 };
@@ -40,6 +42,8 @@ const NOT_OURS: Finished = Finished::Call(Outcome::Failed { after: None });
 pub(crate) struct Calls {
     pub(crate) client: Client,
     pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) events: Arc<Events>,
     pub(crate) host: IpAddr,
     pub(crate) metrics: KubeletMetrics,
     /// Whether this replica leads, where there are others.
@@ -92,15 +96,25 @@ impl Calls {
                 Err(error) => return api_failed(job, &error),
             },
         };
-        // Reading the pod may have taken long.
+        let resolved = match self.reader.resolve(&job.owner, *pod).await {
+            Ok(resolved) => resolved,
+            Err(error) => return Finished::Call(Outcome::Unresolved(error)),
+        };
+        // Reading may have taken long.
         if !self.may_act() {
             return NOT_OURS;
         }
         self.metrics.called("create");
-        let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.create(&job.owner, &pod)).await;
+        let create = self.provider.create_with(&job.owner, &resolved.pod, &resolved.content);
+        let call = tokio::time::timeout(PROVIDER_TIMEOUT, create).await;
         Finished::Call(match call.unwrap_or_else(|_| Err(no_answer())) {
             Ok(instance) => {
                 self.metrics.created();
+                for absent in &resolved.absent {
+                    let notice =
+                        Notice { reason: absent.reason(true), text: format!("not found, and optional: {absent}") };
+                    self.events.warn(&job.owner, &notice);
+                }
                 Outcome::Created(instance)
             }
             Err(error) => {
@@ -223,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        kubelet::sync::InstanceFact,
+        kubelet::{KubeletConfig, sync::InstanceFact},
         provider::{
             Owner,
             simulated::{Cloud, Settings},
@@ -253,9 +267,13 @@ mod tests {
     async fn a_replica_that_slept_through_the_end_of_its_lease_creates_nothing() {
         let cloud = Cloud::new(Settings::default());
         let (leadership, led) = watch::channel(Leadership::Leader { until: Instant::now() });
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let config = Arc::new(KubeletConfig::new("lab", Vec::new(), Ipv4Addr::LOCALHOST.into(), 1));
         let calls = Calls {
-            client: Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap(),
+            client: client.clone(),
             provider: Arc::new(cloud.clone()),
+            reader: Arc::new(Reader::new(client.clone(), config, cloud.takes())),
+            events: Arc::new(Events::new(client)),
             host: Ipv4Addr::LOCALHOST.into(),
             metrics: KubeletMetrics::register(&Registry::new()).unwrap(),
             leadership: Some(led),

@@ -9,10 +9,7 @@ use kube::{
 };
 use tokio::sync::Semaphore;
 
-use crate::{
-    api::names,
-    provider::{Owner, ProviderError},
-};
+use crate::{api::names, kubelet::index::Notice, provider::Owner};
 
 /// Events on their way at a time; those beyond are dropped, because the pod's status says the same.
 const IN_FLIGHT: usize = 8;
@@ -32,14 +29,14 @@ impl Events {
         Self { recorder: Recorder::new(client, reporter), places: Arc::new(Semaphore::new(IN_FLIGHT)) }
     }
 
-    /// Says that the provider refused the pod's instance.
-    pub(crate) fn refused(&self, owner: &Owner, error: &ProviderError) {
+    /// Warns of what keeps the pod from its instance, or what it goes without.
+    pub(crate) fn warn(&self, owner: &Owner, notice: &Notice) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let recorder = self.recorder.clone();
         let event = Event {
             type_: EventType::Warning,
-            reason: error.kind().to_owned(),
-            note: Some(one_line(&error.to_string())),
+            reason: notice.reason.to_owned(),
+            note: Some(one_line(&notice.text)),
             action: "CreateInstance".to_owned(),
             secondary: None,
         };

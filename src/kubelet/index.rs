@@ -17,7 +17,7 @@ use super::{
     pods::{Shape, SlimPod, Times},
     sync::{Action, Backoff, InstanceFact, Moment, Outcome, Pair, Phase, PodFact, Sequence, World},
 };
-use crate::provider::{Instance, InstanceChange, InstanceState, Owner, ProviderError};
+use crate::provider::{Instance, InstanceChange, InstanceState, Owner};
 
 /// Pods kept whole until their instance is asked for; beyond that, they are read again.
 const FRESH: usize = 256;
@@ -335,7 +335,7 @@ impl Index {
     }
 
     /// Takes in how a job ended. Answers a refusal that nobody has been told of yet.
-    pub(crate) fn finish(&mut self, uid: &Uid, outcome: Finished, now: Now) -> Option<(Owner, ProviderError)> {
+    pub(crate) fn finish(&mut self, uid: &Uid, outcome: Finished, now: Now) -> Option<(Owner, Notice)> {
         let at = self.tick();
         if let Finished::Pod(pod) = outcome {
             let slim = SlimPod::of(&pod, self.holds_daemonset_pods).filter(|slim| slim.uid == *uid);
@@ -347,7 +347,11 @@ impl Index {
             return None;
         }
         let Finished::Call(outcome) = outcome else { return None };
-        let refusal = if let Outcome::CreateFailed(error) = &outcome { Some(error.clone()) } else { None };
+        let refusal = match &outcome {
+            Outcome::CreateFailed(error) => Some(Notice { reason: error.kind(), text: error.to_string() }),
+            Outcome::Unresolved(error) => Some(Notice { reason: error.reason(), text: error.to_string() }),
+            _ => None,
+        };
         if let Outcome::Created(instance) = &outcome
             && instance.state == InstanceState::Running
             && let Some(entry) = self.entries.get_mut(uid)
@@ -355,15 +359,14 @@ impl Index {
             entry.times.running.get_or_insert(now.unix);
         }
         let is_news = self.settle(uid, at, outcome, now);
-        let error = refusal.filter(|_| is_news)?;
-        Some((self.owner(uid)?, error))
+        let notice = refusal.filter(|_| is_news)?;
+        Some((self.owner(uid)?, notice))
     }
 
     fn settle(&mut self, uid: &Uid, at: Sequence, outcome: Outcome, now: Now) -> bool {
         let Some(entry) = self.entries.get_mut(uid) else { return false };
         let side = entry.side.take();
-        entry.pair.finish(at, now.since, &self.backoff, seed(uid), outcome);
-        let is_news = entry.pair.refusal_is_news();
+        let is_news = entry.pair.finish(at, now.since, &self.backoff, seed(uid), outcome);
         let lane = match side {
             Some(Side::Provider) => &mut self.provider,
             Some(Side::Api) => &mut self.api,
@@ -498,6 +501,14 @@ impl Index {
         self.sequence += 1;
         self.sequence
     }
+}
+
+/// What people are told of a pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// An event's reason.
+    pub(crate) reason: &'static str,
+    pub(crate) text: String,
 }
 
 /// How a job ended, as the driver saw it.

@@ -19,13 +19,16 @@ mod nodes;
 mod pods;
 #[cfg(test)]
 mod properties;
+mod reader;
+mod renew;
+mod resolve;
 mod run;
 pub mod server;
 mod status;
 mod sync;
 mod usage;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 pub use index::Counts;
 pub use metrics::KubeletMetrics;
@@ -53,6 +56,8 @@ pub struct KubeletConfig {
     pub provider_calls: usize,
     /// Most writes to the API server at a time.
     pub api_calls: usize,
+    /// How often the files of a running pod are looked after, where its provider takes renewals.
+    pub renew: Duration,
 }
 
 impl KubeletConfig {
@@ -67,6 +72,7 @@ impl KubeletConfig {
             takes_websockets: true,
             provider_calls: 64,
             api_calls: 32,
+            renew: Duration::from_mins(1),
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    fn resources(&self) -> BTreeMap<String, Quantity> {
+    pub(crate) fn resources(&self) -> BTreeMap<String, Quantity> {
         BTreeMap::from([
             ("cpu".to_owned(), self.cpu.clone()),
             ("memory".to_owned(), self.memory.clone()),

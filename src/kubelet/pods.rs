@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodSt
 
 use super::{
     digest::Digest,
-    sync::{Phase, PodView, Report},
+    resolve::has_files,
+    sync::{Phase, PodView, Report, UNRESOLVED},
 };
 
 /// The part of a pod's spec that statuses and metrics need. Pods of one template share it.
@@ -14,6 +15,8 @@ use super::{
 pub(crate) struct Shape {
     pub(crate) init: Box<[ContainerShape]>,
     pub(crate) containers: Box<[ContainerShape]>,
+    /// A volume holds files of other objects, which change.
+    pub(crate) has_files: bool,
 }
 
 /// One container of a [`Shape`].
@@ -32,6 +35,7 @@ impl Shape {
         Self {
             init: spec.init_containers.as_deref().map(shapes).unwrap_or_default(),
             containers: shapes(&spec.containers),
+            has_files: spec.volumes.iter().flatten().any(has_files),
         }
     }
 }
@@ -125,10 +129,9 @@ fn report(status: &PodStatus) -> Report {
 
 /// The refusals that statuses name; others are not the kubelet's.
 fn known_refusal(reason: &str) -> &'static str {
-    ["NoStock", "QuotaExceeded", "Throttled", "Invalid", "Unauthorized", "Unsupported", "NotFound", "Unavailable"]
-        .into_iter()
-        .find(|known| *known == reason)
-        .unwrap_or("")
+    let providers =
+        ["NoStock", "QuotaExceeded", "Throttled", "Invalid", "Unauthorized", "Unsupported", "NotFound", "Unavailable"];
+    providers.into_iter().chain([UNRESOLVED]).find(|known| *known == reason).unwrap_or("")
 }
 
 fn condition_is_true(status: &PodStatus, kind: &str) -> bool {

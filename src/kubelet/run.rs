@@ -19,8 +19,10 @@ use super::{
     KubeletConfig, KubeletHandle, KubeletMetrics,
     calls::Calls,
     events::Events,
-    index::{Finished, Index, Limits, Now, Uid},
+    index::{Finished, Index, Limits, Notice, Now, Uid},
     lease, nodes,
+    reader::Reader,
+    renew::Renewal,
     sync::{Backoff, Sequence},
 };
 use crate::{
@@ -86,14 +88,25 @@ impl Kubelet {
         background.spawn(lease::renew(client.clone(), Arc::clone(config), lapsed, stop.clone()));
         background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), to_changes));
 
+        let events = Arc::new(Events::new(client.clone()));
+        let reader = Arc::new(Reader::new(client.clone(), Arc::clone(config), self.provider.takes()));
         let calls = Arc::new(Calls {
             client: client.clone(),
             provider: Arc::clone(&self.provider),
+            reader: Arc::clone(&reader),
+            events: Arc::clone(&events),
             host: config.address,
             metrics: self.metrics.clone(),
             leadership: self.leadership.clone(),
         });
-        let events = Events::new(client.clone());
+        let renewal = Renewal {
+            cluster: config.cluster.clone(),
+            reader,
+            provider: Arc::clone(&self.provider),
+            index: Arc::clone(&self.index),
+            leadership: self.leadership.clone(),
+        };
+        background.spawn(renewal.run(config.renew));
         let started = Instant::now();
         let now = || Now { since: started.elapsed(), unix: Timestamp::now().as_second() };
         let mut pods = pod_events(client, config).boxed();
@@ -113,10 +126,11 @@ impl Kubelet {
                 }
                 Some(done) = jobs.join_next() => {
                     if let Ok((uid, finished)) = done
-                        && let Some((owner, error)) = self.index().finish(&uid, finished, now())
+                        && let Some((owner, notice)) = self.index().finish(&uid, finished, now())
                     {
-                        tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %error, "instance refused");
-                        events.refused(&owner, &error);
+                        let Notice { reason, text } = &notice;
+                        tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %reason, %text, "no instance");
+                        events.warn(&owner, &notice);
                     }
                 }
                 () = tokio::time::sleep_until(list_at), if lists.is_empty() => {

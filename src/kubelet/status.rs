@@ -258,6 +258,7 @@ mod tests {
         Shape {
             init: Box::new([container("prepare", false), container("proxy", true)]),
             containers: Box::new([container("app", false)]),
+            has_files: false,
         }
     }
 

@@ -10,9 +10,14 @@
 //! - an instance without a pod is deleted only when the pod is proven gone;
 //! - one call at a time for a pod.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
-use super::digest::Digest;
+use super::{digest::Digest, resolve::Unresolved};
 use crate::provider::{ContainerReport, Instance, InstanceState, ProviderError};
 
 /// A moment, as time since the kubelet started.
@@ -23,6 +28,9 @@ pub(crate) type Sequence = u64;
 
 /// Time that a provider has, beyond the grace, to end an instance before it is asked again.
 const DELETION_PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a container waits for whose variables or volumes are not to be had, in the kubelet's word for it.
+pub(crate) const UNRESOLVED: &str = "CreateContainerConfigError";
 
 /// Lists in a row that must lack an instance before it counts as lost.
 const PROOF: u8 = 2;
@@ -127,6 +135,8 @@ pub(crate) enum Action {
 pub(crate) enum Outcome {
     Created(Instance),
     CreateFailed(ProviderError),
+    /// What the pod refers to is not there, or not to be had: the provider was not asked.
+    Unresolved(Unresolved),
     InstanceDeleted {
         grace: Duration,
     },
@@ -169,8 +179,10 @@ pub(crate) struct Pair {
     written: u64,
     /// Why the provider refuses to create, in one word.
     refusal: &'static str,
-    /// The refusal has not been told yet, and telling does not wait for the next try.
+    /// The refusal stands in no status yet, and writing one does not wait for the next try.
     refusal_is_news: bool,
+    /// Stands for what is missing, so that the same is told once.
+    lacks: u64,
     /// Lists in a row that lacked the instance.
     missed: u8,
     failures: u8,
@@ -189,6 +201,7 @@ impl Default for Pair {
             written: 0,
             refusal: "",
             refusal_is_news: false,
+            lacks: 0,
             missed: 0,
             failures: 0,
             not_before: Duration::ZERO,
@@ -287,11 +300,6 @@ impl Pair {
         }
     }
 
-    /// Whether the provider refuses for a reason that nobody has been told yet.
-    pub(crate) fn refusal_is_news(&self) -> bool {
-        self.refusal_is_news
-    }
-
     /// Nothing is left to do or to know.
     pub(crate) fn is_settled(&self) -> bool {
         !self.in_flight
@@ -387,18 +395,30 @@ impl Pair {
         }
     }
 
-    /// Takes in how the call in flight ended.
-    pub(crate) fn finish(&mut self, at: Sequence, now: Moment, backoff: &Backoff, seed: u64, outcome: Outcome) {
+    /// Takes in how the call in flight ended. Answers whether it is a refusal that nobody has been told of yet.
+    pub(crate) fn finish(&mut self, at: Sequence, now: Moment, backoff: &Backoff, seed: u64, outcome: Outcome) -> bool {
         self.in_flight = false;
+        let mut is_news = false;
         let retry = match outcome {
             Outcome::Created(instance) => {
                 self.see_instance(at, &instance);
                 self.refusal = "";
+                self.lacks = 0;
                 None
             }
             Outcome::CreateFailed(error) => {
                 self.touched = at;
-                Some(self.refuse(&error))
+                let (news, after) = self.refuse(&error);
+                is_news = news;
+                Some(after)
+            }
+            Outcome::Unresolved(error) => {
+                is_news = self.lack(&error);
+                self.failures = self.failures.saturating_add(1);
+                // What is missing may be made at any moment, and asking costs the provider nothing.
+                let backoff = Backoff { most: backoff.most.min(Backoff::UNRESOLVED), ..*backoff };
+                self.not_before = now + backoff.delay(self.failures, seed);
+                return is_news;
             }
             Outcome::InstanceDeleted { grace } => {
                 self.touched = at;
@@ -406,7 +426,7 @@ impl Pair {
                 self.failures = 0;
                 self.not_before =
                     if self.instance == InstanceFact::Gone { Duration::ZERO } else { now + grace + DELETION_PATIENCE };
-                return;
+                return false;
             }
             Outcome::StatusWritten { report, version } => {
                 self.written = self.written.max(version);
@@ -443,17 +463,34 @@ impl Pair {
                 self.not_before = now + backoff.delay(self.failures, seed).max(after.unwrap_or_default());
             }
         }
+        is_news
     }
 
-    /// Takes in a refusal to create; answers the least time to wait.
-    fn refuse(&mut self, error: &ProviderError) -> Option<Duration> {
+    /// Takes in that the pod cannot be resolved; answers whether that is to be told.
+    fn lack(&mut self, error: &Unresolved) -> bool {
+        // One lost call is nothing to tell people about, nor is the moment in which the API server does not know yet that
+        // the pod is the node's.
+        let passing = matches!(error, Unresolved::Unreadable(_) | Unresolved::Forbidden(_));
+        if passing && self.failures == 0 {
+            return false;
+        }
+        self.refusal_is_news |= self.refusal != UNRESOLVED;
+        self.refusal = UNRESOLVED;
+        let lacks = BuildHasherDefault::<DefaultHasher>::default().hash_one(error);
+        std::mem::replace(&mut self.lacks, lacks) != lacks
+    }
+
+    /// Takes in a refusal to create; answers whether it is to be told, and the least time to wait.
+    fn refuse(&mut self, error: &ProviderError) -> (bool, Option<Duration>) {
         // One lost or throttled call is nothing to tell people about.
         let passing = matches!(error, ProviderError::Unavailable(_) | ProviderError::Throttled { .. });
+        let mut is_news = false;
         if !passing || self.failures > 0 {
-            self.refusal_is_news |= self.refusal != error.kind();
+            is_news = self.refusal != error.kind();
+            self.refusal_is_news |= is_news;
             self.refusal = error.kind();
         }
-        match error {
+        let after = match error {
             ProviderError::Unavailable(_) => {
                 if self.instance == InstanceFact::Absent {
                     self.instance = InstanceFact::Maybe;
@@ -464,7 +501,8 @@ impl Pair {
             _ if error.is_retryable() => None,
             // Only a person can help; asking often would only cost calls.
             _ => Some(Backoff::HOPELESS),
-        }
+        };
+        (is_news, after)
     }
 }
 
@@ -499,6 +537,9 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     const HOPELESS: Duration = Duration::from_mins(5);
+
+    /// Longest wait before what a pod refers to is looked for again.
+    const UNRESOLVED: Duration = Duration::from_secs(20);
 
     /// Doubles with every failure up to `most`; `seed` moves it by up to a quarter, so that pods that failed together
     /// do not come back together.

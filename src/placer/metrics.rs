@@ -2,11 +2,11 @@
 
 use super::misplaced::MisplacedBases;
 use burstlet_engine::{
-    placement::{Annotated, Outcome, Placement, PoolSight, Reason},
+    placement::{Annotated, Observation, Outcome, Placement, PoolSight, Reason},
     policy::{Fault, Money, Spend},
 };
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry,
     core::{Collector, GenericGaugeVec},
 };
 
@@ -19,6 +19,10 @@ pub struct PlacerMetrics {
     faults: IntGaugeVec,
     gated: Histogram,
     pools: PoolGauges,
+    observed_pods: IntGaugeVec,
+    observed_pod_minutes: IntGaugeVec,
+    observed_cost: GaugeVec,
+    observed_since: Gauge,
 }
 
 /// How each pool stands.
@@ -149,13 +153,47 @@ impl PlacerMetrics {
                 "Objects whose base annotation is left aside, each 1 while it is.",
                 &["kind", "namespace", "name", "fault"],
             )?,
+            observed_pods: gauges(
+                "burstlet_observed_pods",
+                "Pods of workloads in mode Observe that would have burst since this leader began.",
+                &["namespace", "workload", "pool"],
+            )?,
+            observed_pod_minutes: gauges(
+                "burstlet_observed_pod_minutes",
+                "Their minutes.",
+                &["namespace", "workload", "pool"],
+            )?,
+            observed_cost: {
+                let labels = ["namespace", "workload", "pool", "currency"];
+                let help = "What they would have cost at the pool's present price.";
+                let vec = GaugeVec::new(Opts::new("burstlet_observed_cost", help), &labels)?;
+                registry.register(Box::new(vec.clone()))?;
+                vec
+            },
+            observed_since: {
+                let help = "When this leader began to observe, in seconds since the epoch.";
+                let gauge = Gauge::new("burstlet_observed_since_seconds", help)?;
+                registry.register(Box::new(gauge.clone()))?;
+                gauge
+            },
         })
     }
 
     /// All of them, as the documentation lists them.
     pub fn collectors(&self) -> Vec<&dyn Collector> {
-        let Self { decisions, writes, pods, faults, gated, pools } = self;
-        let own: [&dyn Collector; 5] = [decisions, writes, pods, faults, gated];
+        let Self { decisions, writes, pods, faults, gated, pools, .. } = self;
+        let Self { observed_pods, observed_pod_minutes, observed_cost, observed_since, .. } = self;
+        let own: [&dyn Collector; 9] = [
+            decisions,
+            writes,
+            pods,
+            faults,
+            gated,
+            observed_pods,
+            observed_pod_minutes,
+            observed_cost,
+            observed_since,
+        ];
         own.into_iter().chain(pools.collectors()).collect()
     }
 
@@ -195,12 +233,45 @@ impl PlacerMetrics {
             set("burst", census.burst);
             set("real", census.beyond);
         }
+        self.show_observations(placement);
         self.faults.reset();
         for (object, fault) in placement.faults() {
             self.show_fault(&object, &fault);
         }
         for (kind, name, fault) in misplaced.all() {
             self.faults.with_label_values(&[kind, &*name.namespace, &*name.name, fault.word()]).set(1);
+        }
+    }
+
+    /// This replica begins to lead.
+    pub(super) fn begins(&self) {
+        #[expect(clippy::cast_precision_loss, reason = "whole seconds of this age are exact")]
+        self.observed_since.set(jiff::Timestamp::now().as_second() as f64);
+    }
+
+    /// This replica leads no more: what it observed, it can tell no longer.
+    pub(super) fn ends(&self) {
+        self.observed_pods.reset();
+        self.observed_pod_minutes.reset();
+        self.observed_cost.reset();
+        self.observed_since.set(0.0);
+    }
+
+    fn show_observations(&self, placement: &Placement) {
+        let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.observed_cost.reset();
+        for (workload, pools) in placement.observations() {
+            for (pool, Observation { pods, pod_minutes, cost }) in pools {
+                let labels = [&*workload.namespace, &*workload.name, pool.as_str()];
+                self.observed_pods.with_label_values(&labels).set(count(pods));
+                self.observed_pod_minutes.with_label_values(&labels).set(count(pod_minutes));
+                if let Some(cost) = cost {
+                    let [namespace, workload, pool] = labels;
+                    let labels = [namespace, workload, pool, cost.currency().as_str()];
+                    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+                    self.observed_cost.with_label_values(&labels).set(cost.nanos() as f64 / 1e9);
+                }
+            }
         }
     }
 

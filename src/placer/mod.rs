@@ -6,6 +6,7 @@ mod board;
 mod metrics;
 mod misplaced;
 mod patch;
+mod status;
 mod write;
 
 use std::{
@@ -35,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use board::{Board, Decided, Moment, Sight};
 pub use metrics::PlacerMetrics;
 use misplaced::{MisplacedBase, MisplacedBases};
+use status::Statuses;
 use write::Write;
 
 use crate::{
@@ -55,8 +57,19 @@ const BATCH: usize = 256;
 /// How often the engine is asked without an event: what only time changes.
 const TICK: Duration = Duration::from_millis(500);
 
-/// What pools' providers can still take, as last told; `None` where a provider tells no number.
-pub type Stocks = BTreeMap<PoolName, Option<u64>>;
+/// What pools' providers last told.
+pub type Stocks = BTreeMap<PoolName, ProviderNews>;
+
+/// What a pool's provider last told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProviderNews {
+    /// Instances that it can still create, where it tells a number.
+    pub free: Option<u64>,
+    /// What is wrong with it, for so long that it is no glitch.
+    pub fault: Option<Box<str>>,
+    /// Why the provider cannot be used as the pool's object has it now; what ran before goes on.
+    pub unusable: Option<Box<str>>,
+}
 
 /// What the placer works with.
 #[derive(Clone)]
@@ -89,6 +102,8 @@ impl Placer {
         let (mut events, watches) = engine_events(&self.client);
         let (mut sightings, other_watches) = misplaced_bases(&self.client);
         let (settled_sender, mut settled) = mpsc::channel(WRITES);
+        self.metrics.begins();
+        let metrics = self.metrics.clone();
         let mut desk = Desk::new(self, settled_sender);
         let mut batch = Vec::with_capacity(BATCH);
         let mut tick = interval(TICK);
@@ -108,12 +123,16 @@ impl Placer {
                 }
                 Some(settled) = settled.recv() => desk.settle(&settled),
                 Ok(()) = desk.placer.stocks.changed() => desk.restock(),
-                _ = tick.tick() => desk.measure(),
+                _ = tick.tick() => {
+                    desk.measure();
+                    desk.tell_statuses();
+                }
                 Some(_) = desk.writes.join_next() => continue,
             }
             desk.decide();
         }
         desk.placer.board.clear();
+        metrics.ends();
         drop((watches, other_watches));
     }
 }
@@ -127,6 +146,7 @@ struct Desk {
     /// When they were created.
     born: HashMap<PodUid, Timestamp>,
     misplaced: MisplacedBases,
+    statuses: Statuses,
     writes: JoinSet<()>,
     permits: Arc<Semaphore>,
     settled: mpsc::Sender<Settled>,
@@ -141,6 +161,7 @@ impl Desk {
             gated: HashMap::new(),
             born: HashMap::new(),
             misplaced: MisplacedBases::default(),
+            statuses: Statuses::default(),
             writes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(WRITES)),
             settled,
@@ -153,7 +174,8 @@ impl Desk {
 
     fn take_in(&mut self, batch: impl Iterator<Item = EngineWatch>) {
         let now = now();
-        for EngineWatch { event, gated, has_misplaced_base } in batch {
+        for EngineWatch { event, gated, has_misplaced_base, about } in batch {
+            self.statuses.see(&event, about);
             let misplaced = match &event {
                 Event::Pod(pod) => {
                     self.misplaced.set(POD, pod.uid.as_str(), has_misplaced_base.then(|| pod.name.clone()))
@@ -200,8 +222,9 @@ impl Desk {
 
     fn restock(&mut self) {
         let stocks = self.placer.stocks.borrow_and_update().clone();
-        for (pool, free) in stocks {
-            self.placement.apply(Event::Stock { pool, free }, now());
+        for (pool, ProviderNews { free, fault, .. }) in stocks {
+            self.placement.apply(Event::Stock { pool: pool.clone(), free }, now());
+            self.placement.apply(Event::Health { pool, fault }, now());
         }
     }
 
@@ -210,6 +233,22 @@ impl Desk {
         if self.placement.is_synced() {
             self.placer.metrics.show_pools(&self.placement.pools_at(now()));
             self.placer.board.show(&self.placement, now());
+        }
+    }
+
+    /// Writes onto policies and pools how they stand, where that has changed.
+    fn tell_statuses(&mut self) {
+        let may_write = self.placer.leadership.borrow().may_write();
+        if !may_write || !self.placement.is_synced() {
+            return;
+        }
+        let stocks = self.placer.stocks.borrow().clone();
+        for write in self.statuses.due(&self.placement, &stocks, tokio::time::Instant::now()) {
+            let (client, permits) = (self.placer.client.clone(), self.permits.clone());
+            self.writes.spawn(async move {
+                let Ok(_permit) = permits.acquire().await else { return };
+                write.send(&client).await;
+            });
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod clouds;
 mod containers;
+mod content;
 mod error;
 #[cfg(feature = "lab")]
 pub mod process;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub use containers::{ContainerEnd, ContainerReport, ContainerState};
+pub use content::{Content, File, RegistryKey, Takes, literal};
 pub use error::ProviderError;
 pub use session::{Duplex, ExitStatus, LogOptions, LogStream, Streams, TerminalSize};
 
@@ -137,7 +139,28 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Starts an instance for `pod`. A second call with the same `owner.uid` answers the first one's instance, also
     /// after a crash or a lost answer.
+    ///
+    /// The kubelet has made the pod's variables literal, but for `status.podIP` and `status.podIPs`, which only the
+    /// instance knows: a field reference is left there. What has no such variable by nature refuses it.
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError>;
+
+    /// What of a pod's content this provider passes on; the kubelet reads no more than that.
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    /// [`Provider::create`] with the pod's content, as far as [`Provider::takes`] asks for it.
+    async fn create_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Instance, ProviderError> {
+        let _ = content;
+        self.create(owner, pod).await
+    }
+
+    /// Puts the files of `content` in the place of those that the pod's instance has. Called again and again where
+    /// [`Takes::renewals`] says so, whether or not something differs.
+    async fn renew(&self, owner: &Owner, content: &Content) -> Result<(), ProviderError> {
+        let _ = (owner, content);
+        Err(lacks(self.name(), "renewal of files"))
+    }
 
     /// Ends the pod's instance, giving its containers `grace` to stop by themselves. Success means that the provider
     /// has accepted; [`InstanceChange::Gone`] says that it is done. An instance that does not exist is success, and

@@ -124,6 +124,10 @@ pub fn summary_table(summary: &Summary, currency: &str) -> String {
         let figure = format!("{:.2} h, {:.4} {currency}", used.pod_s / 3600.0, used.cost);
         rows.push((format!("pod time and cost, {tier}"), figure));
     }
+    for (pool, used) in &summary.observed {
+        let figure = format!("{:.2} h, {:.4} {currency}", used.pod_s / 3600.0, used.cost);
+        rows.push((format!("would have burst to {pool}"), figure));
+    }
     rows.push(("cost".to_owned(), format!("{:.4} {currency}", summary.cost)));
     rows.push(("instances left behind".to_owned(), summary.instances_left.to_string()));
     let mut table = Table::new();

@@ -66,6 +66,7 @@ impl PoolKeeper {
                     PoolSeen::Set(name, spec) => self.set(&mut specs, name, *spec),
                     PoolSeen::Gone(name) => {
                         specs.remove(&name);
+                        self.stocks.send_if_modified(|stocks| stocks.remove(name.as_str()).is_some());
                         self.running.send_modify(|running| {
                             if let Some(pool) = running.get_mut(name.as_str()) {
                                 pool.ends = true;
@@ -92,11 +93,13 @@ impl PoolKeeper {
         let provider = match provider(&pool.provider, &self.config, &self.client) {
             Ok(provider) => provider,
             Err(error) => {
+                stock::note(&self.stocks, &pool.name, |news| news.unusable = Some(error.to_string().into()));
                 tracing::warn!(%error, %name, "a VirtualPool's provider cannot be used; what ran before goes on");
                 return;
             }
         };
         tracing::info!(%name, provider = provider.name(), "a VirtualPool is taken up");
+        stock::note(&self.stocks, &pool.name, |news| news.unusable = None);
         let polled = stock::poll(pool.name.clone(), provider.clone(), self.nodes.clone(), self.stocks.clone());
         let polled = AbortOnDropHandle::new(tokio::spawn(polled));
         self.running.send_modify(|running| {

@@ -12,13 +12,20 @@ use kube::{
 use serde_json::json;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
-use crate::{api::names, extender::VirtualNodes, placer::Stocks, provider::Provider};
+use crate::{
+    api::names,
+    extender::VirtualNodes,
+    placer::{ProviderNews, Stocks},
+    provider::Provider,
+};
 
 /// How often a provider is asked.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long a provider may fail to answer before its pool is at fault: a glitch moves nothing.
+const GLITCH: Duration = Duration::from_secs(15);
 
 /// Asks the pool's provider again and again. Where it does not answer, what it last said stands.
 pub(super) async fn poll(
@@ -29,16 +36,35 @@ pub(super) async fn poll(
 ) {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing_since: Option<Instant> = None;
     loop {
         tick.tick().await;
         match provider.stock().await {
             Ok(stock) => {
+                failing_since = None;
                 nodes.set_stock(pool.as_str(), stock.instances);
-                stocks.send_if_modified(|stocks| stocks.insert(pool.clone(), stock.instances) != Some(stock.instances));
+                note(&stocks, &pool, |news| (news.free, news.fault) = (stock.instances, None));
             }
-            Err(error) => tracing::debug!(%error, %pool, "the provider does not tell its stock"),
+            Err(error) => {
+                tracing::debug!(%error, %pool, "the provider does not tell its stock");
+                let since = *failing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= GLITCH {
+                    note(&stocks, &pool, |news| news.fault = Some(error.to_string().into()));
+                }
+            }
         }
     }
+}
+
+/// Changes what is told of a pool's provider; who listens hears of it only where it is something else.
+pub(super) fn note(stocks: &watch::Sender<Stocks>, pool: &PoolName, change: impl FnOnce(&mut ProviderNews)) {
+    stocks.send_if_modified(|stocks| {
+        let is_new = !stocks.contains_key(pool);
+        let news = stocks.entry(pool.clone()).or_default();
+        let before = news.clone();
+        change(news);
+        is_new || *news != before
+    });
 }
 
 /// Marks `node`, one of the pool's virtual nodes, whenever the pool takes pods again.
@@ -50,7 +76,7 @@ pub(super) async fn announce(client: Client, pool: PoolName, node: String, mut s
     let api = Api::<Node>::all(client);
     let mut was_out = true;
     loop {
-        let free = stocks.borrow_and_update().get(&pool).copied();
+        let free = stocks.borrow_and_update().get(&pool).map(|news| news.free);
         if let Some(free) = free {
             let is_out = free == Some(0);
             if was_out && !is_out {

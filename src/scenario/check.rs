@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Pool, StartUp, read::Written};
+use super::{Serving, StartUp, pools::Behaviour, read::Written};
 
 /// A fault's field and what is allowed.
 pub(super) fn check(written: &Written) -> Result<(), (String, String)> {
@@ -16,26 +16,65 @@ pub(super) fn check(written: &Written) -> Result<(), (String, String)> {
     if written.manifests.is_empty() {
         return refuse("manifests", "empty; name the files of the Deployment and the HPA");
     }
-    if written.request_cpu.is_zero() || written.request_cpu > Duration::from_hours(1) {
-        return refuse("requestCpu", "allowed are more than 0s and up to 1h");
-    }
+    check_workloads(written)?;
     if written.pools.is_empty() {
         return refuse("pools", "empty; the overflow needs at least one pool");
     }
     check_start_up("realNodes.startUp", &written.real_nodes.start_up)?;
     check_simulated(written)?;
     let mut names = BTreeSet::new();
-    let currency = written.pools.first().map(|pool| &pool.price.currency);
     for (index, pool) in written.pools.iter().enumerate() {
         check_start_up(&format!("pools[{index}].startUp"), &pool.start_up)?;
         check_behaviour(&format!("pools[{index}]"), pool)?;
         if !names.insert(&pool.name) {
             return Err((format!("pools[{index}].name"), format!("{} names two pools; names must differ", pool.name)));
         }
-        if let Some(first) = currency.filter(|first| **first != pool.price.currency) {
-            let fault = format!("{}, but the first pool's is {first}; all must be the same", pool.price.currency);
-            return Err((format!("pools[{index}].price.currency"), fault));
+    }
+    Ok(())
+}
+
+/// The workloads' traffic: one at the top, or each with its own.
+fn check_workloads(written: &Written) -> Result<(), (String, String)> {
+    let refuse = |field: String, fault: &str| Err((field, fault.to_owned()));
+    let most = Duration::from_hours(1);
+    let check_cpu = |field: String, cpu: Option<Duration>| match cpu {
+        Some(cpu) if cpu.is_zero() || cpu > most => refuse(field, "allowed are more than 0s and up to 1h"),
+        Some(_) => Ok(()),
+        None => refuse(field, "missing; write the CPU time that one request costs a pod, for example 20ms"),
+    };
+    let Some(workloads) = &written.workloads else {
+        if written.traffic.is_none() {
+            return refuse("traffic".to_owned(), "missing; write {file: traffic.csv}, or workloads, each with its own");
         }
+        return check_cpu("requestCpu".to_owned(), written.request_cpu.map(|span| span.0));
+    };
+    for (field, is_there) in [("traffic", written.traffic.is_some()), ("updates", !written.updates.is_empty())] {
+        if is_there {
+            return refuse(field.to_owned(), "stands beside workloads; write it in each of them that it is for");
+        }
+    }
+    if workloads.is_empty() {
+        return refuse("workloads".to_owned(), "empty; name each Deployment with its traffic");
+    }
+    for (index, workload) in workloads.iter().enumerate() {
+        let field = format!("workloads[{index}]");
+        let cpu = workload.request_cpu.or(written.request_cpu);
+        check_cpu(format!("{field}.requestCpu"), cpu.map(|span| span.0))?;
+        if let Some(serving) = &workload.serving {
+            check_serving(&format!("{field}.serving"), serving)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_serving(field: &str, serving: &Serving) -> Result<(), (String, String)> {
+    check_start_up(&format!("{field}.readyAfter"), &serving.ready_after)?;
+    if serving.give_up_after < serving.late_after {
+        let fault = format!("{:?} is less than lateAfter {:?}", serving.give_up_after.0, serving.late_after.0);
+        return Err((format!("{field}.giveUpAfter"), fault));
+    }
+    if serving.request_time.is_some_and(|span| !SPANS.contains(&span.0)) {
+        return Err((format!("{field}.requestTime"), "allowed are 1ms to 24h".to_owned()));
     }
     Ok(())
 }
@@ -44,13 +83,10 @@ pub(super) fn check(written: &Written) -> Result<(), (String, String)> {
 fn check_simulated(written: &Written) -> Result<(), (String, String)> {
     let refuse = |field: &str, fault: String| Err((field.to_owned(), fault));
     let Written { serving, cluster, node_autoscaler, real_nodes, .. } = written;
-    check_start_up("serving.readyAfter", &serving.ready_after)?;
-    if serving.give_up_after < serving.late_after {
-        let fault = format!("{:?} is less than lateAfter {:?}", serving.give_up_after.0, serving.late_after.0);
-        return refuse("serving.giveUpAfter", fault);
+    if let Some(serving) = serving {
+        check_serving("serving", serving)?;
     }
     let spans = [
-        ("serving.requestTime", serving.request_time),
         ("sampleEvery", written.sample_every),
         ("cluster.hpaSync", cluster.hpa_sync),
         ("cluster.metricsResolution", cluster.metrics_resolution),
@@ -74,7 +110,7 @@ fn check_simulated(written: &Written) -> Result<(), (String, String)> {
     Ok(())
 }
 
-fn check_behaviour(field: &str, pool: &Pool) -> Result<(), (String, String)> {
+fn check_behaviour(field: &str, pool: &Behaviour) -> Result<(), (String, String)> {
     let mut end = Duration::ZERO;
     for (index, out) in pool.stock_outs.iter().enumerate() {
         let field = format!("{field}.stockOuts[{index}]");

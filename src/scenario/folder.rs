@@ -19,28 +19,26 @@ pub(super) struct BuiltIn {
 
 macro_rules! built_in {
     ($name:literal) => {
+        built_in!($name: "scenario.yaml", "workload.yaml", "traffic.csv")
+    };
+    ($name:literal: $($file:literal),+) => {
         BuiltIn {
             name: $name,
-            files: &[
-                built_in!($name, "scenario.yaml"),
-                built_in!($name, "workload.yaml"),
-                built_in!($name, "traffic.csv"),
-            ],
+            files: &[$(($file, include_str!(concat!("../../simulations/", $name, "/", $file)))),+],
         }
-    };
-    ($name:literal, $file:literal) => {
-        ($file, include_str!(concat!("../../simulations/", $name, "/", $file)))
     };
 }
 
 /// The scenarios of `simulations/`.
-pub(super) static BUILT_IN: [BuiltIn; 6] = [
+pub(super) static BUILT_IN: [BuiltIn; 7] = [
     built_in!("flash-crowd"),
     built_in!("daily-wave"),
     built_in!("stock-out"),
     built_in!("spot-reclaim"),
     built_in!("slow-autoscaler"),
     built_in!("rolling-update"),
+    built_in!("shared-pool": "scenario.yaml", "checkout.yaml", "catalogue.yaml", "policies.yaml", "pool.yaml", "checkout.csv",
+        "catalogue.csv"),
 ];
 
 pub(super) fn built_in_names() -> String {

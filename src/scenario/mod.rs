@@ -3,7 +3,7 @@
 //! ```yaml
 //! name: flash-crowd
 //! about: One line of what it shows.
-//! manifests: [workload.yaml]        # one Deployment and the HPA that scales it, in any number of files
+//! manifests: [workload.yaml]        # the files a cluster takes: Deployment, HPA, and BurstPolicy, VirtualPool, Namespace
 //! traffic: {file: traffic.csv, speed: 1, scale: 1}
 //! requestCpu: 20ms                  # CPU time that one request costs a pod
 //! realNodes: {count: 3, cpu: "2", memory: 4Gi, pods: 30, startUp: {min: 500ms, max: 1500ms}}
@@ -45,23 +45,43 @@
 //!   startUp: {min: 1s, between: [2s, 9s], max: 40s}  # * measured: evenly spaced quantiles between the extremes
 //! ```
 //!
+//! Several workloads share real nodes and pools; each Deployment of the manifests has its own HPA and its own traffic:
+//!
+//! ```yaml
+//! manifests: [web.yaml, api.yaml, policies.yaml, pools.yaml]
+//! workloads:                        # instead of traffic and updates at the top
+//! - {deployment: shop/web, traffic: {file: web.csv}}
+//! - {deployment: shop/api, traffic: {file: api.csv}, requestCpu: 5ms, serving: {concurrency: 8}, updates: [10m]}
+//! requestCpu: 20ms                  # of those that say nothing else; serving likewise
+//! startsAt: 2026-03-02T08:00:00+08:00   # * when the traffic begins; windows need it, budgets' hours and days go by it.
+//!                                   #   By default midnight, UTC
+//! ```
+//!
+//! Of a pool that has a VirtualPool in the manifests, `nodes`, `podsPerNode` and `price` are said there; what stands here as well
+//! must be the same. Pools without one come first where a policy names no tiers, in the file's order.
+//!
 //! File names are relative to the scenario's folder. Unknown fields are refused, with line and column.
 
 mod check;
+mod documents;
+mod driven;
 mod folder;
 mod manifests;
 mod plant;
 mod pool;
+mod pools;
 mod read;
 mod setup;
+mod workload;
 
-pub use manifests::{ManifestError, Workload};
+pub use manifests::{Fault, ManifestError};
 pub use plant::{ClusterSpeed, NodeAutoscaler, Rules, Serving};
 pub use pool::{
     Currency, NodePrice, Percent, Pool, Price, Reclaim, Span, StartUp, StockOut, Throttle, UnitPrice, Wave,
 };
-pub use read::{RealNodes, Scenario, ScenarioError};
+pub use read::{Alone, Driven, RealNodes, Scenario, ScenarioError};
 pub use setup::SetupError;
+pub use workload::Workload;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@ use std::{fmt, num::NonZeroU32, time::Duration};
 use burstlet_engine::model::PoolName;
 use serde::Deserialize;
 
-/// A pool as a scenario has it, run by the simulated provider.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+use crate::api::pool::PoolSpec;
+
+/// A pool, as its VirtualPool and the scenario say together, run by the simulated provider.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pool {
     /// The pool's name.
     pub name: PoolName,
@@ -18,22 +19,19 @@ pub struct Pool {
     /// From creation of an instance to running.
     pub start_up: StartUp,
     /// Instances that the pool can run at once; left out, nothing but its nodes bounds it.
-    #[serde(default)]
     pub stock: Option<u32>,
     /// What it charges.
     pub price: Price,
     /// Instances that the account may run at once.
-    #[serde(default)]
     pub quota: Option<u32>,
     /// Calls to create that the provider takes.
-    #[serde(default)]
     pub throttle: Option<Throttle>,
     /// Times of little stock, in order.
-    #[serde(default)]
     pub stock_outs: Vec<StockOut>,
     /// How instances are taken back.
-    #[serde(default)]
     pub reclaim: Reclaim,
+    /// Its VirtualPool, where the manifests have one.
+    pub object: Option<Box<PoolSpec>>,
 }
 
 /// A length of time, written as `90s` or `10m`.
@@ -165,6 +163,13 @@ pub struct Price {
     pub gib_second: UnitPrice,
     /// Currency of both.
     pub currency: Currency,
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cpu_second, gib_second, currency } = self;
+        write!(f, "{} a core and {} a GiB, in {currency}", cpu_second.0, gib_second.0)
+    }
 }
 
 /// Money for one unit: finite and not negative.

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, io, num::NonZeroU32, path::Path, time::Duration};
 
 use burstlet_engine::{
-    model::{Bytes, MilliCpu},
-    traffic::{Factor, Traffic},
+    model::{Bytes, MilliCpu, ObjectName, Timestamp},
+    policy::{Base, Marks, Spec},
+    traffic::{Factor, Traffic, Zone, moment},
 };
 use serde::Deserialize;
 
@@ -12,7 +13,10 @@ use super::{
     ClusterSpeed, Currency, ManifestError, NodeAutoscaler, NodePrice, Pool, Reclaim, Rules, Serving, Span, StartUp,
     Workload,
     check::check,
+    driven::{drive, governed},
     folder::{BUILT_IN, BuiltIn, FILE, Folder, built_in_names},
+    manifests::Manifests,
+    pools::{self, Behaviour},
 };
 use crate::record::RecordError;
 
@@ -23,12 +27,14 @@ pub struct Scenario {
     pub name: String,
     /// What it shows, in one line.
     pub about: String,
-    /// What scales.
-    pub workload: Workload,
-    /// What the workload meets, already sped up and scaled.
-    pub traffic: Traffic,
-    /// CPU time that one request costs a pod.
-    pub request_cpu: Duration,
+    /// What scales, and what drives it; at least one.
+    pub workloads: Vec<Driven>,
+    /// The marks of namespaces that the manifests have.
+    pub namespaces: BTreeMap<String, Marks>,
+    /// The BurstPolicies of the manifests.
+    pub policies: BTreeMap<ObjectName, Spec>,
+    /// When the traffic begins, as budgets and windows go.
+    pub starts_at: Timestamp,
     /// The cluster's real nodes.
     pub real_nodes: RealNodes,
     /// Where it may burst to; at least one, names unique, one currency.
@@ -41,16 +47,38 @@ pub struct Scenario {
     pub warm_up: Duration,
     /// Time between two samples of a simulation.
     pub sample_every: Duration,
-    /// When a new revision is rolled out.
-    pub updates: Vec<Duration>,
     /// How fast the cluster is.
     pub cluster: ClusterSpeed,
     /// burstlet's own settings.
     pub rules: Rules,
-    /// What a pod can serve.
-    pub serving: Serving,
     /// What adds and removes real nodes.
     pub node_autoscaler: Option<NodeAutoscaler>,
+}
+
+/// A workload, and what drives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Driven {
+    /// What scales.
+    pub workload: Workload,
+    /// What it meets, already sped up and scaled.
+    pub traffic: Traffic,
+    /// CPU time that one request costs a pod.
+    pub request_cpu: Duration,
+    /// What a pod can serve.
+    pub serving: Serving,
+    /// When a new revision is rolled out.
+    pub updates: Vec<Duration>,
+}
+
+/// A scenario of one workload that a real control plane can play.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alone {
+    /// The whole of it.
+    pub scenario: Scenario,
+    /// Its workload.
+    pub driven: Driven,
+    /// The base by annotation.
+    pub base: Base,
 }
 
 /// The real nodes of a scenario, all alike.
@@ -126,6 +154,14 @@ pub enum ScenarioError {
         /// What is wrong and what is allowed.
         fault: String,
     },
+    /// More than a real control plane is given to play.
+    #[error("{name}: {what}; burstlet replay simulates it")]
+    OnlySimulated {
+        /// The scenario.
+        name: String,
+        /// What it has.
+        what: String,
+    },
 }
 
 impl Scenario {
@@ -163,8 +199,8 @@ impl Scenario {
     pub fn only_simulated(&self) -> Vec<&'static str> {
         let has = |test: fn(&Pool) -> bool| self.pools.iter().any(test);
         let fields = [
-            ("updates", !self.updates.is_empty()),
-            ("serving", self.serving != Serving::default()),
+            ("updates", self.workloads.iter().any(|driven| !driven.updates.is_empty())),
+            ("serving", self.workloads.iter().any(|driven| driven.serving != Serving::default())),
             ("nodeAutoscaler", self.node_autoscaler.is_some()),
             ("realNodes.labels", !self.real_nodes.labels.is_empty()),
             ("realNodes.price", self.real_nodes.price.is_some()),
@@ -178,6 +214,28 @@ impl Scenario {
         fields.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()
     }
 
+    /// The scenario as a real control plane can play it.
+    pub fn alone(self) -> Result<Alone, ScenarioError> {
+        let refuse = |what: &str| {
+            let what = format!("a real control plane plays one workload with a base by annotation; this has {what}");
+            Err(ScenarioError::OnlySimulated { name: self.name.clone(), what })
+        };
+        let has_objects = self.pools.iter().any(|pool| pool.object.is_some());
+        if !self.policies.is_empty() || !self.namespaces.is_empty() || has_objects {
+            return refuse("objects beside the Deployment and its HPA");
+        }
+        let [driven] = self.workloads.as_slice() else {
+            return refuse(&format!("{} workloads", self.workloads.len()));
+        };
+        let Some(base) = driven.workload.base else { return refuse("no such base") };
+        Ok(Alone { driven: driven.clone(), base, scenario: self })
+    }
+
+    /// Length of the longest traffic.
+    pub fn duration(&self) -> Duration {
+        self.workloads.iter().map(|driven| driven.traffic.duration()).max().unwrap_or_default()
+    }
+
     fn read(folder: &Folder, name: &str) -> Result<Self, ScenarioError> {
         let file = folder.path_of(name);
         let text = folder.read(name, name)?;
@@ -186,30 +244,42 @@ impl Scenario {
         check(&written).map_err(|(field, fault)| ScenarioError::Field { file: file.clone(), field, fault })?;
         let read = |named: &String| folder.read(name, named).map(|text| (folder.path_of(named), text));
         let manifests = written.manifests.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let traffic = folder.traffic(name, &written.traffic.file)?;
-        let traffic = traffic.sped_up(written.traffic.speed).scaled(written.traffic.scale);
-        let is_long = traffic.duration() + written.settle > Duration::from_hours(1);
+        let manifests = Manifests::read(&manifests)?;
+        let refuse = |(field, fault)| ScenarioError::Field { file: file.clone(), field, fault };
+        let pools = pools::settle(written.pools.clone(), &manifests).map_err(refuse)?;
+        manifests.judge(&pools::known(&pools))?;
+        let read = |traffic: &TrafficFile| {
+            let read = folder.traffic(name, &traffic.file)?;
+            Ok(read.sped_up(traffic.speed).scaled(traffic.scale))
+        };
+        let workloads = drive(&written, &manifests, read, &refuse)?;
+        let longest = workloads.iter().map(|driven| driven.traffic.duration()).max().unwrap_or_default();
+        let is_long = longest + written.settle > Duration::from_hours(1);
         let usual = Duration::from_secs(if is_long { 15 } else { 1 });
-        Ok(Self {
-            workload: Workload::read(&manifests)?,
-            traffic,
+        let scenario = Self {
+            workloads,
+            namespaces: manifests.namespaces.iter().map(|(name, found)| (name.clone(), found.object.clone())).collect(),
+            policies: manifests.specs(),
+            starts_at: written.starts_at.as_ref().map_or(MIDNIGHT, |moment| moment.0),
             name: written.name,
             about: written.about,
-            request_cpu: written.request_cpu,
             real_nodes: written.real_nodes,
-            pools: written.pools,
+            pools,
             settle: written.settle,
             seed: written.seed.unwrap_or(1),
             warm_up: written.warm_up.map_or(Duration::from_mins(10), |span| span.0),
             sample_every: written.sample_every.map_or(usual, |span| span.0),
-            updates: written.updates.into_iter().map(|span| span.0).collect(),
             cluster: written.cluster,
             rules: written.rules,
-            serving: written.serving,
             node_autoscaler: written.node_autoscaler,
-        })
+        };
+        governed(&scenario, &manifests, written.starts_at.is_some())?;
+        Ok(scenario)
     }
 }
+
+/// When the traffic begins where nobody said: at the beginning of a day, so that budgets are whole.
+const MIDNIGHT: Timestamp = Timestamp::from_millis(86_400_000);
 
 /// A scenario file as it is written.
 #[derive(Debug, Deserialize)]
@@ -218,11 +288,16 @@ pub(super) struct Written {
     pub(super) name: String,
     pub(super) about: String,
     pub(super) manifests: Vec<String>,
-    pub(super) traffic: TrafficFile,
-    #[serde(with = "humantime_serde")]
-    pub(super) request_cpu: Duration,
+    #[serde(default)]
+    pub(super) traffic: Option<TrafficFile>,
+    #[serde(default)]
+    pub(super) request_cpu: Option<Span>,
+    #[serde(default)]
+    pub(super) workloads: Option<Vec<WrittenWorkload>>,
+    #[serde(default)]
+    pub(super) starts_at: Option<Moment>,
     pub(super) real_nodes: RealNodes,
-    pub(super) pools: Vec<Pool>,
+    pub(super) pools: Vec<Behaviour>,
     #[serde(with = "humantime_serde")]
     pub(super) settle: Duration,
     #[serde(default)]
@@ -238,9 +313,39 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) rules: Rules,
     #[serde(default)]
-    pub(super) serving: Serving,
+    pub(super) serving: Option<Serving>,
     #[serde(default)]
     pub(super) node_autoscaler: Option<NodeAutoscaler>,
+}
+
+/// An entry of `workloads`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WrittenWorkload {
+    /// Name of its Deployment, as `namespace/name`, or without a namespace as kubectl would apply it.
+    pub(super) deployment: String,
+    pub(super) traffic: TrafficFile,
+    #[serde(default)]
+    pub(super) request_cpu: Option<Span>,
+    #[serde(default)]
+    pub(super) serving: Option<Serving>,
+    #[serde(default)]
+    pub(super) updates: Vec<Span>,
+}
+
+/// A moment, written as `2026-03-02T08:00:00+08:00`; without a zone it is UTC's.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Moment(Timestamp);
+
+impl TryFrom<String> for Moment {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let shortened: String = text.chars().take(40).collect();
+        let fault = || format!("{shortened:?} is no moment; write for example 2026-03-02T08:00:00+08:00");
+        moment(&text, Zone::UTC).map(Self).ok_or_else(fault)
+    }
 }
 
 #[derive(Debug, Deserialize)]

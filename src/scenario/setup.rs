@@ -3,19 +3,16 @@
 use std::time::Duration;
 
 use burstlet_engine::{
-    model::{MilliCpu, ObjectName, Resources},
+    model::{MilliCpu, Resources},
     policy::{MoveBack, Settings},
-    simulator::{
-        self, Amount, Autoscaler, Latency, PerMilli, RateLimit, Reclaim, Rolling, Setup, Timing,
-        hpa::{self, Spec},
-    },
+    simulator::{self, Amount, Autoscaler, Latency, PerMilli, RateLimit, Reclaim, Rolling, Setup, Timing, hpa::Spec},
 };
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::Container},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{Pool, Scenario, Span, StartUp, StockOut, Throttle};
+use super::{Driven, Pool, Scenario, Span, StartUp, StockOut, Throttle};
 
 /// Why a scenario cannot be simulated.
 #[derive(Debug, thiserror::Error)]
@@ -56,22 +53,15 @@ impl Scenario {
     pub fn setup(&self) -> Result<Setup, SetupError> {
         let pools = self.pools.iter().enumerate().map(Self::simulated_pool);
         let pools = pools.collect::<Result<Vec<_>, _>>()?;
-        let rules = self.rules;
-        let or = |span: Option<Span>, usual| span.map_or(usual, |span| span.0);
         Ok(Setup {
             seed: self.seed,
-            workloads: vec![self.simulated_workload()?],
+            starts_at: self.starts_at,
+            workloads: self.workloads.iter().map(simulated_workload).collect::<Result<_, _>>()?,
+            namespaces: self.namespaces.clone(),
+            policies: self.policies.clone(),
             real_nodes: self.simulated_nodes()?,
             autoscaler: self.simulated_autoscaler()?,
-            rules: Settings {
-                pools: self.pools.iter().map(|pool| pool.name.clone()).collect(),
-                move_on_after: or(rules.move_on_after, Duration::from_secs(90)),
-                move_back: MoveBack {
-                    after: or(rules.move_back_after, Duration::from_secs(20)),
-                    cool_down: or(rules.cool_down, Duration::from_secs(20)),
-                    at_once: 1,
-                },
-            },
+            rules: self.settings(),
             pools,
             timing: self.timing(),
             warm_up: self.warm_up,
@@ -80,39 +70,20 @@ impl Scenario {
         })
     }
 
-    fn simulated_workload(&self) -> Result<simulator::Workload, SetupError> {
-        let deployment = &self.workload.deployment;
-        let name = deployment.metadata.name.clone().unwrap_or_default();
-        let namespace = deployment.metadata.namespace.as_deref().unwrap_or("default");
-        let hpa_name = self.workload.hpa.metadata.name.clone().unwrap_or_default();
-        let spec = deployment.spec.as_ref();
-        let pod = spec.and_then(|spec| spec.template.spec.as_ref());
-        let grace = pod.and_then(|pod| pod.termination_grace_period_seconds).unwrap_or(30);
-        let selector = pod.and_then(|pod| pod.node_selector.clone()).unwrap_or_default();
-        let serving = &self.serving;
-        Ok(simulator::Workload {
-            name: ObjectName::new(namespace, &name),
-            base: Some(self.workload.base.to_string()),
-            replicas: spec.and_then(|spec| spec.replicas).and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-            requests: requests(pod.map_or(&[], |pod| &pod.containers)),
-            cpu_limit: self.workload.cpu_limit,
-            node_selector: selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            rolling: rolling(deployment)?,
-            hpa: serde_json::to_value(&self.workload.hpa.spec)
-                .and_then(serde_json::from_value::<Spec>)
-                .map_err(|error| SetupError::Hpa { name: hpa_name, error })?,
-            traffic: self.traffic.clone(),
-            serving: simulator::Serving {
-                request_cpu: self.request_cpu,
-                request_time: serving.request_time.map_or(self.request_cpu, |span| span.0),
-                concurrency: serving.concurrency,
-                late_after: serving.late_after.0,
-                give_up_after: serving.give_up_after.0,
-                ready_after: latency("serving.readyAfter", &serving.ready_after)?,
-                stop: serving.stop.0.min(Duration::from_secs(u64::try_from(grace).unwrap_or_default())),
+    /// burstlet's own settings. Pools that objects describe come after those of the configuration, as in a cluster.
+    pub(super) fn settings(&self) -> Settings {
+        let rules = self.rules;
+        let or = |span: Option<Span>, usual| span.map_or(usual, |span| span.0);
+        let configured = self.pools.iter().filter(|pool| pool.object.is_none());
+        Settings {
+            pools: configured.map(|pool| pool.name.clone()).collect(),
+            move_on_after: or(rules.move_on_after, Duration::from_secs(90)),
+            move_back: MoveBack {
+                after: or(rules.move_back_after, Duration::from_secs(20)),
+                cool_down: or(rules.cool_down, Duration::from_secs(20)),
+                at_once: 1,
             },
-            updates: self.updates.clone(),
-        })
+        }
     }
 
     fn simulated_nodes(&self) -> Result<simulator::RealNodes, SetupError> {
@@ -150,6 +121,7 @@ impl Scenario {
             throttle: pool.throttle.map(rate_limit),
             reclaim: Reclaim { per_hour: pool.reclaim.per_hour.millionths(), waves: waves.collect() },
             price: (pool.price.cpu_second.get(), pool.price.gib_second.get()),
+            facts: Some(pool.facts()),
         })
     }
 
@@ -160,13 +132,43 @@ impl Scenario {
             metrics_resolution: speed.metrics_resolution.map_or(usual.metrics_resolution, |span| span.0),
             controller: speed.creations.map(rate_limit).or(usual.controller),
             scheduler: speed.bindings.map(rate_limit).or(usual.scheduler),
-            hpa: hpa::Settings {
-                namespace: self.workload.hpa.metadata.namespace.clone().unwrap_or_else(|| "default".to_owned()),
-                ..usual.hpa
-            },
             ..usual
         }
     }
+}
+
+fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError> {
+    let Driven { workload, traffic, request_cpu, serving, updates } = driven;
+    let deployment = &workload.deployment;
+    let hpa_name = workload.hpa.metadata.name.clone().unwrap_or_default();
+    let spec = deployment.spec.as_ref();
+    let pod = spec.and_then(|spec| spec.template.spec.as_ref());
+    let grace = pod.and_then(|pod| pod.termination_grace_period_seconds).unwrap_or(30);
+    let selector = pod.and_then(|pod| pod.node_selector.clone()).unwrap_or_default();
+    Ok(simulator::Workload {
+        name: workload.name(),
+        marks: workload.marks(),
+        pods: workload.pod_marks(),
+        replicas: spec.and_then(|spec| spec.replicas).and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+        requests: requests(pod.map_or(&[], |pod| &pod.containers)),
+        cpu_limit: workload.cpu_limit,
+        node_selector: selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        rolling: rolling(deployment)?,
+        hpa: serde_json::to_value(&workload.hpa.spec)
+            .and_then(serde_json::from_value::<Spec>)
+            .map_err(|error| SetupError::Hpa { name: hpa_name, error })?,
+        traffic: traffic.clone(),
+        serving: simulator::Serving {
+            request_cpu: *request_cpu,
+            request_time: serving.request_time.map_or(*request_cpu, |span| span.0),
+            concurrency: serving.concurrency,
+            late_after: serving.late_after.0,
+            give_up_after: serving.give_up_after.0,
+            ready_after: latency("serving.readyAfter", &serving.ready_after)?,
+            stop: serving.stop.0.min(Duration::from_secs(u64::try_from(grace).unwrap_or_default())),
+        },
+        updates: updates.clone(),
+    })
 }
 
 fn rate_limit(Throttle { per_second, burst }: Throttle) -> RateLimit {

@@ -9,8 +9,13 @@ use super::{
 
 /// The built-in default on disk, with one text of one of its files replaced.
 fn changed(file: &str, from: &str, to: &str) -> Result<Scenario, String> {
+    changed_of(Scenario::DEFAULT, file, from, to)
+}
+
+fn changed_of(scenario: &str, file: &str, from: &str, to: &str) -> Result<Scenario, String> {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in BUILT_IN[0].files {
+    let built_in = BUILT_IN.iter().find(|built_in| built_in.name == scenario).unwrap();
+    for (name, text) in built_in.files {
         assert!(*name != file || text.contains(from), "{from:?} is not in {name}");
         let text = if *name == file { text.replacen(from, to, 1) } else { (*text).to_owned() };
         fs::write(folder.path().join(name), text).unwrap();
@@ -33,12 +38,13 @@ fn every_built_in_scenario_opens_under_its_own_name() {
 #[test]
 fn the_default_asks_for_all_of_its_pods_and_ends_in_time() {
     let scenario = Scenario::open(Scenario::DEFAULT).unwrap();
-    assert_eq!((scenario.workload.base, scenario.workload.most), (Base::count(3), 20));
-    assert!(scenario.traffic.duration() + scenario.settle <= Duration::from_secs(210));
+    let driven = &scenario.workloads[0];
+    assert_eq!((driven.workload.base, driven.workload.most), (Some(Base::count(3)), 20));
+    assert!(scenario.duration() + scenario.settle <= Duration::from_secs(210));
     // A pod is meant to use 60 % of 200m.
     let pods_at = |second| {
-        let rate = scenario.traffic.rate_at(Duration::from_secs(second)).per_second();
-        (rate * scenario.request_cpu.as_secs_f64() / 0.12).ceil()
+        let rate = driven.traffic.rate_at(Duration::from_secs(second)).per_second();
+        (rate * driven.request_cpu.as_secs_f64() / 0.12).ceil()
     };
     assert!((0..=22).all(|second| (2.0..=3.0).contains(&pods_at(second))), "calm");
     // More than 10 % above 19 pods, or the HPA's tolerance could leave it there.
@@ -53,10 +59,11 @@ fn the_default_asks_for_all_of_its_pods_and_ends_in_time() {
 #[test]
 fn the_daily_wave_is_a_day_in_four_minutes_that_crosses_its_base() {
     let scenario = Scenario::open("daily-wave").unwrap();
-    assert_eq!(scenario.traffic.duration(), Duration::from_mins(4));
+    let driven = &scenario.workloads[0];
+    assert_eq!(driven.traffic.duration(), Duration::from_mins(4));
     let pods_at = |second| {
-        let rate = scenario.traffic.rate_at(Duration::from_secs(second)).per_second();
-        (rate * scenario.request_cpu.as_secs_f64() / 0.12).ceil()
+        let rate = driven.traffic.rate_at(Duration::from_secs(second)).per_second();
+        (rate * driven.request_cpu.as_secs_f64() / 0.12).ceil()
     };
     assert!(pods_at(50) <= 2.0 && pods_at(200) >= 12.0, "{} {}", pods_at(50), pods_at(200));
 }
@@ -71,8 +78,9 @@ fn a_file_a_folder_and_a_built_in_name_open_the_same_scenario() {
 
 #[test]
 fn speed_and_scale_change_the_traffic() {
-    let faster = changed(FILE, "{file: traffic.csv}", "{file: traffic.csv, speed: 2, scale: 0.5}").unwrap().traffic;
-    let recorded = Scenario::open("flash-crowd").unwrap().traffic;
+    let faster = changed(FILE, "{file: traffic.csv}", "{file: traffic.csv, speed: 2, scale: 0.5}").unwrap();
+    let recorded = Scenario::open("flash-crowd").unwrap();
+    let [faster, recorded] = [faster, recorded].map(|scenario| scenario.workloads[0].traffic.clone());
     assert_eq!(faster.duration(), recorded.duration() / 2);
     assert_eq!(faster.peak(), Rate::new(recorded.peak().per_second() / 2.0).unwrap());
 }
@@ -82,7 +90,7 @@ fn an_unknown_name_lists_what_there_is() {
     assert_eq!(
         Scenario::open("flesh-crowd").unwrap_err().to_string(),
         "no scenario \"flesh-crowd\"; give the path of a scenario file or of its folder, or one of flash-crowd, daily-wave, \
-         stock-out, spot-reclaim, slow-autoscaler, rolling-update"
+         stock-out, spot-reclaim, slow-autoscaler, rolling-update, shared-pool"
     );
 }
 
@@ -100,7 +108,7 @@ fn what_is_not_of_a_scenarios_shape_is_named_by_line_and_column() {
     ]
     .map(|(from, to)| fault(from, to));
     insta::assert_snapshot!(faults.join("\n"), @r#"
-    DIR/scenario.yaml: unknown field `setle`, expected one of name, about, manifests, traffic, requestCpu, realNodes, pools, settle, seed, warmUp, sampleEvery, updates, cluster, rules, serving, nodeAutoscaler at line 13, column 1
+    DIR/scenario.yaml: unknown field `setle`, expected one of name, about, manifests, traffic, requestCpu, workloads, startsAt, realNodes, pools, settle, seed, warmUp, sampleEvery, updates, cluster, rules, serving, nodeAutoscaler at line 13, column 1
     DIR/scenario.yaml: invalid value: string "20", expected a duration at line 5, column 1
     DIR/scenario.yaml: invalid value: integer `0`, expected a nonzero u32 at line 9, column 3
     DIR/scenario.yaml: 0 is no factor; allowed are 0.001 to 1000 at line 4, column 37
@@ -147,8 +155,127 @@ fn a_file_that_is_not_there_or_cannot_be_used_is_named() {
         Some("DIR/traffic.csv: line 3: requests_per_second: -14.1")
     );
     assert_eq!(
+        changed("workload.yaml", "burstlet.dev/base: \"3\"", "burstlet.dev/bass: \"3\"").unwrap_err(),
+        "DIR/workload.yaml:1: Deployment web: metadata.annotations[burstlet.dev/base]: missing; nothing governs it; a number \
+         of pods or a percentage is needed, such as \"3\" or 30%, or a BurstPolicy that is for it"
+    );
+    assert_eq!(
         changed("workload.yaml", "base: \"3\"", "base: three").unwrap_err(),
-        "Deployment web: metadata.annotations[burstlet.dev/base]: \"three\" is neither a number of pods nor a \
+        "DIR/workload.yaml:1: Deployment web: metadata.annotations[burstlet.dev/base]: \"three\" is neither a number of pods nor a \
          percentage; write for example 3 or 30%"
     );
+}
+
+#[test]
+fn manifests_and_scenario_that_contradict_each_other_are_named_with_both_places() {
+    for (file, from, to, message) in [
+        (
+            FILE,
+            "shop/catalogue,",
+            "shop/catalog,",
+            "DIR/scenario.yaml: workloads[1].deployment: there is no Deployment shop/catalog in the manifests; there are \
+             shop/checkout, shop/catalogue",
+        ),
+        (
+            FILE,
+            "- {deployment: shop/catalogue, traffic: {file: catalogue.csv}}\n",
+            "",
+            "DIR/scenario.yaml: workloads: Deployment catalogue (DIR/catalogue.yaml:1) has no traffic here; add it, or \
+             leave its manifest out",
+        ),
+        (
+            FILE,
+            "shop/catalogue,",
+            "shop/checkout,",
+            "DIR/scenario.yaml: workloads[1].deployment: shop/checkout stands in the list already; a Deployment has one \
+             traffic",
+        ),
+        (
+            FILE,
+            "requestCpu: 20ms",
+            "traffic: {file: checkout.csv}",
+            "DIR/scenario.yaml: traffic: stands beside workloads; write it in each of them that it is for",
+        ),
+        (
+            FILE,
+            "requestCpu: 20ms\n",
+            "",
+            "DIR/scenario.yaml: workloads[0].requestCpu: missing; write the CPU time that one request costs a pod, for \
+             example 20ms",
+        ),
+        (
+            FILE,
+            "{name: eci,",
+            "{name: eci, nodes: 3,",
+            "DIR/scenario.yaml: pools[0].nodes: 3, but VirtualPool eci (DIR/pool.yaml:1) says 2; leave it out here, or write \
+             the same",
+        ),
+        (
+            FILE,
+            "{name: eci,",
+            "{name: eci, quota: 37,",
+            "DIR/scenario.yaml: pools[0].quota: 37, but VirtualPool eci (DIR/pool.yaml:1) says 36; leave it out here, or \
+             write the same",
+        ),
+        (
+            FILE,
+            "{name: eci,",
+            "{name: eci, price: {cpuSecond: 0.000049, gibSecond: 0.00000613, currency: USD},",
+            "DIR/scenario.yaml: pools[0].price: 0.000049 a core and 0.00000613 a GiB, in USD, but VirtualPool eci \
+             (DIR/pool.yaml:1) says 0.000049 a core and 0.00000613 a GiB, in CNY; leave it out here, or write the same",
+        ),
+        (
+            FILE,
+            "{name: eci,",
+            "{name: kci,",
+            "DIR/scenario.yaml: pools: says nothing of VirtualPool eci (DIR/pool.yaml:1); write how its instances start, \
+             for example {name: eci, startUp: {min: 2s, max: 8s}}",
+        ),
+        (
+            "policies.yaml",
+            "pool: eci",
+            "pool: ecy",
+            "DIR/policies.yaml:2: BurstPolicy burstlet-system/house-rules: spec.tiers[0].pool: there is no VirtualPool ecy; \
+             there are eci",
+        ),
+        (
+            "policies.yaml",
+            "app: checkout",
+            "app: catalogue",
+            "DIR/catalogue.yaml:1: Deployment catalogue: burstlet: shop/catalogue and shop/checkout all match by their \
+             selectors, and none of them is followed; name one with burstlet.dev/policy, or narrow the selectors",
+        ),
+        (
+            "policies.yaml",
+            "  base: 4",
+            "  base: 4\n  budget: {perHour: \"3 USD\"}",
+            "DIR/policies.yaml:10: BurstPolicy shop/checkout: spec.budget.perHour: is in USD, but VirtualPool eci has its \
+             price in CNY; write both in one currency",
+        ),
+        (
+            "pool.yaml",
+            "  quota: {pods: 36}\n",
+            "",
+            "DIR/pool.yaml:1: VirtualPool eci: spec: a pool needs a quota or a budget: no unlimited spending by accident; \
+             write for example quota: {pods: 200}",
+        ),
+    ] {
+        assert_eq!(changed_of("shared-pool", file, from, to).unwrap_err(), message);
+    }
+    let error = changed_of("shared-pool", FILE, "startsAt: 2026-03-02T19:55:00+08:00\n", "").unwrap_err();
+    assert!(
+        error.contains("BurstPolicy shop/catalogue has windows, so the scenario must say when its traffic"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_real_control_plane_is_given_one_workload_with_an_annotation() {
+    let refused = |name: &str| Scenario::open(name).unwrap().alone().map(|_| ()).unwrap_err().to_string();
+    assert_eq!(
+        refused("shared-pool"),
+        "shared-pool: a real control plane plays one workload with a base by annotation; this has objects beside the \
+         Deployment and its HPA; burstlet replay simulates it"
+    );
+    assert_eq!(Scenario::open("flash-crowd").unwrap().alone().unwrap().base, Base::count(3));
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use burstlet_engine::simulator::{Autoscaler, Latency, Setup};
+use burstlet_engine::{
+    policy::Base,
+    simulator::{Autoscaler, Latency, Setup},
+};
 use std::time::Duration;
 
 /// A policy for a scenario's workloads. Each sizes the real nodes as one would who follows it.
@@ -29,7 +32,7 @@ impl Policy {
             Self::AllReal => {
                 setup.autoscaler = None;
                 setup.real_nodes.count = nodes_for(&setup, most);
-                set_base(&mut setup, None);
+                setup.ungovern();
             }
             Self::Autoscaler => {
                 let max = nodes_for(&setup, most);
@@ -46,14 +49,14 @@ impl Policy {
                 let own = setup.autoscaler.take();
                 setup.autoscaler = Some(Autoscaler { max, ..own.unwrap_or(usual) });
                 setup.real_nodes.count = least;
-                set_base(&mut setup, None);
+                setup.ungovern();
             }
             Self::BurstOnly => {
                 (setup.autoscaler, setup.real_nodes.count) = (None, 0);
-                set_base(&mut setup, Some(0));
+                set_base(&mut setup, 0);
             }
             Self::Base(base) => {
-                set_base(&mut setup, Some(base));
+                set_base(&mut setup, base);
                 if setup.autoscaler.is_none() {
                     setup.real_nodes.count = nodes_for(&setup, |_| base);
                 }
@@ -75,9 +78,9 @@ impl fmt::Display for Policy {
     }
 }
 
-fn set_base(setup: &mut Setup, base: Option<u32>) {
+fn set_base(setup: &mut Setup, base: u32) {
     for workload in &mut setup.workloads {
-        workload.base = base.map(|base| base.to_string());
+        workload.set_base(Base::count(base));
     }
 }
 

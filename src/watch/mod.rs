@@ -10,4 +10,4 @@ pub use follow::{Listening, Seen, events, follow};
 pub use leader::{Election, ElectionError, ElectionSettings, Leadership};
 pub use misplaced::{Sighting, misplaced_bases};
 pub use policies::{PoolSeen, SharedPolicies, follow_policies, follow_pools};
-pub use sources::{EngineWatch, engine_events};
+pub use sources::{About, EngineWatch, engine_events};

@@ -6,15 +6,17 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::{
-    model::ObjectName,
-    policy::{Policies, Spec},
-};
+use burstlet_engine::policy::{Policies, Spec, fields::FieldFault};
 use kube::{Api, Client, ResourceExt, api::ListParams, core::DynamicObject};
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    api::{document::Document, pod::object_name, policy, pool, pool::PoolSpec},
+    api::{
+        document::{Document, DocumentError},
+        pod::object_name,
+        policy, pool,
+        pool::PoolSpec,
+    },
     watch::follow::{Listening, Seen, follow},
 };
 
@@ -39,26 +41,34 @@ pub(super) async fn once_known(api: &Api<DynamicObject>, missing: impl Future<Ou
     }
 }
 
-/// The policy that an object holds; one that makes no sense is told, and the last good one of its name stays.
-pub(super) fn read(object: &DynamicObject) -> Option<(ObjectName, Spec)> {
+/// The policy that an object holds, or what is wrong with it: the last good one of its name then stays.
+pub(super) fn read(object: &DynamicObject) -> Result<Spec, Vec<FieldFault>> {
     match document(object)? {
-        Document::Policy(_, _, spec) => Some((object_name(&object.metadata), *spec)),
-        Document::Pool(..) => None,
+        Document::Policy(_, _, spec) => Ok(*spec),
+        Document::Pool(..) => Err(vec![FieldFault::new("kind", "is no BurstPolicy")]),
     }
 }
 
-/// The pool that an object holds.
-pub(super) fn read_pool(object: &DynamicObject) -> Option<(String, PoolSpec)> {
-    match document(object)? {
-        Document::Pool(name, spec) => Some((name, *spec)),
-        Document::Policy(..) => None,
-    }
+/// The pool that an object holds, or what is wrong with it: what was known of it then stays.
+pub(super) fn read_pool(object: &DynamicObject) -> Result<PoolSpec, Vec<FieldFault>> {
+    let Document::Pool(name, spec) = document(object)? else {
+        return Err(vec![FieldFault::new("kind", "is no VirtualPool")]);
+    };
+    let faults = spec.faults(&name);
+    if faults.is_empty() { Ok(*spec) } else { Err(faults) }
 }
 
-fn document(object: &DynamicObject) -> Option<Document> {
+fn document(object: &DynamicObject) -> Result<Document, Vec<FieldFault>> {
+    let read = serde_json::to_value(object).map(|document| Document::read(&document));
+    let fault = match read {
+        Ok(Ok(document)) => return Ok(document),
+        Ok(Err(DocumentError::Field(fault))) => fault,
+        Ok(Err(error)) => FieldFault::new("kind", error.to_string()),
+        Err(error) => FieldFault::new("spec", error.to_string()),
+    };
     let name = object_name(&object.metadata);
-    let document = serde_json::to_value(object).ok()?;
-    Document::read(&document).inspect_err(|fault| tracing::warn!(%name, %fault, "an object is left aside")).ok()
+    tracing::warn!(%name, %fault, "an object makes no sense; the last version of it that did stays in force");
+    Err(vec![fault])
 }
 
 /// Keeps `policies` as the cluster has them, for ever. `listed` becomes true once they are known.
@@ -75,17 +85,22 @@ pub async fn follow_policies(client: Client, policies: SharedPolicies, listed: w
         match seen {
             Seen::Begin => seen_in_list.clear(),
             Seen::Set(object) => {
-                seen_in_list.insert(object_name(&object.metadata));
-                if let Some((name, spec)) = read(&object)
-                    && let Err(faults) = policies.set(name.clone(), &spec)
-                {
-                    let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                    tracing::warn!(%name, faults, "a policy makes no sense; the last good one stays in force");
+                let name = object_name(&object.metadata);
+                seen_in_list.insert(name.clone());
+                match read(&object) {
+                    Err(faults) => policies.note_faulty(name, &faults),
+                    Ok(spec) => {
+                        if let Err(faults) = policies.set(name.clone(), &spec) {
+                            let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                            tracing::warn!(%name, faults, "a policy makes no sense; the last good one stays in force");
+                        }
+                    }
                 }
             }
             Seen::Gone(object) => policies.remove(&object_name(&object.metadata)),
             Seen::Finish => {
-                let unlisted: Vec<_> = policies.names().filter(|name| !seen_in_list.contains(*name)).cloned().collect();
+                let names = policies.names().chain(policies.faulty());
+                let unlisted: Vec<_> = names.filter(|name| !seen_in_list.contains(*name)).cloned().collect();
                 for name in &unlisted {
                     policies.remove(name);
                 }
@@ -118,7 +133,7 @@ pub async fn follow_pools(client: Client, pools: tokio::sync::mpsc::Sender<PoolS
             Seen::Set(object) => {
                 listed.insert(object.name_any());
                 known.insert(object.name_any());
-                news.extend(read_pool(&object).map(|(name, spec)| PoolSeen::Set(name, Box::new(spec))));
+                news.extend(read_pool(&object).map(|spec| PoolSeen::Set(object.name_any(), Box::new(spec))));
             }
             Seen::Gone(object) => {
                 known.remove(&object.name_any());

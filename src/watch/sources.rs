@@ -16,6 +16,7 @@ use kube::{
     core::{ApiResource, DynamicObject, PartialObjectMeta},
 };
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
@@ -44,11 +45,34 @@ pub struct EngineWatch {
     pub gated: Option<Patchable>,
     /// Of a pod that carries a base itself, which has no effect.
     pub has_misplaced_base: bool,
+    /// Of a policy or pool.
+    pub about: Option<About>,
+}
+
+/// What the status of a policy or pool must know of its object.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Its UID.
+    pub uid: String,
+    /// Its generation.
+    pub generation: Option<i64>,
+    /// Its status as it stands.
+    pub status: Value,
+}
+
+impl About {
+    fn of(object: &DynamicObject) -> Option<Self> {
+        Some(Self {
+            uid: object.uid()?,
+            generation: object.metadata.generation,
+            status: object.data.get("status").cloned().unwrap_or_default(),
+        })
+    }
 }
 
 impl From<Event> for EngineWatch {
     fn from(event: Event) -> Self {
-        Self { event, gated: None, has_misplaced_base: false }
+        Self { event, gated: None, has_misplaced_base: false, about: None }
     }
 }
 
@@ -88,7 +112,7 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
             Change::Set(pod) => {
                 let gated = Some(pod::patchable(pod)).filter(|patchable| patchable.gate.is_some());
                 let has_misplaced_base = pod::has_misplaced_base(pod);
-                EngineWatch { event: Event::Pod(pod::to_engine(pod)?), gated, has_misplaced_base }
+                EngineWatch { event: Event::Pod(pod::to_engine(pod)?), gated, has_misplaced_base, about: None }
             }
             Change::Gone(pod) => Event::PodGone(PodUid::from(pod.uid()?)).into(),
         })
@@ -97,8 +121,12 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
     watch_once_known(&mut tasks, &sender, Kind::Policy, policies, |seen| {
         Some(match seen {
             Change::Set(object) => {
-                let (name, spec) = policies::read(object)?;
-                Event::Policy { name, spec: Box::new(spec) }.into()
+                let name = pod::object_name(&object.metadata);
+                let event = match policies::read(object) {
+                    Ok(spec) => Event::Policy { name, spec: Box::new(spec) },
+                    Err(faults) => Event::PolicyFaulty { name, faults },
+                };
+                EngineWatch { about: About::of(object), ..event.into() }
             }
             Change::Gone(object) => Event::PolicyGone(pod::object_name(&object.metadata)).into(),
         })
@@ -106,7 +134,13 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
     let pools = Api::<DynamicObject>::all_with(all(client), &pool::resource());
     watch_once_known(&mut tasks, &sender, Kind::Pool, pools, |seen| {
         Some(match seen {
-            Change::Set(object) => Event::Pool(policies::read_pool(object)?.1.facts(&object.name_any())).into(),
+            Change::Set(object) => {
+                let event = match policies::read_pool(object) {
+                    Ok(spec) => Event::Pool(spec.facts(&object.name_any())),
+                    Err(faults) => Event::PoolFaulty { name: object.name_any().into(), faults },
+                };
+                EngineWatch { about: About::of(object), ..event.into() }
+            }
             Change::Gone(object) => Event::PoolGone(object.name_any().into()).into(),
         })
     });

@@ -29,7 +29,7 @@ use crate::{
     containers::{Containers, Ground},
     rights::{self, Asked},
     tool,
-    trial::{PATIENCE, Shape, Trial, audit_log, deployment},
+    trial::{PATIENCE, Shape, Trial, deployment},
 };
 
 const NAMESPACE: &str = "burstlet-system";
@@ -50,7 +50,6 @@ async fn burstlet_is_installed_upgraded_rolled_back_and_uninstalled_amid_a_burst
     house.leaves_nothing().await;
     house.roles_are_just_right(&rules);
     drop(house);
-    std::fs::remove_file(audit_log("install")).unwrap();
     trial.stand.stop().await.unwrap();
 }
 
@@ -513,7 +512,7 @@ impl House<'_> {
 
     /// Nothing that burstlet asked was forbidden, and all that its roles allow it did ask.
     fn roles_are_just_right(&self, rules: &[(&str, Vec<Value>)]) {
-        let log = std::fs::read_to_string(audit_log("install")).unwrap();
+        let log = std::fs::read_to_string(self.trial.stand.cluster().audit_log()).unwrap();
         let asked = Asked::read(&log, NAMESPACE);
         // Once the hook is done, Helm takes roles and processes away in whatever order.
         let end = asked.last("burstlet-uninstall");

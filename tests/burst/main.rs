@@ -16,6 +16,7 @@ mod base_kill;
 mod hpa;
 mod install;
 mod kill;
+mod policies;
 mod rollout;
 mod scale;
 mod uninstall;

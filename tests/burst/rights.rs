@@ -35,6 +35,17 @@ fn product<A: Clone, B: Clone>(one: &[A], other: &[B]) -> Vec<(A, B)> {
     one.iter().flat_map(|a| other.iter().map(|b| (a.clone(), b.clone()))).collect()
 }
 
+/// The rights that it takes to ask as another user.
+fn impersonation(user: &Value) -> Vec<Right> {
+    let right =
+        |on: &str, name: &str| Right { verb: "impersonate".to_owned(), on: on.to_owned(), name: Some(name.to_owned()) };
+    let groups = user["groups"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    groups
+        .map(|group| right("/groups", group))
+        .chain(user["username"].as_str().map(|user| right("/users", user)))
+        .collect()
+}
+
 /// What service accounts of a namespace asked, by account.
 #[derive(Debug, Default)]
 pub struct Asked {
@@ -52,6 +63,11 @@ impl Asked {
             let user = event["user"]["username"].as_str().unwrap_or_default();
             let account = user.strip_prefix(&format!("system:serviceaccount:{namespace}:"));
             let (Some(account), Some(reference)) = (account, event.get("objectRef")) else { continue };
+            if let Some(other) = event.get("impersonatedUser") {
+                // What is asked as a node is for the node authorizer to allow.
+                asked.used.entry(account.to_owned()).or_default().extend(impersonation(other));
+                continue;
+            }
             let text = |field: &str| reference[field].as_str().unwrap_or_default();
             let mut on = format!("{}/{}", text("apiGroup"), text("resource"));
             if !text("subresource").is_empty() {

@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use burstlet::{
     },
     provider::simulated::{Settings, StartUp},
 };
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, events::v1::Event};
 use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -44,6 +43,9 @@ pub struct Shape {
     pub installs: bool,
     /// Calls to the pool's cloud that fail, of 1,000; half of them have taken effect.
     pub lost_answers_per_mille: u16,
+    /// In the order in which they are tried; two virtual nodes each.
+    pub pools: &'static [&'static str],
+    pub move_back_after: Duration,
 }
 
 impl Default for Shape {
@@ -56,6 +58,8 @@ impl Default for Shape {
             raised_client_limits: false,
             installs: true,
             lost_answers_per_mille: 0,
+            pools: &["sim"],
+            move_back_after: Duration::from_secs(10),
         }
     }
 }
@@ -77,12 +81,18 @@ impl Trial {
         let begun = Instant::now();
         let start_up = StartUp { min: Duration::from_millis(200), max: Duration::from_millis(800) };
         let settings = Settings { start_up, stop: Duration::from_millis(100), ..Settings::default() };
+        let pool = |name: &&str| SimulatedPool {
+            name: (*name).to_owned(),
+            nodes: 2,
+            pods_per_node: shape.pods_per_virtual_node,
+            settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings.clone() },
+        };
         let options = StandOptions {
             cluster: ClusterOptions {
                 hpa_sync: Duration::from_secs(5),
                 metrics_server: shape.metrics_server,
                 raised_client_limits: shape.raised_client_limits,
-                audit: (!shape.installs).then(|| audit_log(story)),
+                audit: !shape.installs,
                 ..ClusterOptions::default()
             },
             real_nodes: RealNodes {
@@ -97,15 +107,10 @@ impl Trial {
                     ..settings.clone()
                 },
             },
-            pools: vec![SimulatedPool {
-                name: "sim".to_owned(),
-                nodes: 2,
-                pods_per_node: shape.pods_per_virtual_node,
-                settings: Settings { failures_per_mille: shape.lost_answers_per_mille, ..settings },
-            }],
+            pools: shape.pools.iter().map(pool).collect(),
             scheduler: Scheduler::Dedicated,
             move_on_after: Duration::from_mins(5),
-            move_back_after: Duration::from_secs(10),
+            move_back_after: shape.move_back_after,
         };
         let stand = if shape.installs { Stand::start(options).await } else { Stand::without_burstlet(options).await };
         let stand = stand.unwrap_or_else(|error| panic!("{error}"));
@@ -153,6 +158,14 @@ impl Trial {
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// What Kubernetes Events of this reason say.
+    pub async fn events(&self, reason: &str) -> Vec<String> {
+        let api: Api<Event> = Api::default_namespaced(self.client.clone());
+        let all = api.list(&ListParams::default()).await.unwrap();
+        let meant = all.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        meant.filter_map(|event| event.note).collect()
     }
 
     /// Waits until an app has exactly so many Ready pods on real and on virtual nodes, and no other live pod.
@@ -256,11 +269,6 @@ impl Trial {
         self.say("done");
         self.stand.stop().await.unwrap();
     }
-}
-
-/// Where the API server writes down what service accounts ask.
-pub fn audit_log(story: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{story}-audit-{}.log", std::process::id()))
 }
 
 pub async fn scale(deployments: &Api<Deployment>, name: &str, replicas: usize) {

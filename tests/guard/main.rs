@@ -7,7 +7,9 @@
 
 mod bad_input;
 mod extender_faults;
+mod observe;
 mod own_scheduler;
 mod policies;
+mod pools;
 mod support;
 mod telemetry;

@@ -14,7 +14,7 @@ use crate::support::{Bench, POOL, Wanted, annotation, eventually_else, is_gated,
 const BURSTLET: &str = env!("CARGO_BIN_EXE_burstlet");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn policies_are_checked_followed_and_explained() {
+async fn with_the_stock_kube_scheduler_policies_are_checked_followed_and_explained() {
     let bench = Bench::start(options(Scheduler::ClustersOwn)).await;
     bench.namespace("shop", &json!({})).await;
     the_api_servers_own_rules(&bench);

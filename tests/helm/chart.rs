@@ -166,6 +166,28 @@ fn the_controller_reads_the_named_secrets_and_no_other() {
     assert_eq!(secrets.filter(|grant| grant.contains("/secrets")).count(), 0);
 }
 
+/// The controller may be its virtual nodes, each by its name, and nobody else.
+#[test]
+fn the_controller_acts_as_the_named_nodes_and_as_no_other() {
+    let impersonates = |objects: &[Value]| -> BTreeSet<String> {
+        let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
+        roles.flat_map(grants).filter(|grant| grant.starts_with("impersonate")).collect()
+    };
+    assert_eq!(impersonates(&objects(&render("clusterId=shop"))), BTreeSet::new(), "none is named");
+    let rendered = objects(&render("clusterId=shop,virtualNodes.eci=2,virtualNodes.kci=1"));
+    let named = ["burstlet-eci-0", "burstlet-eci-1", "burstlet-kci-0"].map(|node| format!("system:node:{node}"));
+    let wanted = [format!("impersonate /users {}", named.join(",")), "impersonate /groups system:nodes".to_owned()];
+    assert_eq!(impersonates(&rendered), BTreeSet::from(wanted));
+    // The file for those without Helm says the same.
+    let text = std::fs::read_to_string(root().join("docs/install/nodes-role.yaml")).unwrap();
+    let role: Value = serde_saphyr::from_str(&text).unwrap();
+    let rendered = objects(&render("clusterId=shop,virtualNodes.eci=2"));
+    let granted: BTreeSet<_> = grants(find(&rendered, "ClusterRole", "burstlet-nodes")).collect();
+    assert_eq!(granted, grants(&role).collect());
+    let binding = find(&rendered, "ClusterRoleBinding", "burstlet-nodes");
+    assert_eq!(binding["subjects"][0]["name"], "burstlet-controller");
+}
+
 /// Each single thing that a role allows.
 fn grants(role: &Value) -> impl Iterator<Item = String> {
     let texts = |rule: &Value, field: &str| -> Vec<String> {

@@ -41,7 +41,7 @@ fn metrics_are_named_by_prometheus_rules() {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         let (name, kind) = (cells[1].trim_matches('`'), cells[2]);
         assert_eq!(name.ends_with("_total"), kind == "counter", "{row}");
-        assert_eq!(name.ends_with("_seconds"), kind == "histogram", "{row}");
+        assert!(kind != "histogram" || name.ends_with("_seconds"), "{row}");
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{row}");
         assert!(cells[4].ends_with('.'), "{row}");
         count += 1;

@@ -8,7 +8,7 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// The moment `millis` milliseconds after the epoch.
-    pub fn from_millis(millis: u64) -> Self {
+    pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 

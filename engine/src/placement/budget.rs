@@ -83,14 +83,9 @@ impl Meter {
         usage
     }
 
-    /// What was used in the running hour, as last reckoned.
-    pub(super) fn this_hour(&self) -> Usage {
-        self.hour.used
-    }
-
-    /// What was used in the running day, as last reckoned.
-    pub(super) fn today(&self) -> Usage {
-        self.day.used
+    /// What it has used in its hour and its day.
+    pub(super) fn periods(&self) -> (Usage, Usage) {
+        (self.hour.used, self.day.used)
     }
 
     /// As it stands at this moment.
@@ -134,6 +129,11 @@ impl Accounts {
     /// Forgets an account.
     pub(super) fn close(&mut self, account: &Account) {
         self.0.remove(account);
+    }
+
+    /// What an account uses of a pool.
+    pub(super) fn meter(&self, account: &Account, pool: &PoolName) -> Option<Meter> {
+        self.0.get(account)?.get(pool).copied()
     }
 
     /// The accounts of workloads that are only observed.

@@ -2,7 +2,7 @@
 
 use crate::{
     model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
-    policy::{Budget, Marks, Price, Spec, annotation},
+    policy::{Budget, Marks, Price, Spec, annotation, fields::FieldFault},
 };
 
 /// A namespace and the default it sets.
@@ -72,6 +72,8 @@ pub struct PoolFacts {
     /// What may be spent in it, over all workloads. Once it is spent, the pool is short until the next hour or day,
     /// whatever [`Budget::exhausted`] says.
     pub budget: Option<Budget>,
+    /// Pool that stands for it while it is short.
+    pub fallback: Option<PoolName>,
 }
 
 /// What a pool takes at most, all pods together. Every bound that is set holds.
@@ -144,10 +146,24 @@ pub enum Event {
         /// What it says.
         spec: Box<Spec>,
     },
+    /// New or changed, and no policy as it is now: the last one of its name stays in force, also where a list names it.
+    PolicyFaulty {
+        /// Its namespace and name.
+        name: ObjectName,
+        /// What is wrong.
+        faults: Vec<FieldFault>,
+    },
     /// Deleted.
     PolicyGone(ObjectName),
     /// New or changed.
     Pool(PoolFacts),
+    /// New or changed, and no pool as it is now: what was known of it stays.
+    PoolFaulty {
+        /// Its name.
+        name: PoolName,
+        /// What is wrong.
+        faults: Vec<FieldFault>,
+    },
     /// Deleted.
     PoolGone(PoolName),
     /// Whether the pool's provider works.

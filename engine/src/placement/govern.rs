@@ -107,6 +107,13 @@ impl Placement {
         self.govern_where(|_| true);
     }
 
+    pub(super) fn apply_faulty_policy(&mut self, name: ObjectName, faults: Vec<FieldFault>) {
+        self.listed_policies.insert(name.clone(), ());
+        self.policies.note_faulty(name.clone(), &faults);
+        self.policy_faults.insert(name, faults);
+        self.govern_where(|_| true);
+    }
+
     pub(super) fn forget_policy(&mut self, name: &ObjectName) {
         self.listed_policies.remove(name);
         self.policies.remove(name);
@@ -140,6 +147,12 @@ impl Placement {
         let Some(facts) = &state.facts else { return };
         let Resolution { governed, notes } = self.resolve(facts);
         let policy = governed.map(|governed| self.spell_out(governed.policy));
+        let conflict =
+            notes.iter().find_map(|note| if let Note::Conflict(names) = note { Some(names.clone()) } else { None });
+        if let Some(state) = self.revisions.get_mut(id) {
+            state.conflict = conflict;
+        }
+        let Some(facts) = self.revisions.get(id).and_then(|state| state.facts.as_ref()) else { return };
         if let Some(object) = self.carrier(facts) {
             self.tell_notes(&object, notes);
         }
@@ -163,12 +176,12 @@ impl Placement {
         self.policies.resolve(&asked, &self.settings)
     }
 
-    /// A policy that names no tiers means every pool, in the cluster's order.
+    /// A policy that names no tiers means every pool, in the cluster's order; behind each pool stand its fallbacks.
     fn spell_out(&self, mut policy: EffectivePolicy) -> EffectivePolicy {
         if policy.tiers.is_empty() {
             policy.tiers = self.pools.order().map(|pool| TierRule::plain(Place::Pool(pool.clone()))).collect();
         }
-        policy
+        self.with_fallbacks(policy)
     }
 
     /// The object on which people look for what is wrong with the policy.

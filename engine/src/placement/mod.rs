@@ -21,6 +21,7 @@ mod cap;
 mod entry;
 mod event;
 mod explain;
+mod fallback;
 mod faults;
 mod govern;
 mod ledger;
@@ -33,6 +34,7 @@ mod place;
 mod pods;
 mod pools;
 mod reason;
+mod report;
 mod revision;
 mod sight;
 mod tier;
@@ -47,6 +49,7 @@ pub use action::{Action, Annotated, Extras, Outcome, Placing, Reason, WhyReal};
 pub use event::{Controller, Event, Kind, Namespace, PoolFacts, Quota, Revision, Workload};
 pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
 pub use observe::Observation;
+pub use report::{PolicyReport, PoolReport, Spending, Trouble};
 pub use sight::{NodeSight, PoolSight};
 
 use crate::{
@@ -65,7 +68,7 @@ use crate::{
 /// By how much a clock is set back at least, to be heeded: less than that delays nothing that matters.
 const SET_BACK: Duration = Duration::from_secs(1);
 /// burstlet's own namespace, where it is not told otherwise.
-const HOME: &str = "burstlet-system";
+pub const HOME: &str = "burstlet-system";
 /// How often what only time changes is looked at.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -87,6 +90,8 @@ pub struct Placement {
     /// Policies that make no sense as they are now, so that the last one that did is followed.
     policy_faults: BTreeMap<ObjectName, Vec<FieldFault>>,
     listed_pools: Marked<PoolName, ()>,
+    /// Pools that make no sense as they are now.
+    pool_faults: BTreeMap<PoolName, Vec<FieldFault>>,
     listed_nodes: Marked<NodeName, ()>,
     nodes: Nodes,
     pods: Marked<PodUid, Entry>,
@@ -144,6 +149,7 @@ impl Placement {
             listed_policies: Marked::new(),
             policy_faults: BTreeMap::new(),
             listed_pools: Marked::new(),
+            pool_faults: BTreeMap::new(),
             listed_nodes: Marked::new(),
             nodes: Nodes::default(),
             pods: Marked::new(),
@@ -188,13 +194,20 @@ impl Placement {
             Event::Pod(pod) => self.apply_pod(pod),
             Event::PodGone(uid) => self.forget_pod(&uid),
             Event::Policy { name, spec } => self.apply_policy(name, &spec),
+            Event::PolicyFaulty { name, faults } => self.apply_faulty_policy(name, faults),
             Event::PolicyGone(name) => self.forget_policy(&name),
+            Event::PoolFaulty { name, faults } => {
+                self.listed_pools.insert(name.clone(), ());
+                self.pool_faults.insert(name, faults);
+            }
             Event::Pool(facts) => {
                 self.listed_pools.insert(facts.name.clone(), ());
+                self.pool_faults.remove(&facts.name);
                 self.apply_pool(&facts.name.clone(), Some(facts));
             }
             Event::PoolGone(name) => {
                 self.listed_pools.remove(&name);
+                self.pool_faults.remove(&name);
                 self.apply_pool(&name, None);
             }
             Event::Health { pool, fault } => {

@@ -71,10 +71,20 @@ impl Placement {
     fn has_pods_away(&self, id: &RevisionId, state: &RevisionState) -> bool {
         may_return(state).is_some()
             && (!state.ledger.strayed.is_empty()
-                || state.ledger.burst.iter().any(|uid| {
-                    let pod = self.pods.get(uid).map(|entry| &entry.pod);
-                    pod.is_some_and(|pod| self.belongs_home(id, state, pod) > 0)
-                }))
+                || !self.is_base_full(id, state)
+                    && state.ledger.burst.iter().any(|uid| {
+                        let pod = self.pods.get(uid).map(|entry| &entry.pod);
+                        pod.is_some_and(|pod| self.belongs_home(id, state, pod) > 0)
+                    }))
+    }
+
+    /// Whether the base would not even take a pod that asks for nothing. Where it would not, none of the burst pods
+    /// needs a look, and that is how most workloads stand.
+    fn is_base_full(&self, id: &RevisionId, state: &RevisionState) -> bool {
+        let is_ordered = matches!(state.controller(), Some(Controller::StatefulSet { .. }));
+        let Some(policy) = state.policy.as_ref().filter(|_| !is_ordered) else { return false };
+        let bound = Bound::of_base(policy.real_share(), self.wanted(id, state));
+        self.hole(id, state, bound, Resources::default()) == 0
     }
 
     /// How many more pods like this one, which stands beyond the base, the base would take.

@@ -11,6 +11,7 @@ use crate::{
         entry::{Entry, Pending},
         event::Controller,
         explain::Record,
+        fallback::as_written,
         reason::WhyReal,
         revision::RevisionState,
         tier::{Note, Offer, Said, Step, Told, Walk, real_number},
@@ -185,7 +186,7 @@ impl Placement {
                     let bound = |state| Bound::of_base(policy.real_share(), self.wanted(id, state)).pods;
                     Reason::Burst { base: self.revisions.get(id).and_then(bound), pool: pool.clone() }
                 }
-                _ => Reason::Real(WhyReal::Tier(*step)),
+                _ => Reason::Real(WhyReal::Tier(as_written(policy, *step))),
             },
             _ => Reason::Wait { obstacles: obstacles(policy, &walk.notes) },
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     model::{Node, NodeName, PoolName, Resources},
-    placement::{cap::Sum, event::PoolFacts, sight::NodeSight},
+    placement::{cap::Sum, event::PoolFacts, report::PoolReport, sight::NodeSight},
     policy::{Budget, Price},
 };
 
@@ -105,13 +105,36 @@ impl Pools {
         self.pool(name).fault = fault;
     }
 
-    /// Sets what the pool's object says; answers whether the order of pools is another now.
+    /// The pools that stand for this one while it is short, in order. A step to what is not there, or back, ends it.
+    pub(super) fn fallbacks(&self, name: &PoolName) -> Vec<PoolName> {
+        let mut steps = vec![name];
+        while let Some(next) = steps.last().and_then(|last| self.fallback(last)) {
+            if steps.contains(&next) || !self.is_known(next) {
+                break;
+            }
+            steps.push(next);
+        }
+        steps.into_iter().skip(1).cloned().collect()
+    }
+
+    fn fallback(&self, name: &PoolName) -> Option<&PoolName> {
+        self.pools.get(name)?.facts.as_ref()?.fallback.as_ref()
+    }
+
+    /// Whether the configuration or an object describes it.
+    pub(super) fn is_known(&self, name: &PoolName) -> bool {
+        self.configured.contains(name) || self.pools.get(name).is_some_and(|pool| pool.facts.is_some())
+    }
+
+    /// Sets what the pool's object says; answers whether the order of pools, or what they fall back to, is another now.
     pub(super) fn set_facts(&mut self, name: &PoolName, facts: Option<PoolFacts>) -> bool {
         let pool = self.pool(name);
         let was_known = pool.facts.is_some();
         let is_known = facts.is_some();
+        let fallback = |facts: Option<&PoolFacts>| facts.and_then(|facts| facts.fallback.clone());
+        let falls_otherwise = fallback(pool.facts.as_ref()) != fallback(facts.as_ref());
         pool.facts = facts;
-        was_known != is_known && !self.configured.contains(name)
+        falls_otherwise || was_known != is_known
     }
 
     /// What the pool charges, if that is known.
@@ -122,6 +145,29 @@ impl Pools {
     /// What may be spent in the pool, over all workloads.
     pub(super) fn budget(&self, name: &PoolName) -> Option<&Budget> {
         self.pools.get(name)?.facts.as_ref()?.budget.as_ref()
+    }
+
+    /// What each pool that is described falls back to.
+    pub(super) fn all_fallbacks(&self) -> BTreeMap<PoolName, Option<PoolName>> {
+        let described = self.pools.iter().filter_map(|(name, pool)| Some((name, pool.facts.as_ref()?)));
+        let described = described.map(|(name, facts)| (name.clone(), facts.fallback.clone()));
+        self.configured.iter().map(|name| (name.clone(), None)).chain(described).collect()
+    }
+
+    /// How the pool stands, but for what is spent.
+    pub(super) fn report(&self, name: &PoolName) -> PoolReport {
+        let obstacle = self.obstacle(name, Resources::default(), false);
+        let obstacle = obstacle.map(|obstacle| (obstacle.word(), obstacle.to_string()));
+        let Some(pool) = self.pools.get(name) else { return PoolReport { obstacle, ..PoolReport::default() } };
+        PoolReport {
+            nodes: pool.open.len(),
+            pods: pool.all.pods,
+            requests: pool.all.requests,
+            free: pool.stock,
+            provider_fault: pool.fault.as_ref().map(ToString::to_string),
+            obstacle,
+            ..PoolReport::default()
+        }
     }
 
     /// What keeps the pool from taking one more pod now; of pods that are `imagined`, those like it count, too.
@@ -171,6 +217,20 @@ pub(super) enum Obstacle {
     NoStock,
 }
 
+impl Obstacle {
+    /// It in one word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::NoNode => "NoNode",
+            Self::Fault(_) => "ProviderFault",
+            Self::Full { .. } => "Full",
+            Self::Quota(_) => "QuotaUsedUp",
+            Self::Spent(_) => "BudgetSpent",
+            Self::NoStock => "OutOfStock",
+        }
+    }
+}
+
 impl fmt::Display for Obstacle {
     /// As a clause after the pool's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,10 +271,12 @@ impl Pool {
         {
             return Some(Obstacle::Fault(fault.clone()));
         }
-        if self.open.is_empty() {
+        // Where burstlet may only look, it has no virtual nodes: a pool that is described counts as if it had.
+        let needs_no_node = imagined && self.open.is_empty() && self.facts.is_some();
+        if self.open.is_empty() && !needs_no_node {
             return Some(Obstacle::NoNode);
         }
-        if self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
+        if !needs_no_node && self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
             let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
             return Some(Obstacle::Full { capacity });
         }
@@ -293,7 +355,7 @@ mod tests {
         pools.set_nodes(&"p".into(), [node("n", "p", true, 9)].iter());
         let quota = |pods, cpu| {
             let quota = Quota { pods, cpu, memory: None };
-            Some(PoolFacts { name: "p".into(), price: None, quota, budget: None })
+            Some(PoolFacts { name: "p".into(), price: None, quota, budget: None, fallback: None })
         };
         pools.enter(&standing("p", false));
         assert!(pools.set_facts(&"p".into(), quota(Some(1), None)), "a new pool in the order");
@@ -326,12 +388,32 @@ mod tests {
     }
 
     #[test]
+    fn a_described_pool_is_imagined_with_nodes_and_within_its_quota() {
+        let mut pools = Pools::default();
+        let quota = Quota { pods: Some(1), ..Quota::default() };
+        pools.set_facts(
+            &"p".into(),
+            Some(PoolFacts { name: "p".into(), price: None, quota, budget: None, fallback: None }),
+        );
+        assert_eq!(pools.obstacle(&"p".into(), EACH, false), Some(Obstacle::NoNode));
+        assert_eq!(pools.obstacle(&"p".into(), EACH, true), None);
+        pools.enter(&Occupancy { imagined: true, ..standing("p", false) });
+        assert_eq!(pools.obstacle(&"p".into(), EACH, true), Some(Obstacle::Quota("pod")));
+    }
+
+    #[test]
     fn configured_pools_come_before_those_that_objects_describe() {
         let mut pools = Pools::new(vec!["spot".into(), "plain".into()]);
         for name in ["z", "a", "plain"] {
             pools.set_facts(
                 &name.into(),
-                Some(PoolFacts { name: name.into(), price: None, quota: Quota::default(), budget: None }),
+                Some(PoolFacts {
+                    name: name.into(),
+                    price: None,
+                    quota: Quota::default(),
+                    budget: None,
+                    fallback: None,
+                }),
             );
         }
         pools.set_stock(&"seen".into(), None);

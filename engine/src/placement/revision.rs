@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    model::Timestamp,
+    model::{ObjectName, Timestamp},
     placement::{
         event::{Controller, Revision},
         explain::Record,
@@ -25,6 +25,8 @@ pub(super) struct RevisionState {
     pub(super) facts: Option<Revision>,
     /// What governs it, with its tiers spelt out; `None` where nothing does.
     pub(super) policy: Option<Arc<EffectivePolicy>>,
+    /// Policies that all match its pods, so that none of them is followed.
+    pub(super) conflict: Option<Vec<ObjectName>>,
     pub(super) ledger: Ledger,
     pub(super) returns: Returns,
     /// Since when each place has been short. Kept in memory only: a new leader waits anew.

@@ -49,6 +49,7 @@ impl Placement {
             let obstacle = self.pools.obstacle(name, Resources::default(), false);
             let spent = self.accounts.spent_of_pool(name, &self.pools, now).map(|spent| Obstacle::Spent(spent.0));
             let meter = meter.unwrap_or_default();
+            let (hour, day) = meter.periods();
             PoolSight {
                 name: name.clone(),
                 nodes: self.pools.nodes_of(name),
@@ -57,7 +58,7 @@ impl Placement {
                 quota: self.pools.quota_of(name),
                 obstacle: obstacle.or(spent).map(|obstacle| obstacle.to_string()),
                 rate: price.map(|price| price.of(meter.an_hour())),
-                spent: price.map(|price| (price.of(meter.this_hour()), price.of(meter.today()))),
+                spent: price.map(|price| (price.of(hour), price.of(day))),
                 budget: self.pools.budget(name).cloned(),
             }
         };
@@ -84,6 +85,7 @@ mod tests {
             price: Some(price),
             quota: Quota { pods: Some(7), ..Quota::default() },
             budget: None,
+            fallback: None,
         };
         placement.apply(Event::Pool(facts), Timestamp::from_millis(1));
         placement.apply(Event::Stock { pool: "eci".into(), free: Some(3) }, Timestamp::from_millis(2));

@@ -9,6 +9,7 @@ use crate::{
         budget::{Account, Spent},
         cap::{Bound, Sum},
         event::Controller,
+        fallback::{as_written, head, is_fallback, leads_on},
         ledger::Slot,
         pools::Obstacle,
         reason::WhyReal,
@@ -113,13 +114,22 @@ impl Placement {
         mut patience: Timestamp,
         walk: &mut Walk,
     ) {
+        let mut may_fall_back = false;
         for index in from - 1..policy.tiers.len() {
             let index = if planted!(TiersReversed) { policy.tiers.len() + from - 2 - index } else { index };
             let (step, tier) = (index + 1, &policy.tiers[index]);
+            if is_fallback(policy, step) && !may_fall_back {
+                continue;
+            }
             let said = self.tier_says(id, state, policy, step, tier, pod);
+            may_fall_back = leads_on(policy, step, &said);
             let passes = match &said {
+                _ if may_fall_back && is_fallback(policy, step + 1) => true,
                 Said::Full { .. } => tier.move_on.full,
-                said if said.is_short() => self.passes_short(tier.move_on, step, state, &mut patience),
+                // The tier's time begins when its own pool fell short.
+                _ if may_fall_back || said.is_short() => {
+                    self.passes_short(tier.move_on, head(policy, step), state, &mut patience)
+                }
                 Said::Never(_) => true,
                 _ => false,
             };
@@ -192,9 +202,8 @@ impl Placement {
         tier: &TierRule,
         pod: &Pod,
     ) -> Said {
-        let slot = slot(policy, step);
         let bound = Bound::of_tier(tier.cap, self.wanted(id, state));
-        let used = self.used(id, state, &slot);
+        let used = self.used_with_fallbacks(id, state, policy, step);
         if bound.room(used, pod.requests) == 0 && !planted!(CapIgnored) {
             return Said::Full { used, of: bound.pods };
         }
@@ -302,10 +311,12 @@ pub(super) fn step_of_real(policy: &EffectivePolicy, number: u8) -> Option<Step>
 
 /// The name of a place, for people.
 pub(super) fn place_name(policy: &EffectivePolicy, step: Step) -> String {
-    match step.checked_sub(1).and_then(|index| policy.tiers.get(index)).map(|tier| &tier.place) {
+    let tier = step.checked_sub(1).and_then(|index| policy.tiers.get(index));
+    match tier.map(|tier| (&tier.place, &tier.falls_back_from)) {
         None => "base".to_owned(),
-        Some(Place::Pool(pool)) => format!("pool {pool}"),
-        Some(Place::Real { .. }) => format!("tier {step} (real nodes)"),
+        Some((Place::Pool(pool), None)) => format!("pool {pool}"),
+        Some((Place::Pool(pool), Some(from))) => format!("pool {pool} (fallback of {from})"),
+        Some((Place::Real { .. }, _)) => format!("tier {} (real nodes)", as_written(policy, step)),
     }
 }
 

@@ -130,13 +130,15 @@ pub struct TierRule {
     pub labels: BTreeMap<String, String>,
     /// Annotations that its pods get.
     pub annotations: BTreeMap<String, String>,
+    /// The pool whose fallback this one is: the tier before, for which it stands while that is short, within its cap.
+    pub falls_back_from: Option<PoolName>,
 }
 
 impl TierRule {
     /// A tier without caps, labels and annotations, that is passed at once where it cannot take a pod.
     pub fn plain(place: Place) -> Self {
         let (labels, annotations) = (BTreeMap::new(), BTreeMap::new());
-        Self { place, cap: Cap::default(), move_on: MoveOn::AT_ONCE, labels, annotations }
+        Self { place, cap: Cap::default(), move_on: MoveOn::AT_ONCE, labels, annotations, falls_back_from: None }
     }
 }
 

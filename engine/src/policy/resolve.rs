@@ -165,6 +165,16 @@ pub enum Note {
         /// The pod's namespace.
         namespace: String,
     },
+    /// An annotation names a policy that makes no sense, and no version of it that did is known.
+    #[error("{} on the {level} names BurstPolicy {policy}, which makes no sense: {fault}", annotation::POLICY)]
+    Faulty {
+        /// Where the annotation stands.
+        level: Level,
+        /// The policy.
+        policy: ObjectName,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The policies do not hang together.
     #[error(transparent)]
     Graph(#[from] GraphError),
@@ -208,6 +218,8 @@ pub struct Governed {
 pub struct Policies {
     home: String,
     known: BTreeMap<ObjectName, Known>,
+    /// What is wrong with those that make no sense as they are now.
+    faulty: BTreeMap<ObjectName, String>,
     parents: Parents,
 }
 
@@ -231,6 +243,21 @@ impl Policies {
     /// Takes a policy, new or changed. Where it makes no sense, or would close a circle, the last one of its name that
     /// made sense stays in force.
     pub fn set(&mut self, name: ObjectName, spec: &Spec) -> Result<(), Vec<FieldFault>> {
+        let set = self.try_set(name.clone(), spec);
+        match &set {
+            Ok(()) => drop(self.faulty.remove(&name)),
+            Err(faults) => self.note_faulty(name, faults),
+        }
+        set
+    }
+
+    /// Remembers that a policy makes no sense as it is now; the last one of its name stays in force.
+    pub fn note_faulty(&mut self, name: ObjectName, faults: &[FieldFault]) {
+        let told = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        self.faulty.insert(name, told);
+    }
+
+    fn try_set(&mut self, name: ObjectName, spec: &Spec) -> Result<(), Vec<FieldFault>> {
         let fields = fields::read(spec)?;
         let mut parents = self.parents.clone();
         parents.insert(name.clone(), spec.extends.clone());
@@ -245,12 +272,18 @@ impl Policies {
     /// Forgets a policy.
     pub fn remove(&mut self, name: &ObjectName) {
         self.known.remove(name);
+        self.faulty.remove(name);
         self.parents.remove(name);
     }
 
-    /// The policies' names.
+    /// The names of policies that are followed.
     pub fn names(&self) -> impl Iterator<Item = &ObjectName> {
         self.known.keys()
+    }
+
+    /// The names of policies that make no sense as they are now.
+    pub fn faulty(&self) -> impl Iterator<Item = &ObjectName> {
+        self.faulty.keys()
     }
 
     /// Who extends whom.
@@ -342,6 +375,8 @@ impl Policies {
     fn follow_named<'a>(&'a self, asked: &Asked<'_>, level: Level, name: &str, sources: &mut Sources<'a>) {
         if let Some((found, _)) = graph::find(&self.known, asked.namespace, name, &self.home) {
             sources.follow(self, &found.clone(), By::Name(level));
+        } else if let Some((policy, fault)) = graph::find(&self.faulty, asked.namespace, name, &self.home) {
+            sources.refuse(Note::Faulty { level, policy: policy.clone(), fault: fault.clone() });
         } else {
             let (name, namespace) = (name.to_owned(), asked.namespace.to_owned());
             sources.refuse(Note::NoPolicy { level, name, namespace });
@@ -581,7 +616,7 @@ fn rule(tier: TierFields, all: MoveOnFields, settings: &Settings) -> TierRule {
         after: own.after.or(all.after).unwrap_or(patience),
         waiting: own.waiting.or(all.waiting).unwrap_or(Waiting::Plain),
     };
-    TierRule { place, cap, move_on, labels, annotations }
+    TierRule { place, cap, move_on, labels, annotations, falls_back_from: None }
 }
 
 #[cfg(test)]

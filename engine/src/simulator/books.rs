@@ -253,6 +253,7 @@ impl Books {
             instances_left: 0,
             cost: (self.pool_cost() + node_cost).rounded(),
             tiers: pools.chain([("real".to_owned(), real)]).collect::<BTreeMap<_, _>>(),
+            observed: BTreeMap::new(),
             plant: None,
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::{
     model::{PodUid, PoolName, Tier},
-    placement::{Action, Event, Kind, Namespace, Outcome, Placing},
-    policy::Marks,
+    placement::{Action, Event, Kind, Namespace, Outcome, Placing, Reason},
     simulator::{
+        govern::is_observed,
         nodes::Labels,
         pod::{Place, PodId, PoolId, Step, WorkloadIx},
         world::{Happening, Patch, World},
@@ -27,7 +27,8 @@ impl World<'_> {
                 Kind::Namespace => {
                     for workload in &self.setup.workloads {
                         let name = workload.name.namespace.to_string();
-                        self.tell(Event::Namespace(Namespace { name, marks: Marks::default() }));
+                        let marks = self.setup.namespaces.get(&name).cloned().unwrap_or_default().slim();
+                        self.tell(Event::Namespace(Namespace { name, marks }));
                     }
                 }
                 Kind::Workload => {
@@ -43,7 +44,17 @@ impl World<'_> {
                     }
                 }
                 Kind::Node => self.add_first_nodes(),
-                Kind::Pod | Kind::Policy | Kind::Pool => {}
+                Kind::Policy => {
+                    for (name, spec) in &self.setup.policies {
+                        self.tell(Event::Policy { name: name.clone(), spec: Box::new(spec.clone()) });
+                    }
+                }
+                Kind::Pool => {
+                    for facts in self.setup.pools.iter().filter_map(|pool| pool.facts.as_ref()) {
+                        self.tell(Event::Pool(facts.clone()));
+                    }
+                }
+                Kind::Pod => {}
             }
             self.tell(Event::Finish(kind));
         }
@@ -75,9 +86,10 @@ impl World<'_> {
         let write = self.setup.timing.api_lag;
         for action in self.placement.decide(self.now) {
             let event = match action {
-                Action::Place { pod, placing, extras, .. } => {
+                Action::Place { pod, placing, extras, reason } => {
                     self.note_cost(&pod.uid, extras.deletion_cost);
                     let patch = match placing {
+                        Placing::Base if matches!(reason, Reason::Real(_)) => Some(Patch::Lifted),
                         Placing::Base => Some(Patch::Base),
                         Placing::Release => Some(Patch::Release),
                         Placing::Real { number, .. } => Some(Patch::Real(number)),
@@ -119,7 +131,10 @@ impl World<'_> {
     /// Time alone matters to placement while pods wait, or might return.
     fn plan_tick(&mut self) {
         let is_restless = |state: &super::world::WorkloadState| {
-            state.books.is_waiting() || state.books.has_burst() || !state.unschedulable.is_empty()
+            state.books.is_waiting()
+                || state.books.has_burst()
+                || !state.unschedulable.is_empty()
+                || is_observed(state.policy.as_ref())
         };
         if !self.tick_is_planned && self.workloads.iter().any(is_restless) {
             self.tick_is_planned = true;
@@ -139,7 +154,7 @@ impl World<'_> {
         let is_taken = pod.is_live()
             && match patch {
                 Patch::BaseShort(_) => matches!(pod.step, Step::Queued { .. }),
-                Patch::Base | Patch::Release | Patch::Real(_) | Patch::Burst(_) => is_gated,
+                Patch::Base | Patch::Lifted | Patch::Release | Patch::Real(_) | Patch::Burst(_) => is_gated,
             };
         let uid = pod.uid.clone();
         let outcome = if is_taken { Outcome::Applied } else { Outcome::Refused };
@@ -150,7 +165,7 @@ impl World<'_> {
         }
         let tier = match patch {
             Patch::Release => None,
-            Patch::Base => Some(Tier::Base),
+            Patch::Base | Patch::Lifted => Some(Tier::Base),
             Patch::Real(number) => Some(Tier::Real(number)),
             Patch::Burst(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::Burst),
             Patch::BaseShort(PoolId(pool)) => self.pool_names.get(pool).cloned().map(Tier::BaseShort),
@@ -158,6 +173,7 @@ impl World<'_> {
         let now = self.now;
         self.change(id, |pod| {
             pod.tier = tier;
+            pod.is_lifted |= patch == Patch::Lifted;
             if is_gated {
                 pod.step = Step::Queued { unschedulable: false };
                 pod.decided = Some(now);

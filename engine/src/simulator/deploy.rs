@@ -5,11 +5,12 @@ use std::{cmp::Reverse, time::Duration};
 use crate::{
     model::{ObjectName, PodUid, RevisionId, Timestamp, WorkloadId},
     placement::{Controller, Event, Revision as SeenRevision, Workload as SeenWorkload},
-    policy::{Base, Marks, annotation},
+    policy::Policies,
     simulator::{
         books::Books,
         dice::Purpose,
         flow::Flow,
+        govern::{base_of, is_gated},
         hpa,
         metrics::{Crowd, Scrapes},
         money::PerMilli,
@@ -24,25 +25,31 @@ use crate::{
 const BURST_REPLICAS: u32 = 500;
 
 impl World<'_> {
-    pub(super) fn add_workload(&mut self, ix: WorkloadIx) -> Result<(), hpa::Invalid> {
+    pub(super) fn add_workload(&mut self, ix: WorkloadIx, policies: &Policies) -> Result<(), hpa::Invalid> {
         let setup = &self.setup.workloads[ix.0];
         let price = |pool: &super::setup::Pool| PerMilli::of_resources(setup.requests, pool.price.0, pool.price.1);
         let prices = self.setup.pools.iter().map(price).collect();
         let mut revisions = Revisions::new();
         revisions.add(revision_id(&setup.name, 0));
+        let policy = self.setup.resolve(setup, policies).governed.map(|governed| governed.policy);
         let mut books = Books::new(prices);
-        books.want(setup.replicas, base_of(setup.base.as_deref(), setup.replicas), self.now);
+        books.want(setup.replicas, base_of(policy.as_ref(), setup.requests, setup.replicas), self.now);
+        let namespace = setup.name.namespace.to_string();
+        let settings = hpa::Settings { namespace, ..self.setup.timing.hpa.clone() };
         self.workloads.push(WorkloadState {
             id: WorkloadId::from(setup.name.to_string()),
+            policy,
             wanted: setup.replicas,
             books,
             flow: Flow::new(&setup.serving, setup.cpu_limit, self.now),
             scrapes: Scrapes::default(),
-            hpa: hpa::Controller::new(self.setup.timing.hpa.clone(), setup.hpa.clone())?,
+            hpa: hpa::Controller::new(settings, setup.hpa.clone())?,
             revisions,
             crowd: Crowd::default(),
             unschedulable: std::collections::BTreeSet::new(),
             samples: Vec::new(),
+            observed: std::collections::BTreeMap::new(),
+            observed_before: std::collections::BTreeMap::new(),
         });
         Ok(())
     }
@@ -54,7 +61,7 @@ impl World<'_> {
             id: self.workloads[ix.0].id.clone(),
             kind: "Deployment",
             name: setup.name.clone(),
-            marks: marks(setup.base.as_deref()),
+            marks: setup.marks.clone().slim(),
         })
     }
 
@@ -68,15 +75,16 @@ impl World<'_> {
             name,
             controller: Controller::ReplicaSet,
             workload: Some(state.id.clone()),
-            marks: marks(setup.base.as_deref()),
-            pods: Marks::default(),
+            marks: setup.marks.clone().slim(),
+            pods: setup.pods.clone(),
             wanted,
         }))
     }
 
     /// Something wants so many replicas from now on.
     pub(super) fn want(&mut self, ix: WorkloadIx, wanted: u32) {
-        let base = base_of(self.setup.workloads[ix.0].base.as_deref(), wanted);
+        let requests = self.setup.workloads[ix.0].requests;
+        let base = base_of(self.workloads[ix.0].policy.as_ref(), requests, wanted);
         let state = &mut self.workloads[ix.0];
         state.wanted = wanted;
         let is_raised = base > state.books.base;
@@ -201,7 +209,7 @@ impl World<'_> {
         of.creating = of.creating.saturating_sub(1);
         let slot = of.active.len();
         of.active.push(id);
-        let is_governed = setup.base.is_some();
+        let is_gated = is_gated(state.policy.as_ref());
         let roll = self.dice.roll(Purpose::Victim, u64::from(id.0));
         self.pods.push(Pod {
             workload: ix,
@@ -225,13 +233,14 @@ impl World<'_> {
             roll: u32::try_from(roll >> 32).unwrap_or_default(),
             refusals: 0,
             is_mature: false,
+            is_lifted: false,
             has_instance: false,
         });
         state.books.created += 1;
         state.crowd.young.push(id);
-        let step = if is_governed { Step::Gated } else { Step::Queued { unschedulable: false } };
+        let step = if is_gated { Step::Gated } else { Step::Queued { unschedulable: false } };
         self.change(id, |pod| pod.step = step);
-        if !is_governed {
+        if !is_gated {
             self.queue_for_scheduling(id);
         }
     }
@@ -315,17 +324,6 @@ impl World<'_> {
         }
         self.run_until(end);
     }
-}
-
-/// The base in pods, where the text is one.
-fn base_of(base: Option<&str>, wanted: u32) -> Option<u32> {
-    base?.parse::<Base>().ok().map(|base| base.of(wanted))
-}
-
-/// The annotation that says this base.
-fn marks(base: Option<&str>) -> Marks {
-    let annotations = base.map(|base| (annotation::BASE.to_owned(), base.to_owned()));
-    Marks { annotations: annotations.into_iter().collect(), ..Marks::default() }
 }
 
 fn revision_id(name: &ObjectName, number: usize) -> RevisionId {

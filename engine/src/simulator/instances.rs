@@ -98,8 +98,8 @@ impl World<'_> {
 
     /// A wave takes its share of the pool's instances.
     pub(super) fn wave(&mut self, pool: PoolId, share: u32) {
-        let is_taken =
-            |id: &PodId| self.dice.happens(Purpose::ReclaimWave, self.now.as_millis() << 24 ^ u64::from(id.0), share);
+        let wave = u64::try_from(self.now.since(self.origin).as_millis()).unwrap_or_default();
+        let is_taken = |id: &PodId| self.dice.happens(Purpose::ReclaimWave, wave << 24 ^ u64::from(id.0), share);
         let active = self.workloads.iter().flat_map(|state| state.revisions.active());
         let here =
             |id: &PodId| self.pod(*id).is_some_and(|pod| pod.has_instance && pod.place() == Some(Place::Pool(pool)));

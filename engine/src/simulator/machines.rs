@@ -117,7 +117,11 @@ impl World<'_> {
             let counts = |id: &&PodId| {
                 self.pod(**id).is_some_and(|pod| {
                     pod.step == Step::Queued { unschedulable: true }
-                        && matches!(pod.tier, None | Some(Tier::Base | Tier::Real(_)))
+                        && match pod.tier {
+                            None | Some(Tier::Base) => true,
+                            Some(Tier::Real(number)) => self.has_labels_for(pod.workload, number),
+                            Some(Tier::BaseShort(_) | Tier::Burst(_)) => false,
+                        }
                 })
             };
             let waiting = state.unschedulable.iter().filter(counts).count() as u64;

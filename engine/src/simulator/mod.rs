@@ -31,6 +31,7 @@ mod control;
 mod deploy;
 mod dice;
 mod flow;
+mod govern;
 pub mod hpa;
 mod instances;
 mod machines;
@@ -45,9 +46,11 @@ mod revisions;
 mod rollout;
 mod schedule;
 mod setup;
+mod total;
 mod victims;
 mod world;
 
+pub use govern::with_base;
 pub use money::{Money, PerMilli};
 pub use outcome::{Load, Outcome, Plant, Played, PodStory, Record, Sample, Summary, TierUse};
 pub use setup::{

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::simulator::{
-    outcome::{Outcome, Plant, Played, Sample, Summary},
+    govern::is_observed,
+    outcome::{Outcome, Plant, Played, Sample, Summary, TierUse},
     pod::{PodId, WorkloadIx, seconds_from},
     world::{Happening, World},
 };
@@ -25,6 +26,7 @@ impl World<'_> {
     /// The warm-up is over: from here on everything counts.
     pub(super) fn begin(&mut self) {
         self.machines.begin(self.now);
+        self.observe();
         for state in &mut self.workloads {
             state.books.begin(self.now);
             state.flow.start(self.now);
@@ -71,6 +73,7 @@ impl World<'_> {
     /// Ends the run and tells all of it.
     pub(super) fn outcome(mut self) -> Outcome {
         self.machines.accrue(self.now);
+        self.observe();
         let now = self.now;
         let events = self.events;
         for state in &mut self.workloads {
@@ -108,7 +111,30 @@ impl World<'_> {
             nodes_peak: self.machines.peak(),
         };
         let summary = state.books.summary(&self.pool_names, self.hanging(ix), self.node_share(ix));
-        Summary { plant: Some(plant), ..summary }
+        Summary { plant: Some(plant), observed: state.observed.clone(), ..summary }
+    }
+
+    /// Takes what workloads whose policies only observe would have used since the last time.
+    fn observe(&mut self) {
+        if !self.workloads.iter().any(|state| is_observed(state.policy.as_ref())) {
+            return;
+        }
+        // placement counts until the moment that it was last asked.
+        self.decide();
+        let observations = self.placement.observations();
+        for (state, setup) in self.workloads.iter_mut().zip(&self.setup.workloads) {
+            for (pool, observation) in observations.get(&setup.name).into_iter().flatten() {
+                let used = state.observed.entry(pool.to_string()).or_default();
+                let before = state.observed_before.entry(pool.clone()).or_default();
+                let cost = observation.cost.as_ref().map_or(0, |cost| cost.nanos());
+                let minutes = observation.pod_minutes;
+                *used = TierUse {
+                    pod_s: crate::simulator::books::pod_seconds(u128::from(minutes - before.0) * 60_000),
+                    cost: millionths_of(cost - before.1),
+                };
+                *before = (minutes, cost);
+            }
+        }
     }
 
     /// The lives of all pods, by workload. Those that were gone before the start are left out.
@@ -122,6 +148,12 @@ impl World<'_> {
         }
         stories
     }
+}
+
+/// Billionths of the currency as the currency, to six places.
+#[allow(clippy::cast_precision_loss, reason = "53 bits hold nine thousand million with six places")]
+fn millionths_of(nanos: i128) -> f64 {
+    ((nanos + 500) / 1_000) as f64 / 1e6
 }
 
 fn thousandths(number: f64) -> f64 {

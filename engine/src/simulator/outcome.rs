@@ -7,8 +7,9 @@
 //! {"summary":{"peak":20,"burst_share":0.61,"delay_p50_s":3.1,"delay_p95_s":4.2,"delay_p99_s":4.4,"base":3,"base_exceeded":0,"instances_left":0,"cost":0.019,"tiers":{"cloud":{"pod_s":900.0,"cost":0.019},"real":{"pod_s":615.0,"cost":0.0}}}}
 //! ```
 //!
-//! Where a scenario has several workloads, each object names its own as `"workload":"namespace/name"`. Fields that only a
-//! simulation can know (requests, nodes, evictions) are left out by the demo.
+//! Where a scenario has several workloads, each object names its own as `"workload":"namespace/name"`, and those of all
+//! together follow as `"workload":"all"`. Fields that only a simulation can know (requests, nodes, evictions) are left out
+//! by the demo.
 
 use std::collections::BTreeMap;
 
@@ -107,6 +108,9 @@ pub struct Summary {
     pub cost: f64,
     /// Pod-time and money by where it was spent: `real`, and each pool by its name.
     pub tiers: BTreeMap<String, TierUse>,
+    /// What would have been used of pools, in whole minutes, where the policy only observes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub observed: BTreeMap<String, TierUse>,
     /// What only a simulation can know.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub plant: Option<Plant>,
@@ -188,19 +192,22 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The lines of JSON output: the samples of all workloads by time, then the summaries. A lone workload is not named.
+    /// The lines of JSON output: the samples of all workloads by time, then the summaries; of several, those of all
+    /// together last. A lone workload is not named.
     pub fn records(&self) -> Vec<Record> {
         let is_alone = self.workloads.len() == 1;
+        let total = self.total();
+        let all = || self.workloads.iter().chain(&total);
         let named = |played: &Played| (!is_alone).then(|| played.workload.clone());
-        let most = self.workloads.iter().map(|played| played.samples.len()).max().unwrap_or_default();
+        let most = all().map(|played| played.samples.len()).max().unwrap_or_default();
         let mut records = Vec::new();
         for index in 0..most {
-            for played in &self.workloads {
+            for played in all() {
                 let sample = played.samples.get(index).cloned();
                 records.extend(sample.map(|sample| Record::Sample(Sample { workload: named(played), ..sample })));
             }
         }
-        for played in &self.workloads {
+        for played in all() {
             let summary = Summary { workload: named(played), ..played.summary.clone() };
             records.push(Record::Summary { summary });
         }
@@ -262,7 +269,10 @@ mod tests {
             records.into_iter().map(name).collect::<Vec<_>>()
         };
         assert_eq!(names(&["d/a"]), [None, None]);
-        assert_eq!(names(&["d/a", "d/b"]), ["d/a", "d/b", "d/a", "d/b"].map(|name| Some(name.to_owned())));
+        assert_eq!(
+            names(&["d/a", "d/b"]),
+            ["d/a", "d/b", "all", "d/a", "d/b", "all"].map(|name| Some(name.to_owned()))
+        );
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(super) struct Pod {
     pub(super) roll: u32,
     /// Calls to create its instance that were refused.
     pub(super) refusals: u32,
+    /// Whether it went to real nodes though the base was full: outside of the policy's windows, or its budget spent.
+    pub(super) is_lifted: bool,
     /// Whether the HPA sees it as it sees all that are Ready for long.
     pub(super) is_mature: bool,
     /// Whether an instance runs for it.
@@ -85,6 +87,11 @@ impl Pod {
 
     pub(super) fn is_serving(&self) -> bool {
         self.step == Step::Ready && self.deleted.is_none()
+    }
+
+    /// Whether it counts against the base.
+    pub(super) fn is_of_base(&self) -> bool {
+        matches!(self.tier, Some(Tier::Base | Tier::BaseShort(_))) && !self.is_lifted
     }
 
     pub(super) fn place(&self) -> Option<Place> {

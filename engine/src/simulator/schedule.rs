@@ -2,8 +2,10 @@
 
 use crate::{
     model::Tier,
+    policy::{self, Per},
     simulator::{
         dice::Purpose,
+        govern::base_of,
         pod::{NodeId, Place, PodId, Step, WorkloadIx},
         world::{Happening, World},
     },
@@ -49,10 +51,23 @@ impl World<'_> {
             self.nodes.choose_virtual(pool).map(|node| (node, Place::Pool(pool)))
         };
         match &pod.tier {
+            Some(Tier::Real(number)) if !self.has_labels_for(pod.workload, *number) => None,
             None | Some(Tier::Base | Tier::Real(_)) => real(),
             Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
         }
+    }
+
+    /// Whether real nodes, which are all alike, have the labels that this tier of the policy selects.
+    pub(super) fn has_labels_for(&self, workload: WorkloadIx, number: u8) -> bool {
+        let Some(policy) = &self.workloads[workload.0].policy else { return true };
+        let mut real = policy.tiers.iter().filter_map(|tier| match &tier.place {
+            policy::Place::Real { node_selector } => Some(node_selector),
+            policy::Place::Pool(_) => None,
+        });
+        let labels = &self.setup.real_nodes.labels;
+        let selector = real.nth(usize::from(number));
+        selector.is_none_or(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
     }
 
     fn bind(&mut self, id: PodId, node: NodeId, place: Place) {
@@ -78,10 +93,17 @@ impl World<'_> {
     /// Counts a placement that puts more than the base of a governed revision on real nodes.
     fn judge_base(&mut self, workload: WorkloadIx, revision: usize, highest: u32) {
         let state = &self.workloads[workload.0];
-        if state.books.base.is_none() {
-            return;
-        }
-        let standing = state.revisions.all.get(revision).map_or(0, |revision| revision.real);
+        let (Some(_), Some(policy)) = (state.books.base, &state.policy) else { return };
+        let (standing, highest) = match policy.count.per {
+            Per::Revision => (state.revisions.all.get(revision).map_or(0, |revision| revision.real), highest),
+            // Percentages are of what all revisions want, more than the workload itself during a rollout.
+            Per::Workload => {
+                let wanted = state.books.live();
+                let shared = base_of(Some(policy), self.setup.workloads[workload.0].requests, wanted);
+                let standing = state.revisions.all.iter().map(|revision| revision.real).sum();
+                (standing, highest.max(shared.unwrap_or_default()))
+            }
+        };
         if standing > highest {
             self.workloads[workload.0].books.base_exceeded += 1;
         }

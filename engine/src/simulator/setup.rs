@@ -9,8 +9,9 @@ use std::{
 };
 
 use crate::{
-    model::{MilliCpu, ObjectName, PoolName, Resources},
-    policy::Settings,
+    model::{MilliCpu, ObjectName, PoolName, Resources, Timestamp},
+    placement::PoolFacts,
+    policy::{Marks, Settings, Spec},
     simulator::{hpa, money::PerMilli},
     traffic::Traffic,
 };
@@ -20,13 +21,20 @@ use crate::{
 pub struct Setup {
     /// The seed of all that is random.
     pub seed: u64,
+    /// When the traffic begins: the hours and days of budgets go by it, and windows. Never before the warm-up's length
+    /// since the epoch.
+    pub starts_at: Timestamp,
     /// What scales; at least one.
     pub workloads: Vec<Workload>,
+    /// The labels and annotations of namespaces; one that is not named has none.
+    pub namespaces: BTreeMap<String, Marks>,
+    /// The cluster's BurstPolicies.
+    pub policies: BTreeMap<ObjectName, Spec>,
     /// The cluster's real nodes.
     pub real_nodes: RealNodes,
     /// Adds and removes real nodes.
     pub autoscaler: Option<Autoscaler>,
-    /// Where the overflow may go; the order in which they are tried is that of `rules`.
+    /// Where the overflow may go; the order in which they are tried is that of the policies, else that of `rules`.
     pub pools: Vec<Pool>,
     /// burstlet's own settings.
     pub rules: Settings,
@@ -45,8 +53,11 @@ pub struct Setup {
 pub struct Workload {
     /// Its namespace and name.
     pub name: ObjectName,
-    /// The base as written; `None` leaves it to kube-scheduler alone.
-    pub base: Option<String>,
+    /// Its own labels and annotations. What governs it is resolved of them, as in a cluster; where nothing does, it is
+    /// left to kube-scheduler alone.
+    pub marks: Marks,
+    /// The labels and annotations of its pods.
+    pub pods: Marks,
     /// Replicas to begin with.
     pub replicas: u32,
     /// What a pod requests.
@@ -163,6 +174,8 @@ pub struct Pool {
     pub reclaim: Reclaim,
     /// Price of one core and of one GiB for one second.
     pub price: (f64, f64),
+    /// What its object says to burstlet: price, quota and budget, over all workloads.
+    pub facts: Option<PoolFacts>,
 }
 
 /// How a pool takes spot instances back.

@@ -6,10 +6,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
-    model::{Bytes, MilliCpu, ObjectName, Resources},
-    policy::{MoveBack, Settings},
+    model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
+    policy::{Marks, MoveBack, Settings},
     traffic::Traffic,
 };
+
+mod policies;
 
 /// A pod of 200m that serves 50 requests a second at most, meant to use 60 %: six requests a second.
 fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
@@ -22,7 +24,8 @@ fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
     let spec = hpa::Spec { min_replicas: Some(2), max_replicas: most, metrics: Some(vec![cpu]), ..Default::default() };
     Workload {
         name: ObjectName::new("default", "web"),
-        base: base.map(str::to_owned),
+        marks: base.map(with_base).unwrap_or_default(),
+        pods: Marks::default(),
         replicas: 2,
         requests: Resources { cpu: MilliCpu(200), memory: Bytes(256 << 20) },
         cpu_limit: Some(MilliCpu(1_000)),
@@ -58,6 +61,7 @@ fn pool(name: &str) -> Pool {
         throttle: None,
         reclaim: Reclaim::default(),
         price: (0.000_049, 0.000_006_13),
+        facts: None,
     }
 }
 
@@ -65,7 +69,10 @@ fn setup(workload: Workload) -> Setup {
     let move_back = MoveBack { after: Duration::from_secs(20), cool_down: Duration::from_secs(20), at_once: 1 };
     Setup {
         seed: 1,
+        starts_at: Timestamp::default(),
         workloads: vec![workload],
+        namespaces: BTreeMap::new(),
+        policies: BTreeMap::new(),
         real_nodes: RealNodes {
             count: 3,
             allocatable: Resources { cpu: MilliCpu(2_000), memory: Bytes(4 << 30) },
@@ -116,7 +123,30 @@ fn pod_time_is_the_integral_of_the_replica_curve() {
     let mut setup = crowd();
     setup.workloads[0].updates = vec![Duration::from_mins(5)];
     setup.pools[0].reclaim.waves = vec![(Duration::from_secs(350), 500_000)];
-    let played = played(&setup);
+    check_integral(&played(&setup));
+}
+
+#[test]
+fn pod_time_is_the_integral_of_each_workloads_curve_and_of_all_together() {
+    let mut setup = crowd();
+    setup.pools[0].reclaim.waves = vec![(Duration::from_secs(350), 500_000)];
+    setup.workloads.push(Workload { name: ObjectName::new("default", "api"), ..workload(Some("25%"), 30, CROWD) });
+    setup.pools[0].quota = Some(20);
+    let outcome = run(&setup).unwrap();
+    for played in &outcome.workloads {
+        check_integral(played);
+    }
+    let total = outcome.total().unwrap();
+    check_integral(&total);
+    let sum = |of: fn(&Played) -> f64| outcome.workloads.iter().map(of).sum::<f64>();
+    assert!((total.summary.cost - sum(|played| played.summary.cost)).abs() < 2e-6);
+    assert_eq!(total.samples[300].ready, outcome.workloads.iter().map(|played| played.samples[300].ready).sum::<u32>());
+    let seen = total.samples.iter().map(|sample| sample.ready).max().unwrap();
+    assert!(total.summary.peak >= seen && total.summary.peak <= seen + 2, "{} {seen}", total.summary.peak);
+    assert_eq!(plant(&total).node_s, plant(&outcome.workloads[0]).node_s, "the cluster's nodes are counted once");
+}
+
+fn check_integral(played: &Played) {
     let end = 1_200.0;
     for (tier, used) in &played.summary.tiers {
         let pods = played.pods.iter().filter(|pod| pod.tier.as_ref() == Some(tier));

@@ -4,11 +4,12 @@
 //! asked, whose actions are events again. A pod changes in one place only ([`World::change`]), which keeps the books,
 //! the flow of requests and placement's watch in step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     model::{Node, PoolName, Timestamp, WorkloadId},
     placement::{Event, Placement},
+    policy::EffectivePolicy,
     simulator::{
         books::{Books, View},
         bucket::Bucket,
@@ -19,7 +20,7 @@ use crate::{
         machines::Machines,
         metrics::{Crowd, Scrapes},
         nodes::{Nodes, Shape},
-        outcome::Sample,
+        outcome::{Sample, TierUse},
         pod::{Place, Pod, PodId, PoolId, Step, WorkloadIx},
         queue::Queue,
         revisions::Revisions,
@@ -80,6 +81,8 @@ pub(super) enum Happening {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patch {
     Base,
+    /// Real nodes though the base is full, because its bound does not hold now.
+    Lifted,
     Release,
     /// Real nodes that the policy names after the base.
     Real(u8),
@@ -91,6 +94,8 @@ pub(super) enum Patch {
 #[derive(Debug)]
 pub(super) struct WorkloadState {
     pub(super) id: WorkloadId,
+    /// What governs it, if anything does.
+    pub(super) policy: Option<EffectivePolicy>,
     /// What its HPA or its author has asked for.
     pub(super) wanted: u32,
     pub(super) books: Books,
@@ -102,6 +107,10 @@ pub(super) struct WorkloadState {
     /// Pods that kube-scheduler found no node for.
     pub(super) unschedulable: BTreeSet<PodId>,
     pub(super) samples: Vec<Sample>,
+    /// What it would have used since the start, where its policy only observes.
+    pub(super) observed: BTreeMap<String, TierUse>,
+    /// Pod-minutes and billionths of the currency that placement had counted of each pool at the last look.
+    pub(super) observed_before: BTreeMap<PoolName, (u64, i128)>,
 }
 
 /// The whole cluster.
@@ -110,6 +119,8 @@ pub(super) struct World<'a> {
     pub(super) setup: &'a Setup,
     pub(super) dice: Dice,
     pub(super) now: Timestamp,
+    /// When the warm-up began.
+    pub(super) origin: Timestamp,
     pub(super) start: Timestamp,
     pub(super) end: Timestamp,
     pub(super) queue: Queue<Happening>,
@@ -136,11 +147,13 @@ impl<'a> World<'a> {
             selector: workload.node_selector.clone(),
         };
         let longest = setup.workloads.iter().map(|workload| workload.traffic.duration()).max().unwrap_or_default();
-        let start = Timestamp::default().after(setup.warm_up);
+        let start = setup.starts_at.max(Timestamp::default().after(setup.warm_up));
+        let origin = Timestamp::default().after(start.since(Timestamp::default()).saturating_sub(setup.warm_up));
         let mut world = Self {
             setup,
             dice: Dice::new(setup.seed),
-            now: Timestamp::default(),
+            now: origin,
+            origin,
             start,
             end: start.after(longest + setup.settle),
             queue: Queue::new(),
@@ -157,8 +170,9 @@ impl<'a> World<'a> {
             is_dirty: true,
             tick_is_planned: false,
         };
+        let policies = setup.known_policies();
         for index in 0..setup.workloads.len() {
-            world.add_workload(WorkloadIx(index))?;
+            world.add_workload(WorkloadIx(index), &policies)?;
         }
         world.list();
         world.plan_ahead();
@@ -218,7 +232,7 @@ impl<'a> World<'a> {
     /// Changes a pod, and what follows from it.
     pub(super) fn change(&mut self, id: PodId, change: impl FnOnce(&mut Pod)) {
         let Some(pod) = self.pods.get_mut(id.0 as usize) else { return };
-        let is_real = |pod: &Pod| u32::from(pod.is_live() && pod.place() == Some(Place::Real));
+        let is_real = |pod: &Pod| u32::from(pod.is_live() && pod.is_of_base() && pod.place() == Some(Place::Real));
         let (before, was_serving, was_real) = (View::of(pod), pod.is_serving(), is_real(pod));
         change(pod);
         let (after, is_serving, workload) = (View::of(pod), pod.is_serving(), pod.workload);
@@ -268,23 +282,23 @@ impl<'a> World<'a> {
         let timing = &self.setup.timing;
         let from_start = |offset| self.start.after(offset);
         let mut plans =
-            vec![(self.start, Happening::Start), (Timestamp::default().after(timing.metrics_phase), Happening::Scrape)];
+            vec![(self.start, Happening::Start), (self.origin.after(timing.metrics_phase), Happening::Scrape)];
         for (index, workload) in self.setup.workloads.iter().enumerate() {
             let ix = WorkloadIx(index);
-            plans.push((Timestamp::default(), Happening::Traffic(ix, 0)));
-            plans.push((Timestamp::default().after(timing.hpa_phase), Happening::Sync(ix)));
-            plans.push((Timestamp::default(), Happening::Deployment(ix)));
+            plans.push((self.origin, Happening::Traffic(ix, 0)));
+            plans.push((self.origin.after(timing.hpa_phase), Happening::Sync(ix)));
+            plans.push((self.origin, Happening::Deployment(ix)));
             plans.extend(workload.updates.iter().map(|at| (from_start(*at), Happening::Update(ix))));
         }
         for (index, pool) in self.setup.pools.iter().enumerate() {
             let waves = pool.reclaim.waves.iter();
             plans.extend(waves.map(|(at, share)| (from_start(*at), Happening::Wave(PoolId(index), *share))));
             if pool.quota.is_some() || pool.stock.iter().any(|(_, stock)| stock.is_some()) {
-                plans.push((Timestamp::default(), Happening::Poll(PoolId(index))));
+                plans.push((self.origin, Happening::Poll(PoolId(index))));
             }
         }
         if self.setup.autoscaler.is_some() {
-            plans.push((Timestamp::default(), Happening::Scan));
+            plans.push((self.origin, Happening::Scan));
         }
         for (at, event) in plans {
             self.queue.plan(at, event);

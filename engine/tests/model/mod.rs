@@ -60,7 +60,7 @@ fn policy(name: &str, rules: usize) -> Event {
 
 fn pool_facts(pool: &str, pods: u64) -> Event {
     let quota = Quota { pods: Some(pods), ..Quota::default() };
-    Event::Pool(PoolFacts { name: pool.into(), price: None, quota, budget: None })
+    Event::Pool(PoolFacts { name: pool.into(), price: None, quota, budget: None, fallback: None })
 }
 
 /// The ordinal in a name such as `db-2`.

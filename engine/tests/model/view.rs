@@ -120,12 +120,14 @@ impl View {
                 let rules = RULES.iter().find(|rules| rules.spec() == *spec).expect("one of the rules");
                 self.policies.insert(policy.name.to_string(), *rules);
             }
+            Event::PolicyFaulty { name: policy, .. } => name(Kind::Policy, &policy.name),
             Event::PolicyGone(policy) => drop(self.policies.remove(&*policy.name)),
             Event::Pool(facts) => {
                 name(Kind::Pool, facts.name.as_str());
                 let pods = facts.quota.pods.expect("a quota in pods");
                 self.quotas.insert(facts.name.to_string(), usize::try_from(pods).unwrap());
             }
+            Event::PoolFaulty { name: pool, .. } => name(Kind::Pool, pool.as_str()),
             Event::PoolGone(pool) => drop(self.quotas.remove(pool.as_str())),
             Event::Health { pool, fault } => {
                 self.faults.remove(pool.as_str());

@@ -43,11 +43,26 @@ impl PoolSpec {
                 let (per_hour, per_day) = (read(&budget.per_hour), read(&budget.per_day));
                 policy::Budget { per_hour, per_day, exhausted: Exhausted::Wait }
             }),
+            fallback: self.fallback.as_deref().map(PoolName::from),
         }
     }
 
     /// Judges it, about to be `name`, among the cluster's `others`.
     pub fn check(&self, name: &str, others: &KnownPools) -> Verdict {
+        let mut verdict = check::fallback(&PoolName::from(name), &self.known(), others);
+        verdict.faults.splice(0..0, self.faults(name));
+        let nodes = self.nodes.clone().unwrap_or_default();
+        let room = u64::from(nodes.max.unwrap_or(1)) * u64::from(nodes.pods_per_node.unwrap_or(3000));
+        if let Some(pods) = self.quota.as_ref().and_then(|quota| quota.pods).filter(|pods| u64::from(*pods) > room) {
+            let says =
+                format!("{pods} is more than its virtual nodes take, {room}; raise nodes.max or nodes.podsPerNode");
+            verdict.warnings.push(FieldFault::new("spec.quota.pods", says));
+        }
+        verdict
+    }
+
+    /// What is wrong with it by itself.
+    pub fn faults(&self, name: &str) -> Vec<FieldFault> {
         let mut reader = Reader::default();
         if let Err(error) = name.parse::<PoolName>() {
             reader.fault("metadata.name", error.to_string());
@@ -68,15 +83,7 @@ impl PoolSpec {
             }
         }
         self.check_money(&mut reader);
-        let mut verdict = check::fallback(&PoolName::from(name), &self.known(), others);
-        verdict.faults.splice(0..0, reader.into_faults());
-        let room = u64::from(nodes.max.unwrap_or(1)) * u64::from(nodes.pods_per_node.unwrap_or(3000));
-        if let Some(pods) = self.quota.as_ref().and_then(|quota| quota.pods).filter(|pods| u64::from(*pods) > room) {
-            let says =
-                format!("{pods} is more than its virtual nodes take, {room}; raise nodes.max or nodes.podsPerNode");
-            verdict.warnings.push(FieldFault::new("spec.quota.pods", says));
-        }
-        verdict
+        reader.into_faults()
     }
 
     fn check_money(&self, reader: &mut Reader) {

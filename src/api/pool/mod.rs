@@ -165,7 +165,8 @@ pub struct PoolStatus {
     /// Generation of the pool that the rest was told of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: its virtual nodes are kept and its provider answers.
+    /// `Accepted`: it makes sense as it is now, and its provider can be used. `Ready`: its virtual nodes are kept and its
+    /// provider answers. `TakesPods`: nothing keeps it from one more pod, else with what does as the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -175,9 +176,28 @@ pub struct PoolStatus {
     /// Its live pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<u32>,
+    /// CPU that they request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// Memory that they request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
     /// Instances that its provider can still create, where it tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free: Option<u64>,
+    /// What was spent in it, as far as its present leader saw: told anew every minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spent: Option<Spent>,
+}
+
+/// What was spent in a pool: money where it has a price, else pod-minutes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Spent {
+    /// In this hour of UTC's.
+    pub hour: String,
+    /// On this day of UTC's.
+    pub day: String,
 }
 
 /// How the API server knows the kind.

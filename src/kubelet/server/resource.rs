@@ -112,7 +112,11 @@ pub(super) mod tests {
 
     pub(crate) fn node() -> NodeUsage {
         let container = |name: &str| ContainerShape { name: name.into(), image: "i".into(), is_sidecar: false };
-        let shape = Shape { init: Box::default(), containers: Box::new([container("app"), container("helper")]) };
+        let shape = Shape {
+            init: Box::default(),
+            containers: Box::new([container("app"), container("helper")]),
+            has_files: false,
+        };
         let sample = Sample {
             uid: "u".into(),
             namespace: "shop".into(),

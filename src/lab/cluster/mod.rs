@@ -119,6 +119,11 @@ impl Cluster {
         self.folder.as_ref().map(|folder| folder.log(component)).unwrap_or_default()
     }
 
+    /// Every call, one `audit.k8s.io/v1` Event in JSON a line; with [`ClusterOptions::audit`] alone.
+    pub fn audit_log(&self) -> PathBuf {
+        self.folder().join("audit.log")
+    }
+
     /// Runs kubectl as an administrator and waits for its end, whatever its exit status.
     pub fn kubectl<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Result<Output, ClusterError> {
         let mut command = self.kubectl_command(arguments);

@@ -1,12 +1,12 @@
 //! What a cluster can be asked for.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::ClusterError;
 
 /// Options of a [`super::Cluster`]. The defaults are Kubernetes' own, but for metrics every 10 s, which a trial needs.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct ClusterOptions {
     /// How often the HPA controller looks at its HPAs (`--horizontal-pod-autoscaler-sync-period`).
     pub hpa_sync: Duration,
@@ -25,8 +25,8 @@ pub struct ClusterOptions {
     pub metrics_server: bool,
     /// An extender of the cluster's own scheduler. Without one that scheduler is the stock one.
     pub extender: Option<Extender>,
-    /// Has the API server write every call of a service account to this file, one `audit.k8s.io/v1` Event in JSON a line.
-    pub audit: Option<PathBuf>,
+    /// Has the API server write down every call ([`super::Cluster::audit_log`]).
+    pub audit: bool,
     /// Keeps the logs (in `target/lab-logs/`) when all goes well, too.
     pub keep_logs: bool,
 }
@@ -41,7 +41,7 @@ impl Default for ClusterOptions {
             raised_client_limits: false,
             metrics_server: true,
             extender: None,
-            audit: None,
+            audit: false,
             keep_logs: false,
         }
     }

@@ -16,9 +16,9 @@ use super::{Cluster, ClusterError, Component, arguments, bootstrap, probe};
 
 /// A component that is not ready by then never will be: it takes seconds, tens of them on a machine that is busy.
 const READY_WITHIN: Duration = Duration::from_mins(2);
-/// Each call of a service account once, when it is answered.
-const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived", "ResponseStarted"], "rules": [
-    {"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}]}
+/// Each call once, when it is answered: who, what, and the answer's code.
+const AUDIT_POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"], "rules": [{"level": "Metadata"}]}
 "#;
 const POLL: Duration = Duration::from_millis(25);
 
@@ -55,9 +55,9 @@ impl Cluster {
         self.launch(Component::Etcd, arguments::etcd(layout))?;
         self.await_ready(Component::Etcd).await?;
         let mut api_server = arguments::api_server(layout);
-        if let Some(log) = &options.audit {
+        if options.audit {
             let policy = self.own_folder()?.write_config("audit-policy.json", AUDIT_POLICY)?;
-            api_server.extend(arguments::audit(&policy, log));
+            api_server.extend(arguments::audit(&policy, &self.audit_log()));
         }
         self.launch(Component::ApiServer, api_server)?;
         self.await_ready(Component::ApiServer).await?;

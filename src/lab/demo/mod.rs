@@ -15,7 +15,8 @@ mod sight;
 mod tally;
 
 pub use crate::scenario::{
-    Currency, ManifestError, Pool, Price, RealNodes, Scenario, ScenarioError, StartUp, UnitPrice, Workload,
+    Alone, Currency, Driven, ManifestError, Pool, Price, RealNodes, Scenario, ScenarioError, StartUp, UnitPrice,
+    Workload,
 };
 pub use burstlet_engine::simulator::{Record, Sample, Summary};
 pub use load::cpu_per_pod;

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Place, PodSight, PodState, Pool, Record, Scenario, Tally, cpu_per_pod};
+use super::{Alone, Driven, Place, PodSight, PodState, Pool, Record, Scenario, Tally, cpu_per_pod};
 use crate::{
     kubelet::MANAGED_BY,
     kubelet::virtual_node_name,
@@ -50,7 +50,7 @@ const NAMESPACE: &str = "demo";
 
 /// A scenario being played.
 pub struct Play<C = Cluster> {
-    scenario: Scenario,
+    scenario: Alone,
     stand: Stand<C>,
     replica: Replica,
     client: Client,
@@ -92,8 +92,8 @@ fn locked(picture: &Shared) -> MutexGuard<'_, Picture> {
 
 impl Play {
     /// Sets up the stand for a scenario, with burstlet in this process.
-    pub async fn set_up(scenario: Scenario) -> Result<Self, StandError> {
-        let stand = Stand::start(options(&scenario)).await?;
+    pub async fn set_up(scenario: Alone) -> Result<Self, StandError> {
+        let stand = Stand::start(options(&scenario.scenario)).await?;
         let replica = stand.run_here().await?;
         let client = stand.client();
         Ok(Self { scenario, stand, replica, client })
@@ -102,11 +102,11 @@ impl Play {
 
 impl Play<Guest> {
     /// Sets up the stand in a cluster that is there already. On failure and when `stop` comes, nothing is left there.
-    pub async fn set_up_in(host: Host, mut scenario: Scenario, stop: &CancellationToken) -> Result<Self, StandError> {
+    pub async fn set_up_in(host: Host, mut scenario: Alone, stop: &CancellationToken) -> Result<Self, StandError> {
         let client = host.client.clone();
-        keep_to_own_nodes(&mut scenario.workload.deployment);
+        keep_to_own_nodes(&mut scenario.driven.workload.deployment);
         // The real nodes' taint counts as closed to returning pods: none is to leave for a place that it cannot take.
-        let options = StandOptions { move_back_after: NEVER, ..options(&scenario) };
+        let options = StandOptions { move_back_after: NEVER, ..options(&scenario.scenario) };
         let stand = Stand::visit(host, &[NAMESPACE], options, stop).await?;
         let run = async {
             let replica = stand.run_here().await?;
@@ -147,7 +147,7 @@ impl<C: Footing> Play<C> {
 
     async fn play(&self, tell: &mut impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {
         let picture = Arc::new(Mutex::new(Picture {
-            tally: Tally::new(self.scenario.workload.base, &self.scenario.pools),
+            tally: Tally::new(self.scenario.base, &self.scenario.scenario.pools),
             pods: BTreeMap::new(),
             wanted: 0,
             begin: None,
@@ -174,7 +174,7 @@ impl<C: Footing> Play<C> {
         let namespace = Namespace { metadata, ..Namespace::default() };
         let post = PostParams::default();
         Api::all(self.client.clone()).create(&post, &namespace).await.map_err(installed("the demo's namespace"))?;
-        let workload = &self.scenario.workload;
+        let workload = &self.scenario.driven.workload;
         self.deployments().create(&post, &workload.deployment).await.map_err(installed("the Deployment"))?;
         let hpas = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), NAMESPACE);
         hpas.create(&post, &workload.hpa).await.map(drop).map_err(installed("the HPA"))
@@ -183,7 +183,7 @@ impl<C: Footing> Play<C> {
     /// Waits until the least replicas are Ready and metrics-server tells of them, so that the traffic's first second
     /// meets a workload at rest.
     async fn warm_up(&self, picture: &Shared, stop: &CancellationToken) -> Result<(), StandError> {
-        let least = self.scenario.workload.hpa.spec.min_replicas.unwrap_or(1);
+        let least = self.scenario.driven.workload.hpa.spec.min_replicas.unwrap_or(1);
         let least = u32::try_from(least).unwrap_or(1);
         let begin = Instant::now();
         while !stop.is_cancelled() {
@@ -206,7 +206,7 @@ impl<C: Footing> Play<C> {
             picture.begin = Some(Instant::now());
             picture.changed();
         }
-        let end = self.scenario.traffic.duration() + self.scenario.settle;
+        let end = self.scenario.driven.traffic.duration() + self.scenario.scenario.settle;
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -226,7 +226,7 @@ impl<C: Footing> Play<C> {
 
     /// Lays the cost of the traffic at `now` on the ready pods, wherever they run.
     fn lay_load(&self, picture: &Shared, now: Duration) -> Rate {
-        let Scenario { traffic, workload, request_cpu, .. } = &self.scenario;
+        let Driven { traffic, workload, request_cpu, .. } = &self.scenario.driven;
         let rate = traffic.rate_at(now);
         let cpu = cpu_per_pod(rate, locked(picture).ready(), *request_cpu, workload.cpu_limit);
         let clouds = self.stand.clouds().map(|(_, cloud)| cloud).chain([self.stand.real_cloud()]);
@@ -240,7 +240,7 @@ impl<C: Footing> Play<C> {
     async fn clear_away(&self) -> Result<(), StandError> {
         let removed = |source| StandError::Install { what: "the end of the demo".to_owned(), source };
         let hpas = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), NAMESPACE);
-        hpas.delete(&self.scenario.workload.hpa.name_any(), &DeleteParams::default()).await.map_err(removed)?;
+        hpas.delete(&self.scenario.driven.workload.hpa.name_any(), &DeleteParams::default()).await.map_err(removed)?;
         let background =
             DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
         self.deployments().delete(&self.workload_name(), &background).await.map(drop).map_err(removed)
@@ -264,7 +264,7 @@ impl<C: Footing> Play<C> {
     }
 
     fn workload_name(&self) -> String {
-        self.scenario.workload.deployment.name_any()
+        self.scenario.driven.workload.deployment.name_any()
     }
 
     async fn pods_with_metrics(&self) -> usize {
@@ -275,7 +275,7 @@ impl<C: Footing> Play<C> {
     }
 
     fn watch_pods(&self, picture: &Shared) -> AbortOnDropHandle<()> {
-        let nodes = virtual_nodes(&self.scenario.pools);
+        let nodes = virtual_nodes(&self.scenario.scenario.pools);
         let picture = picture.clone();
         let api = Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
         AbortOnDropHandle::new(tokio::spawn(follow(api, move |seen| {

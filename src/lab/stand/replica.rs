@@ -22,7 +22,7 @@ use crate::{
     placer::Board,
     run::{
         Run, RunError,
-        config::{ALL_COMPONENTS, Config},
+        config::{ALL_COMPONENTS, Component, Config},
         providers,
     },
 };
@@ -58,6 +58,11 @@ enum Running {
 impl<C> Stand<C> {
     /// Runs burstlet in this process.
     pub async fn run_here(&self) -> Result<Replica, StandError> {
+        self.run_components(&ALL_COMPONENTS).await
+    }
+
+    /// Runs some of burstlet in this process.
+    pub async fn run_components(&self, components: &[Component]) -> Result<Replica, StandError> {
         let ports = ReplicaPorts::free(self.ground.address)?;
         let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
         let client = self.burstlets_client().await?;
@@ -65,7 +70,7 @@ impl<C> Stand<C> {
         let run = Run {
             providers: providers(&config, &client)?,
             client,
-            components: ALL_COMPONENTS.into_iter().collect(),
+            components: components.iter().copied().collect(),
             identity: format!("here-{}", ports.telemetry.port()),
             config,
             board: board.clone(),

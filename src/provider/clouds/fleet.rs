@@ -21,7 +21,7 @@ use tokio::{
 use super::places::{Order, Places};
 use crate::{
     api::pool::SubnetOrder,
-    provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Usage},
+    provider::{Content, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Takes, Usage},
 };
 
 /// How often instances are listed while some start or end, and while none does.
@@ -75,6 +75,16 @@ pub trait Api: Send + Sync + 'static {
 
     /// The request for `pod`, or why there is none: the field and its limit.
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Self::Request, ProviderError>;
+
+    /// What of a pod's content the cloud takes.
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    /// [`Api::translate`] with the pod's content, as far as the cloud takes it.
+    fn translate_with(&self, owner: &Owner, pod: &Pod, _: &Content) -> Result<Self::Request, ProviderError> {
+        self.translate(owner, pod)
+    }
 
     /// Where `request` may run.
     fn choice(&self, _request: &Self::Request) -> Choice {
@@ -288,8 +298,16 @@ impl<A: Api> Provider for Fleet<A> {
         self.inner.api.name()
     }
 
+    fn takes(&self) -> Takes {
+        self.inner.api.takes()
+    }
+
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {
-        let request = self.inner.api.translate(owner, pod)?;
+        self.create_with(owner, pod, &Content::default()).await
+    }
+
+    async fn create_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Instance, ProviderError> {
+        let request = self.inner.api.translate_with(owner, pod, content)?;
         let pod_lock = self.pod_lock(&owner.uid);
         let _held = pod_lock.lock().await;
         let standing = self.inner.api.find(owner).await?.map(|found| found.instance);

@@ -10,7 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::provider::{Owner, ProviderError};
+use crate::provider::{Content, File, Owner, ProviderError};
 
 /// Name of the volume that the API server adds to every pod for its service account's token. No cloud can renew that
 /// token, so instances go without it.
@@ -27,6 +27,8 @@ pub struct PlainPod {
     pub restart_policy: String,
     /// Empty folders that containers share, by name; `true` for those in memory.
     pub empty_dirs: BTreeMap<String, bool>,
+    /// Folders of files that the kubelet has read, by name, where the cloud takes files.
+    pub files: BTreeMap<String, BTreeMap<String, File>>,
     /// `ClusterFirst`, `Default` or `None`.
     pub dns_policy: String,
     /// Name servers, search domains and options that the pod asks for.
@@ -101,6 +103,11 @@ pub fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
 impl PlainPod {
     /// Resolves `pod`, or tells the first field that cannot be honoured.
     pub fn of(owner: &Owner, pod: &Pod, abilities: Abilities) -> Result<Self, ProviderError> {
+        Self::with(owner, pod, &Content::default(), abilities)
+    }
+
+    /// As [`PlainPod::of`], for a cloud that takes the files of `content`.
+    pub fn with(owner: &Owner, pod: &Pod, content: &Content, abilities: Abilities) -> Result<Self, ProviderError> {
         let spec = pod.spec.as_ref().ok_or_else(|| invalid("spec", "the pod has none"))?;
         refuse_host(spec)?;
         if spec.containers.len() > abilities.containers {
@@ -115,7 +122,7 @@ impl PlainPod {
             let text = format!("{:?} is restartable, which the cloud does not know", sidecar.name);
             return Err(invalid("spec.initContainers", text));
         }
-        let volumes = volumes(spec.volumes.as_deref().unwrap_or_default())?;
+        let volumes = volumes(spec.volumes.as_deref().unwrap_or_default(), content)?;
         let resolve = |field: &'static str, containers: &[Container]| {
             let resolved = containers.iter().map(|container| {
                 container_of(owner, pod, container, &volumes, abilities)
@@ -127,7 +134,8 @@ impl PlainPod {
             containers: resolve("spec.containers", &spec.containers)?,
             init: resolve("spec.initContainers", init)?,
             restart_policy: spec.restart_policy.clone().unwrap_or_else(|| "Always".to_owned()),
-            empty_dirs: volumes,
+            files: content.volumes.iter().filter(|(_, files)| !files.is_empty()).map(owned).collect(),
+            empty_dirs: volumes.into_iter().filter(|(name, _)| is_empty(content, name)).collect(),
             dns_policy: spec.dns_policy.clone().unwrap_or_else(|| "ClusterFirst".to_owned()),
             dns: dns(spec),
             host_aliases: host_aliases(spec),
@@ -154,11 +162,23 @@ fn refuse_host(spec: &PodSpec) -> Result<(), ProviderError> {
     Ok(())
 }
 
-fn volumes(volumes: &[Volume]) -> Result<BTreeMap<String, bool>, ProviderError> {
+fn owned((name, files): (&String, &BTreeMap<String, File>)) -> (String, BTreeMap<String, File>) {
+    (name.clone(), files.clone())
+}
+
+/// Whether a volume begins without files.
+fn is_empty(content: &Content, volume: &str) -> bool {
+    content.volumes.get(volume).is_none_or(BTreeMap::is_empty)
+}
+
+/// All volumes that containers may mount; `true` for those in memory.
+fn volumes(volumes: &[Volume], content: &Content) -> Result<BTreeMap<String, bool>, ProviderError> {
     let mut empty_dirs = BTreeMap::new();
     for volume in volumes {
         if let Some(empty) = &volume.empty_dir {
             empty_dirs.insert(volume.name.clone(), empty.medium.as_deref() == Some("Memory"));
+        } else if content.volumes.contains_key(&volume.name) {
+            empty_dirs.insert(volume.name.clone(), false);
         } else if !volume.name.starts_with(TOKEN_VOLUME) || volume.projected.is_none() {
             let kind = serde_json::to_value(volume).ok().and_then(|value| {
                 value.as_object().and_then(|fields| fields.keys().find(|key| *key != "name").cloned())
@@ -194,6 +214,9 @@ fn container_of(
     let expand =
         |texts: Option<&Vec<String>>| texts.into_iter().flatten().map(|text| expanded(text, &env)).collect::<Vec<_>>();
     let mounts = container.volume_mounts.iter().flatten().filter(|mount| volumes.contains_key(&mount.name));
+    if mounts.clone().any(|mount| mount.sub_path.is_some() || mount.sub_path_expr.is_some()) {
+        return Err(("volumeMounts", "the cloud mounts whole volumes: leave subPath out".to_owned()));
+    }
     let ports = container.ports.iter().flatten().map(|port| {
         let number = u16::try_from(port.container_port).map_err(|_| ("ports", "no such port".to_owned()))?;
         Ok((number, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())))
@@ -307,7 +330,7 @@ fn field_of(owner: &Owner, pod: &Pod, field: &ObjectFieldSelector) -> Option<Str
 }
 
 /// `$(NAME)` becomes the variable's value, where there is one; `$$` is a dollar.
-fn expanded(text: &str, env: &[(String, String)]) -> String {
+pub(super) fn expanded(text: &str, env: &[(String, String)]) -> String {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

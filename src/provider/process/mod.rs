@@ -10,6 +10,7 @@
 
 mod command;
 mod container;
+mod files;
 mod log;
 mod plan;
 mod pod;
@@ -19,7 +20,7 @@ mod system;
 use std::{
     collections::BTreeMap,
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -34,12 +35,15 @@ use tokio::{
 
 use self::{plan::Plan, pod::Pod};
 use super::{
-    Duplex, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError, Stock,
-    Streams, Usage,
+    Content, Duplex, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
+    Stock, Streams, Takes, Usage,
 };
 
 /// Changes that a slow watcher may lag behind before it has to list again.
 const BACKLOG: usize = 1024;
+
+/// The address of every pod: its ports are the host's.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How the provider runs processes.
 #[derive(Debug, Clone)]
@@ -161,18 +165,30 @@ impl Provider for Processes {
         "process"
     }
 
+    fn takes(&self) -> Takes {
+        Takes { files: true, tokens: true, registries: false, renewals: true }
+    }
+
     async fn create(&self, owner: &Owner, pod: &PodObject) -> Result<Instance, ProviderError> {
+        self.create_with(owner, pod, &Content::default()).await
+    }
+
+    async fn create_with(&self, owner: &Owner, pod: &PodObject, content: &Content) -> Result<Instance, ProviderError> {
         if let Ok(known) = self.pod(owner) {
             return Ok(known.instance());
         }
         let plan = Plan::of(pod, self.inner.settings.folder.join(&owner.uid))?;
-        plan.lay_out().map_err(|error| ProviderError::Unavailable(format!("no folder for the pod: {error}")))?;
+        plan.lay_out(content).map_err(|error| not_written(&error))?;
         let pod = Arc::new(Pod::new(owner.clone(), plan));
         let first = Arc::clone(self.pods().entry(owner.uid.clone()).or_insert_with(|| Arc::clone(&pod)));
         if Arc::ptr_eq(&first, &pod) {
             self.spawn(pod);
         }
         Ok(first.instance())
+    }
+
+    async fn renew(&self, owner: &Owner, content: &Content) -> Result<(), ProviderError> {
+        self.pod(owner)?.plan.put(content).map_err(|error| not_written(&error))
     }
 
     async fn delete(&self, owner: &Owner, grace: Duration) -> Result<(), ProviderError> {
@@ -266,6 +282,10 @@ impl Provider for Processes {
         let refused = |error: io::Error| ProviderError::NotFound(format!("nothing answers at port {port}: {error}"));
         Ok(Box::pin(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(refused)?))
     }
+}
+
+fn not_written(error: &io::Error) -> ProviderError {
+    ProviderError::Unavailable(format!("the pod's folder is not written: {error}"))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::{
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe, Volume};
 
-use super::system::MARKER;
-use crate::provider::ProviderError;
+use super::{files, system::MARKER};
+use crate::provider::{Content, ProviderError};
 
 /// Where programs are looked for.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -94,11 +94,12 @@ impl Plan {
         self.init.iter().chain(&self.containers)
     }
 
-    /// Makes the folders.
-    pub(super) fn lay_out(&self) -> io::Result<()> {
+    /// Makes the folders, with the files of `content` in them.
+    pub(super) fn lay_out(&self, content: &Content) -> io::Result<()> {
         for volume in &self.volumes {
             std::fs::create_dir_all(self.folder.join("volumes").join(volume))?;
         }
+        self.put(content)?;
         for container in self.all() {
             for folder in [&container.logs, &container.root, &container.work] {
                 std::fs::create_dir_all(folder)?;
@@ -119,6 +120,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Puts the files of `content` in the place of those that are there.
+    pub(super) fn put(&self, content: &Content) -> io::Result<()> {
+        let own = content.volumes.iter().filter(|(volume, _)| self.volumes.contains(volume));
+        own.map(|(volume, files)| files::put(&self.folder.join("volumes").join(volume), files)).collect()
+    }
+}
+
 /// The name of a volume that a folder can stand for.
 fn volume_folder(volume: &Volume) -> Result<&str, ProviderError> {
     let is_here = volume.empty_dir.is_some()
@@ -135,7 +144,7 @@ fn volume_folder(volume: &Volume) -> Result<&str, ProviderError> {
 }
 
 /// `path` below `root`, whatever it tries to climb out by.
-fn below(root: &Path, path: &str) -> PathBuf {
+pub(super) fn below(root: &Path, path: &str) -> PathBuf {
     let parts = Path::new(path).components().filter(|part| matches!(part, Component::Normal(_)));
     root.join(parts.collect::<PathBuf>())
 }
@@ -215,7 +224,11 @@ fn environment(container: &Container, pod: &Path, root: &Path) -> BTreeMap<Strin
         (ROOT.to_owned(), text(root)),
     ]);
     for variable in container.env.iter().flatten() {
-        let value = expand(variable.value.as_deref().unwrap_or_default(), &environment);
+        let value = match &variable.value_from {
+            // What the kubelet leaves to the instance is its address.
+            Some(_) => super::ADDRESS.to_string(),
+            None => expand(variable.value.as_deref().unwrap_or_default(), &environment),
+        };
         environment.insert(variable.name.clone(), value);
     }
     environment.insert(MARKER.to_owned(), text(pod));

@@ -1,7 +1,6 @@
 //! One pod: its containers from the first init container to the last end.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -94,7 +93,7 @@ impl Pod {
             owner: self.owner.clone(),
             state,
             // Its ports are the host's.
-            ip: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ip: Some(super::ADDRESS),
             containers,
         }
     }

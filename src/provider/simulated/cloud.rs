@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{Notify, broadcast, mpsc};
 
-use super::{Audit, AuditEntry, CpuTarget, Fault, Settings, clock::Clock, state::State};
-use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Usage};
+use super::{Audit, AuditEntry, CpuTarget, Fault, Settings, TAKES, clock::Clock, state::State};
+use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage};
 
 /// Changes that a slow watcher may lag behind before it has to list again.
 const BACKLOG: usize = 8192;
@@ -149,6 +149,10 @@ async fn run_timer(inner: Weak<Inner>, timer: Arc<Notify>) {
 impl Provider for Cloud {
     fn name(&self) -> &'static str {
         "simulated"
+    }
+
+    fn takes(&self) -> Takes {
+        TAKES
     }
 
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {

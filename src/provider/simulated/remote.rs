@@ -9,10 +9,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::{
-    Audit, CpuTarget, Fault, Settings,
+    Audit, CpuTarget, Fault, Settings, TAKES,
     http::{Create, Delete, Plan, Reclaim, SetCpu},
 };
-use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Usage};
+use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage};
 
 /// Longest wait for an answer; a watch has none.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,6 +100,10 @@ async fn send(request: RequestBuilder) -> Result<Response, ProviderError> {
 impl Provider for Remote {
     fn name(&self) -> &'static str {
         "simulated"
+    }
+
+    fn takes(&self) -> Takes {
+        TAKES
     }
 
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {

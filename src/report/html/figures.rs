@@ -205,9 +205,18 @@ impl<'a> Figures<'a> {
             .chain(summary.tiers.iter().filter(|(tier, _)| *tier != "real"));
         let rows: String = in_order.map(|(tier, used)| row(&name(tier), used.pod_s, used.cost, "")).collect();
         let all = row("all", time, summary.cost, " class=\"sum\"");
+        let observed: String = summary
+            .observed
+            .iter()
+            .map(|(pool, used)| {
+                let name = escaped(&format!("would have burst to {pool}"));
+                let (hours, cost) = (fixed(used.pod_s / 3600.0, 2), short(used.cost));
+                format!("<tr><th scope=\"row\">{name}</th><td>{hours}</td><td>–</td><td>{cost}</td></tr>\n")
+            })
+            .collect();
         format!(
             "<div class=\"card wide\"><table><caption>Tiers</caption><thead><tr><th scope=\"col\">tier</th><th scope=\"col\">pod-hours</th>\
-             <th scope=\"col\">share</th><th scope=\"col\">{}</th></tr></thead><tbody>\n{rows}{all}</tbody></table></div>\n",
+             <th scope=\"col\">share</th><th scope=\"col\">{}</th></tr></thead><tbody>\n{rows}{all}{observed}</tbody></table></div>\n",
             escaped(self.currency)
         )
     }

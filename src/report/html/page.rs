@@ -25,8 +25,10 @@ pub fn html_page(subject: Subject, outcome: &Outcome) -> String {
     let (name, about) = (escaped(subject.name), escaped(subject.about));
     let is_alone = outcome.workloads.len() == 1;
     let span = outcome.workloads.iter().map(|played| lasts(&played.samples)).fold(0.0, f64::max);
-    let sections = outcome.workloads.iter().enumerate().map(|(index, played)| {
-        let heading = if is_alone { String::new() } else { format!("<h2>{}</h2>\n", escaped(&played.workload)) };
+    let total = outcome.total();
+    let sections = outcome.workloads.iter().chain(&total).enumerate().map(|(index, played)| {
+        let name = if index < outcome.workloads.len() { escaped(&played.workload) } else { "all workloads".to_owned() };
+        let heading = if is_alone { String::new() } else { format!("<h2>{name}</h2>\n") };
         format!("<section>\n{heading}{}</section>\n", Figures::new(played, subject.currency, index).html())
     });
     let of = match &outcome.workloads[..] {

@@ -44,6 +44,7 @@ pub struct PodSeen {
     pub phase: String,
     pub is_ready: bool,
     pub tier: Option<String>,
+    pub pool: Option<String>,
     pub decided: Option<Timestamp>,
 }
 
@@ -52,7 +53,8 @@ pub struct ReplicaSetSeen {
     pub uid: String,
     pub name: String,
     pub wanted: u64,
-    /// The annotation, which the Deployment controller copies from the Deployment.
+    /// The annotation, which the Deployment controller copies from the Deployment; of a workload whose base a policy
+    /// says, what the story tells the auditor alone by `audit/base`.
     pub base: Option<String>,
 }
 
@@ -74,7 +76,7 @@ impl Event {
                 uid: text(&metadata["uid"])?,
                 name: text(&metadata["name"])?,
                 wanted: object["spec"]["replicas"].as_u64().unwrap_or(1),
-                base: text(&metadata["annotations"]["burstlet.dev/base"]),
+                base: ["burstlet.dev/base", "audit/base"].iter().find_map(|name| text(&metadata["annotations"][*name])),
             }),
             "nodes" => Object::Node(NodeSeen {
                 name: text(&metadata["name"])?,
@@ -103,6 +105,7 @@ fn pod(object: &Value) -> Option<PodSeen> {
         phase: text(&object["status"]["phase"]).unwrap_or_default(),
         is_ready: has_condition(object, "Ready"),
         tier: text(&metadata["annotations"]["burstlet.dev/tier"]),
+        pool: text(&metadata["annotations"]["burstlet.dev/pool"]),
         decided: metadata["annotations"]["burstlet.dev/decided-at"].as_str().and_then(|at| at.parse().ok()),
     })
 }

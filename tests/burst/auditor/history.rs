@@ -46,6 +46,8 @@ pub struct Life {
     /// When it was first seen without the gate.
     pub opened: Option<Moment>,
     pub tier: Course<Option<String>>,
+    /// The pool that its tier is of.
+    pub pool: Option<String>,
     /// The time of the decision, as the pod's annotation has it.
     pub decided: Option<Timestamp>,
     pub bound: Option<(Moment, String)>,
@@ -69,6 +71,7 @@ impl Life {
             was_gated: seen.is_gated,
             opened: None,
             tier: Vec::new(),
+            pool: None,
             decided: None,
             bound: None,
             ready: Vec::new(),
@@ -83,6 +86,7 @@ impl Life {
             self.opened.get_or_insert(moment);
         }
         note(&mut self.tier, moment.version, seen.tier.clone());
+        self.pool = seen.pool.clone().or(self.pool.take());
         self.decided = self.decided.or(seen.decided);
         if let Some(node) = &seen.node {
             self.bound.get_or_insert_with(|| (moment, node.clone()));

@@ -8,6 +8,7 @@
 mod event;
 mod history;
 mod judge;
+mod policy;
 mod watch;
 
 #[cfg(test)]
@@ -16,4 +17,5 @@ mod planted;
 pub use event::{Change, Event, Object};
 pub use history::{History, Life};
 pub use judge::{Delays, Verdict, instances, judge, scale_in};
+pub use policy::{caps, least_ready, passed_on};
 pub use watch::Auditor;

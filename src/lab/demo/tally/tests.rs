@@ -1,6 +1,7 @@
 #![allow(clippy::float_cmp, reason = "figures are rounded when they are made")]
 
 use super::*;
+use crate::lab::demo::Scenario;
 use burstlet_engine::model::{Bytes, MilliCpu, Resources};
 
 const READY: PodState = PodState::Ready;
@@ -27,9 +28,9 @@ fn pod(uid: &str, place: impl Into<Option<Place>>, state: PodState) -> PodSight 
 }
 
 fn tally(base: &str) -> Tally {
-    let pool = "{name: cloud, nodes: 1, podsPerNode: 9, startUp: {min: 1s, max: 1s},
-        price: {cpuSecond: 0.5, gibSecond: 0.25, currency: CNY}}";
-    Tally::new(base.parse().unwrap(), &[serde_saphyr::from_str(pool).unwrap()])
+    let mut pools = Scenario::open(Scenario::DEFAULT).unwrap().pools;
+    pools[0].price = serde_saphyr::from_str("{cpuSecond: 0.5, gibSecond: 0.25, currency: CNY}").unwrap();
+    Tally::new(base.parse().unwrap(), &pools)
 }
 
 fn at(seconds: f64) -> Duration {

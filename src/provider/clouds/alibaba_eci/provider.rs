@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
 use super::{client::Eci, translate::Resolved};
-use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Usage};
+use crate::provider::{Content, Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage};
 
 #[async_trait]
 impl Provider for Eci {
@@ -17,6 +17,15 @@ impl Provider for Eci {
 
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {
         self.create_resolved(owner, pod, &Resolved::default()).await
+    }
+
+    /// Files travel with the creation and cannot be renewed, so tokens, which expire, are not taken.
+    fn takes(&self) -> Takes {
+        Takes { files: true, tokens: false, registries: true, renewals: false }
+    }
+
+    async fn create_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Instance, ProviderError> {
+        self.create_resolved(owner, pod, &Resolved::of(content)).await
     }
 
     /// The grace is the one that the instance was created with: ECI takes none with the deletion.

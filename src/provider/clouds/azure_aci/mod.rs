@@ -34,7 +34,7 @@ use super::{
 };
 use crate::{
     api::pool::azure_aci::AzureAci,
-    provider::{Instance, InstanceId, InstanceState, Owner, ProviderError, Stock},
+    provider::{Content, Instance, InstanceId, InstanceState, Owner, ProviderError, Stock, Takes},
 };
 
 const VERSION: &str = "2023-05-01";
@@ -193,7 +193,16 @@ impl Api for AciApi {
     }
 
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
-        request::translate(&self.settings, owner, pod)
+        request::translate(&self.settings, owner, pod, &Content::default())
+    }
+
+    /// Files travel with the creation and cannot be renewed, so tokens, which expire, are not taken.
+    fn takes(&self) -> Takes {
+        Takes { files: true, tokens: false, registries: true, renewals: false }
+    }
+
+    fn translate_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Request, ProviderError> {
+        request::translate(&self.settings, owner, pod, content)
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Found>, ProviderError> {

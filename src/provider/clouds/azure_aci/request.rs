@@ -1,5 +1,8 @@
 //! A pod as a container group.
 
+use std::collections::BTreeMap;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use burstlet_engine::model::{Bytes, MilliCpu};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -7,7 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     api::pool::azure_aci::{AzureAci, Priority},
     provider::{
-        Owner, ProviderError,
+        Content, File, Owner, ProviderError, RegistryKey,
         clouds::pod::{Abilities, PlainContainer, PlainPod, invalid},
     },
 };
@@ -63,8 +66,13 @@ pub(super) fn check(settings: &AzureAci) -> Result<(), ProviderError> {
 }
 
 /// The request for `pod`, or the field that stands in its way.
-pub(super) fn translate(settings: &AzureAci, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
-    let plain = PlainPod::of(owner, pod, ABILITIES)?;
+pub(super) fn translate(
+    settings: &AzureAci,
+    owner: &Owner,
+    pod: &Pod,
+    content: &Content,
+) -> Result<Request, ProviderError> {
+    let plain = PlainPod::with(owner, pod, content, ABILITIES)?;
     if !plain.host_aliases.is_empty() {
         return Err(invalid("spec.hostAliases", "ACI has none"));
     }
@@ -95,14 +103,19 @@ pub(super) fn translate(settings: &AzureAci, owner: &Owner, pod: &Pod) -> Result
         thousandths(cpu),
         tenths_of(memory)
     );
-    let volumes = plain.empty_dirs.keys().map(|name| json!({"name": name, "emptyDir": {}}));
+    let folders = plain.empty_dirs.keys().map(|name| Ok(json!({"name": name, "emptyDir": {}})));
+    let volumes = folders.chain(plain.files.iter().map(|(name, files)| secret_volume(name, files)));
+    let volumes = volumes.collect::<Result<Vec<_>, ProviderError>>()?;
     let mut properties = json!({
         "containers": containers,
         "initContainers": init,
         "osType": "Linux",
         "restartPolicy": plain.restart_policy,
-        "volumes": volumes.collect::<Vec<_>>(),
+        "volumes": volumes,
     });
+    if !content.registries.is_empty() {
+        properties["imageRegistryCredentials"] = content.registries.iter().map(registry).collect();
+    }
     if settings.priority == Priority::Spot {
         properties["priority"] = json!("Spot");
     }
@@ -124,6 +137,26 @@ pub(super) fn translate(settings: &AzureAci, owner: &Owner, pod: &Pod) -> Result
         TAG_UID: owner.uid,
     });
     Ok(Request { body: json!({"location": settings.location, "tags": tags, "properties": properties}), size })
+}
+
+/// ACI's volume of files, in memory; it has no folders in it.
+fn secret_volume(name: &str, files: &BTreeMap<String, File>) -> Result<Value, ProviderError> {
+    let mut secret = serde_json::Map::new();
+    for (path, file) in files {
+        if path.contains('/') {
+            let text = format!("ACI's volumes have no folders, and {path} is in one; name the file without");
+            return Err(invalid(&format!("spec.volumes[{name}]"), text));
+        }
+        secret.insert(path.clone(), json!(BASE64_STANDARD.encode(&file.data)));
+    }
+    Ok(json!({"name": name, "secret": secret}))
+}
+
+/// A registry by its host alone, as ACI wants it.
+fn registry(key: &RegistryKey) -> Value {
+    let host = key.server.split_once("://").map_or(key.server.as_str(), |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    json!({"server": host, "username": key.user, "password": key.password.reveal()})
 }
 
 /// Thousandths of a vCPU, in steps of ten, and tenths of a GB.
@@ -177,7 +210,10 @@ mod tests {
     #![allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
 
     use super::*;
-    use crate::provider::clouds::pod::tests::{owner, pod};
+    use crate::provider::clouds::{
+        Secret,
+        pod::tests::{owner, pod},
+    };
 
     fn settings(extra: Value) -> AzureAci {
         let mut settings = json!({"location": "westeurope", "subscriptionId": "s", "resourceGroup": "g"});
@@ -189,7 +225,7 @@ mod tests {
         let mut whole = json!({"name": "a", "image": "i"});
         json_patch::merge(&mut whole, &container);
         let pod = pod(json!({"restartPolicy": "Never", "containers": [whole]}));
-        let request = translate(&settings(json!({"priority": "Spot"})), &owner("u"), &pod);
+        let request = translate(&settings(json!({"priority": "Spot"})), &owner("u"), &pod, &Content::default());
         request.map(|request| request.body).map_err(|error| error.to_string())
     }
 
@@ -206,6 +242,36 @@ mod tests {
         let unasked = request(json!({})).unwrap();
         let asked = &unasked["properties"]["containers"][0]["properties"]["resources"]["requests"];
         assert_eq!(*asked, json!({"cpu": 1.0, "memoryInGB": 1.5}));
+    }
+
+    #[test]
+    fn files_and_registry_keys_travel_with_the_group() {
+        let volumes =
+            json!([{"name": "map", "configMap": {"name": "c"}}, {"name": "none", "secret": {"secretName": "s"}}]);
+        let mounts = json!([{"name": "map", "mountPath": "/etc/map"}]);
+        let container = json!({"name": "a", "image": "i", "volumeMounts": mounts});
+        let pod = pod(json!({"containers": [container], "volumes": volumes}));
+        let file = File { data: b"red".to_vec(), mode: 0o644 };
+        let content = |path: &str| Content {
+            volumes: BTreeMap::from([
+                ("map".to_owned(), BTreeMap::from([(path.to_owned(), file.clone())])),
+                ("none".to_owned(), BTreeMap::new()),
+            ]),
+            registries: vec![RegistryKey {
+                server: "https://index.docker.io/v1/".to_owned(),
+                user: "me".to_owned(),
+                password: Secret::new("hunter2"),
+            }],
+        };
+        let body = translate(&settings(json!({})), &owner("u"), &pod, &content("COLOUR")).unwrap().body;
+        let properties = &body["properties"];
+        let expected = json!([{"name": "none", "emptyDir": {}}, {"name": "map", "secret": {"COLOUR": "cmVk"}}]);
+        assert_eq!(properties["volumes"], expected);
+        assert_eq!(properties["containers"][0]["properties"]["volumeMounts"][0]["mountPath"], "/etc/map");
+        let key = json!([{"server": "index.docker.io", "username": "me", "password": "hunter2"}]);
+        assert_eq!(properties["imageRegistryCredentials"], key);
+        let deep = translate(&settings(json!({})), &owner("u"), &pod, &content("a/b")).unwrap_err().to_string();
+        assert!(deep.contains("spec.volumes[map]") && deep.contains("a/b"), "{deep}");
     }
 
     #[test]

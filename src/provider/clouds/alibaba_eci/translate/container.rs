@@ -14,6 +14,7 @@ use crate::provider::{
     clouds::{
         Bytes, MilliCpu, Resources,
         alibaba_eci::{signing::Parameters, size},
+        pod::expanded,
     },
 };
 
@@ -109,8 +110,12 @@ fn set_container(
     if let Some(folder) = &container.working_dir {
         set(parameters, format!("{at}.WorkingDir"), folder);
     }
-    set_list(parameters, &format!("{at}.Command"), container.command.iter().flatten());
-    set_list(parameters, &format!("{at}.Arg"), container.args.iter().flatten());
+    // As a kubelet does: `$(NAME)` in them is the variable's value.
+    let known = plain_variables(container);
+    let expand =
+        |texts: &Option<Vec<String>>| texts.iter().flatten().map(|text| expanded(text, &known)).collect::<Vec<_>>();
+    set_list(parameters, &format!("{at}.Command"), expand(&container.command));
+    set_list(parameters, &format!("{at}.Arg"), expand(&container.args));
     set_variables(parameters, at, owner, pod, container, resolved)?;
     for (number, port) in (1..).zip(container.ports.iter().flatten()) {
         set(parameters, format!("{at}.Port.{number}.Port"), port.container_port);
@@ -191,6 +196,16 @@ fn set_variables(
     Ok(())
 }
 
+/// The variables whose values stand in the pod.
+fn plain_variables(container: &Container) -> Vec<(String, String)> {
+    let mut known: Vec<(String, String)> = Vec::new();
+    for variable in container.env.iter().flatten().filter(|variable| variable.value_from.is_none()) {
+        let value = expanded(variable.value.as_deref().unwrap_or_default(), &known);
+        known.push((variable.name.clone(), value));
+    }
+    known
+}
+
 enum Value {
     Plain(String),
     /// ECI fills it in.
@@ -208,7 +223,7 @@ fn value(
 ) -> Result<Value, ProviderError> {
     let unclear = |what: &str| invalid(format!("container {}: env {}: {what}", container.name, variable.name));
     let Some(from) = &variable.value_from else {
-        return Ok(Value::Plain(variable.value.clone().unwrap_or_default()));
+        return Ok(Value::Plain(expanded(variable.value.as_deref().unwrap_or_default(), &plain_variables(container))));
     };
     if let Some(text) = given.and_then(|given| given.get(&variable.name)) {
         return Ok(Value::Plain(text.clone()));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::pool::alibaba_eci::AlibabaEci,
-    provider::{Owner, ProviderError, clouds::Resources},
+    provider::{Content, File, Owner, ProviderError, RegistryKey, clouds::Resources},
 };
 use annotations::{Annotations, Spec, Spot};
 
@@ -46,6 +46,19 @@ pub struct Resolved {
     pub files: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
     /// Variables that come from ConfigMaps and Secrets: by container, then by name.
     pub variables: BTreeMap<String, BTreeMap<String, String>>,
+    /// What images are pulled with.
+    pub registries: Vec<RegistryKey>,
+}
+
+impl Resolved {
+    /// What the kubelet has read. Variables stand in the pod itself then.
+    pub(super) fn of(content: &Content) -> Self {
+        let data = |files: &BTreeMap<String, File>| {
+            files.iter().map(|(path, file)| (path.clone(), file.data.clone())).collect::<BTreeMap<_, _>>()
+        };
+        let files = content.volumes.iter().map(|(volume, files)| (volume.clone(), data(files))).collect();
+        Self { files, variables: BTreeMap::new(), registries: content.registries.clone() }
+    }
 }
 
 /// One way to ask for the instance; the next one is tried where this one has no stock.
@@ -116,6 +129,7 @@ pub(super) fn translate(
     parameters.extend(annotations.plain.clone());
     container::set_containers(&mut parameters, owner, pod, spec, resolved)?;
     volume::set_volumes(&mut parameters, spec, resolved)?;
+    set_registries(&mut parameters, &resolved.registries);
     if let (Some(proxy), Some(kubeconfig)) = (&settings.kube_proxy, kubeconfig)
         && spec.restart_policy.as_deref().unwrap_or("Always") == "Always"
     {
@@ -129,6 +143,17 @@ pub(super) fn translate(
         longest_pending: annotations.longest_pending,
         parameters,
     })
+}
+
+/// A registry by its host alone, as ECI wants it.
+fn set_registries(parameters: &mut Parameters, keys: &[RegistryKey]) {
+    for (number, key) in (1..).zip(keys) {
+        let at = format!("ImageRegistryCredential.{number}");
+        let host = key.server.split_once("://").map_or(key.server.as_str(), |(_, rest)| rest);
+        set(parameters, format!("{at}.Server"), host.split('/').next().unwrap_or(host));
+        set(parameters, format!("{at}.UserName"), &key.user);
+        set(parameters, format!("{at}.Password"), key.password.reveal());
+    }
 }
 
 /// What ECI has no way to run.

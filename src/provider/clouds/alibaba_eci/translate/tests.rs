@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::provider::clouds::Secret;
 
 fn owner() -> Owner {
     let text = |text: &str| text.to_owned();
@@ -282,15 +283,36 @@ fn resolved_files_and_variables_travel_with_the_pod() {
         files: [("v".to_owned(), [("a.conf".to_owned(), b"hi".to_vec())].into())].into(),
         variables: [("a".to_owned(), [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())].into())]
             .into(),
+        registries: vec![RegistryKey {
+            server: "https://registry.example.com/v1/".to_owned(),
+            user: "me".to_owned(),
+            password: Secret::new("hunter2"),
+        }],
     };
+    assert!(!format!("{resolved:?}").contains("hunter2"));
     let pod = serde_json::from_value(pod).unwrap();
     let parameters = translate(&owner(), &pod, &settings(), Some("kubeconfig"), &resolved).unwrap().parameters;
     assert_known(&parameters);
     assert_eq!(parameters["Volume.1.ConfigFileVolume.ConfigFileToPath.1.Content"], "aGk=");
+    assert_eq!(parameters["ImageRegistryCredential.1.Server"], "registry.example.com");
+    assert_eq!(parameters["ImageRegistryCredential.1.Password"], "hunter2");
     assert_eq!(parameters["Container.1.EnvironmentVar.1.Key"], "A");
     assert_eq!(parameters["Container.1.EnvironmentVar.2.Value"], "2");
     assert_eq!(parameters["Container.2.Name"], "burstlet-kube-proxy");
     assert_eq!(parameters["Volume.2.Name"], "burstlet-kube-proxy");
+}
+
+/// The kubelet writes a dollar that is one as `$$`.
+#[test]
+fn what_the_kubelet_has_made_literal_arrives_as_it_was() {
+    let pod = json!({"spec": {"containers": [{"name": "a", "image": "x", "args": ["$(A)", "$$(A)"],
+        "env": [{"name": "A", "value": "5$$ $$(B)"}, {"name": "B", "value": "x"}]}]}});
+    let content = Content { volumes: [("v".to_owned(), BTreeMap::new())].into(), registries: Vec::new() };
+    let resolved = Resolved::of(&content);
+    let parameters =
+        translate(&owner(), &serde_json::from_value(pod).unwrap(), &settings(), None, &resolved).unwrap().parameters;
+    assert_eq!(parameters["Container.1.EnvironmentVar.1.Value"], "5$ $(B)");
+    assert_eq!((&*parameters["Container.1.Arg.1"], &*parameters["Container.1.Arg.2"]), ("5$ $(B)", "$(A)"));
 }
 
 #[test]

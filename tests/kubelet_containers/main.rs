@@ -1,4 +1,5 @@
-//! The real kubectl with the processes of a virtual node, over both wires.
+//! The processes of a virtual node: the real kubectl with them over both wires, what their pods refer to, and an HPA by what
+//! they really use.
 
 // Clippy knows tests by their attribute; their helpers here are tests, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -38,6 +39,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+mod content;
+mod hpa;
+
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NODE: &str = "burstlet-lab-0";
 const WITHIN: Duration = Duration::from_secs(30);
@@ -57,6 +61,12 @@ impl Trial {
     async fn start(takes_websockets: bool) -> Self {
         let options = ClusterOptions { metrics_server: false, ..ClusterOptions::default() };
         let cluster = Cluster::start(options).await.unwrap_or_else(|error| panic!("{error}"));
+        let client = cluster.client();
+        Self::on(cluster, client, takes_websockets).await
+    }
+
+    /// A virtual node on `cluster`, whose kubelet talks to the API server by `own`.
+    async fn on(cluster: Cluster, own: Client, takes_websockets: bool) -> Self {
         let (client, folder) = (cluster.client(), tempfile::tempdir().unwrap());
         let settings = Settings::new(folder.path().join("pods"));
         let processes = Processes::start(Settings { first_back_off: Duration::from_millis(100), ..settings }).unwrap();
@@ -64,9 +74,11 @@ impl Trial {
         let port = listener.local_addr().unwrap().port();
         let capacity = Capacity { cpu: Quantity("8".into()), memory: Quantity("8Gi".into()), pods: 100 };
         let node = NodeTemplate::virtual_node("lab", "process", 0, capacity);
-        let config = KubeletConfig { takes_websockets, ..KubeletConfig::new("trial", vec![node], LOCALHOST, port) };
+        let renew = Duration::from_secs(2);
+        let config =
+            KubeletConfig { takes_websockets, renew, ..KubeletConfig::new("trial", vec![node], LOCALHOST, port) };
         let metrics = KubeletMetrics::register(&Registry::new()).unwrap();
-        let kubelet = Kubelet::new(client.clone(), config, Arc::new(processes.clone()), metrics);
+        let kubelet = Kubelet::new(own.clone(), config, Arc::new(processes.clone()), metrics);
         let stop = CancellationToken::new();
         let request = CertificateRequest { addresses: vec![LOCALHOST], ..CertificateRequest::server("kubelet", &[]) };
         let files = cluster.issue(&request).unwrap();
@@ -77,7 +89,7 @@ impl Trial {
             client_auth: ClientAuth::Optional,
             protocols: Protocols::Http1,
         };
-        let router = server::router(vec![kubelet.handle()], client.clone());
+        let router = server::router(vec![kubelet.handle()], own);
         tokio::spawn(serve(listener, tls, router, stop.clone()));
         let stopped = stop.clone();
         tokio::spawn(async move { kubelet.run(stopped).await });

@@ -1,0 +1,214 @@
+//! Reads what pods refer to, as the node that each is bound to.
+//!
+//! burstlet itself may read no Secret. It acts as `system:node:NAME`, which the API server lets read what a pod that is
+//! bound to that node refers to, and nothing else (the node authorizer and NodeRestriction). Its role names the nodes
+//! that it may act as.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::http::{HeaderName, HeaderValue};
+use futures::future::try_join_all;
+use k8s_openapi::{
+    api::{
+        authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+        core::v1::{ConfigMap, Pod, Secret, ServiceAccount},
+    },
+    jiff::Timestamp,
+};
+use kube::{
+    Client, Resource,
+    api::{GetParams, PostParams, Request},
+    core::NamespaceResourceScope,
+};
+use serde::de::DeserializeOwned;
+
+use super::{
+    KubeletConfig,
+    resolve::{Host, Needs, Objects, Resolved, TokenNeed, Unresolved, resolve},
+};
+use crate::provider::{Content, Owner, Takes};
+
+const USER: HeaderName = HeaderName::from_static("impersonate-user");
+const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+const NODES: HeaderValue = HeaderValue::from_static("system:nodes");
+
+/// Longest wait for one object.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Pauses before a read that the API server forbids is tried again: it learns of the pod's binding by a watch of its own,
+/// a moment after burstlet.
+const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
+
+/// A token, and when to ask for the next one.
+#[derive(Clone)]
+struct Token {
+    text: String,
+    /// Seconds of Unix time: when a fifth of its life is left.
+    renew_at: i64,
+}
+
+/// See the module.
+pub(crate) struct Reader {
+    client: Client,
+    config: Arc<KubeletConfig>,
+    takes: Takes,
+    /// Tokens that are still good, of pods whose files are renewed.
+    tokens: Mutex<HashMap<(String, TokenNeed), Token>>,
+}
+
+impl Reader {
+    pub(crate) fn new(client: Client, config: Arc<KubeletConfig>, takes: Takes) -> Self {
+        Self { client, config, takes, tokens: Mutex::default() }
+    }
+
+    /// Makes the pod stand by itself.
+    pub(crate) async fn resolve(&self, owner: &Owner, pod: Pod) -> Result<Resolved, Unresolved> {
+        let needs = Needs::of(&pod, self.takes);
+        if !needs.any {
+            return Ok(Resolved { pod, content: Content::default(), absent: Vec::new() });
+        }
+        let objects = self.objects(owner, &needs, &pod).await?;
+        resolve(&pod, self.takes, &objects, &self.host(owner))
+    }
+
+    /// Makes the pod stand by itself as it is now; `None` where it is gone.
+    pub(crate) async fn again(&self, owner: &Owner) -> Result<Option<Resolved>, Unresolved> {
+        let Some((_, pod)) = self.named::<Pod>(owner, &owner.name).await? else { return Ok(None) };
+        if pod.metadata.uid.as_deref() != Some(&owner.uid) {
+            return Ok(None);
+        }
+        self.resolve(owner, pod).await.map(Some)
+    }
+
+    /// Forgets the tokens of pods that `stays` does not know by their UID.
+    pub(crate) fn forget_tokens_but(&self, stays: impl Fn(&str) -> bool) {
+        self.tokens().retain(|(uid, _), _| stays(uid));
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<(String, TokenNeed), Token>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn host(&self, owner: &Owner) -> Host {
+        let node = self.config.nodes.iter().find(|node| node.name == owner.node);
+        let allocatable = node.map(|node| node.capacity.resources()).unwrap_or_default();
+        Host { address: self.config.address, allocatable }
+    }
+
+    async fn objects(&self, owner: &Owner, needs: &Needs, pod: &Pod) -> Result<Objects, Unresolved> {
+        let maps = try_join_all(needs.config_maps.iter().map(|name| self.named::<ConfigMap>(owner, name)));
+        let secrets = try_join_all(needs.secrets.iter().map(|name| self.named::<Secret>(owner, name)));
+        let tokens = try_join_all(
+            needs.tokens.iter().map(|need| async { Ok((need.clone(), self.token(owner, pod, need).await?)) }),
+        );
+        let (maps, secrets, tokens) = futures::try_join!(maps, secrets, tokens)?;
+        Ok(Objects {
+            config_maps: maps.into_iter().flatten().collect(),
+            secrets: secrets.into_iter().flatten().collect(),
+            tokens: tokens.into_iter().collect::<BTreeMap<_, _>>(),
+        })
+    }
+
+    /// An object of the pod's namespace with its name; `None` where there is none.
+    async fn named<K>(&self, owner: &Owner, name: &str) -> Result<Option<(String, K)>, Unresolved>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned,
+    {
+        let request = Request::new(K::url_path(&(), Some(&owner.namespace))).get(name, &GetParams::default());
+        let told = || format!("{} {}/{name}", K::kind(&()), owner.namespace);
+        let object: Option<K> = self.ask(owner, request, told).await?;
+        Ok(object.map(|object| (name.to_owned(), object)))
+    }
+
+    /// The pod's token, a new one where a fifth of the last one's life is left.
+    async fn token(&self, owner: &Owner, pod: &Pod, need: &TokenNeed) -> Result<String, Unresolved> {
+        let key = (owner.uid.clone(), need.clone());
+        let known = self.tokens().get(&key).cloned();
+        if let Some(token) = known.filter(|token| Timestamp::now().as_second() < token.renew_at) {
+            return Ok(token.text);
+        }
+        let token = self.new_token(owner, pod, need).await?;
+        let text = token.text.clone();
+        if self.takes.renewals {
+            self.tokens().insert(key, token);
+        }
+        Ok(text)
+    }
+
+    /// A token for the pod's service account that ends with the pod.
+    async fn new_token(&self, owner: &Owner, pod: &Pod, need: &TokenNeed) -> Result<Token, Unresolved> {
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
+        let audiences = if need.audience.is_empty() { Vec::new() } else { vec![need.audience.clone()] };
+        let body = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                audiences: Some(audiences),
+                expiration_seconds: Some(need.seconds),
+                bound_object_ref: Some(BoundObjectReference {
+                    api_version: Some("v1".to_owned()),
+                    kind: Some("Pod".to_owned()),
+                    name: Some(owner.name.clone()),
+                    uid: Some(owner.uid.clone()),
+                }),
+            }),
+            ..TokenRequest::default()
+        };
+        let told = || format!("token of the ServiceAccount {}/{account}", owner.namespace);
+        let body = serde_json::to_vec(&body).map_err(|error| Unresolved::Unreadable(error.to_string()))?;
+        let accounts = Request::new(ServiceAccount::url_path(&(), Some(&owner.namespace)));
+        let request = accounts.create_subresource("token", account, &PostParams::default(), body);
+        let asked: Option<TokenRequest> = self.ask(owner, request, told).await?;
+        let status = asked.and_then(|asked| asked.status).unwrap_or_default();
+        let text = status.token;
+        let text = text.ok_or_else(|| Unresolved::Unreadable(format!("{}: there is no such account", told())))?;
+        let now = Timestamp::now().as_second();
+        let ends = status.expiration_timestamp.map_or(now, |ends| ends.0.as_second());
+        Ok(Token { text, renew_at: now + ends.saturating_sub(now) / 5 * 4 })
+    }
+
+    /// Sends `request` as the pod's node; `None` where nothing is there.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        owner: &Owner,
+        request: Result<axum::http::Request<Vec<u8>>, kube::core::request::Error>,
+        told: impl Fn() -> String,
+    ) -> Result<Option<T>, Unresolved> {
+        let unreadable = |error: &dyn std::fmt::Display| Unresolved::Unreadable(format!("{}: {error}", told()));
+        let mut request = request.map_err(|error| unreadable(&error))?;
+        let user = format!("system:node:{}", owner.node);
+        let user = HeaderValue::from_str(&user).map_err(|error| unreadable(&error))?;
+        request.headers_mut().insert(USER, user);
+        request.headers_mut().insert(GROUP, NODES);
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let call = tokio::time::timeout(TIMEOUT, self.client.request::<T>(request.clone())).await;
+            match call {
+                Ok(Ok(object)) => return Ok(Some(object)),
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
+                Ok(Err(kube::Error::Api(status))) if status.code == 403 => match pauses.next() {
+                    Some(pause) if !may_not_impersonate(&status.message) => tokio::time::sleep(pause).await,
+                    _ => return Err(Unresolved::Forbidden(forbidden(&told(), &owner.node, &status.message))),
+                },
+                Ok(Err(error)) => return Err(unreadable(&error)),
+                Err(_) => return Err(unreadable(&format!("no answer within {TIMEOUT:?}"))),
+            }
+        }
+    }
+}
+
+fn may_not_impersonate(message: &str) -> bool {
+    message.contains("cannot impersonate resource")
+}
+
+fn forbidden(what: &str, node: &str, message: &str) -> String {
+    if may_not_impersonate(message) {
+        return format!(
+            "{what}: burstlet's role does not let it act as system:node:{node}; name the node among the users that the role \
+             may impersonate (Helm: virtualNodes)"
+        );
+    }
+    format!("{what}, as system:node:{node}: {message}")
+}
