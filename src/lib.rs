@@ -44,6 +44,7 @@
 //! | [`scenario`] | what the demo plays and the simulator replays, read from files |
 //! | [`report`] | what a run has delivered, for people |
 //! | [`study`] | many simulations: policies compared, the base picked |
+//! | [`page`] | the live page of the leader |
 //! | [`run`] | all of it in one process, led by one replica |
 //! | [`lab`] | what only trials need: a local cluster, a test bench, the demo (feature `lab`) |
 //! | [`cli`] | the command line, one file a subcommand |
@@ -57,6 +58,7 @@ pub mod extender;
 pub mod kubelet;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod page;
 pub mod placer;
 pub mod provider;
 pub mod record;

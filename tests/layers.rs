@@ -48,10 +48,24 @@ const SHELL: Layers = &[
     ("study", &["scenario", "engine"]),
     // What helps where nothing of the others runs.
     ("release", &["api", "engine"]),
+    // What people look at; whoever the kubelet API lets in is let in the same way.
+    ("page", &["placer", "kubelet", "report", "engine"]),
     // What binds them together.
     (
         "run",
-        &["admission", "placer", "extender", "kubelet", "provider", "watch", "api", "engine", "telemetry", "serve"],
+        &[
+            "page",
+            "admission",
+            "placer",
+            "extender",
+            "kubelet",
+            "provider",
+            "watch",
+            "api",
+            "engine",
+            "telemetry",
+            "serve",
+        ],
     ),
     ("lab", &[EVERYTHING_BUT_CLI]),
     ("cli", &[EVERYTHING]),

@@ -1,4 +1,4 @@
-//! The HTML report in a real browser: headless Chromium draws it at a phone's and a desk's width, in light and in dark.
+//! The HTML report and the live page in a real browser: headless Chromium draws them at a phone's and a desk's width, in light and in dark.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by it, its helpers too")]
 
@@ -9,8 +9,17 @@ use std::{
     process::{Command, Output},
 };
 
-use burstlet::report::{Subject, html_page};
-use burstlet_engine::simulator::{Load, Outcome, Plant, Played, Sample, Summary, TierUse};
+use burstlet::{
+    page::page,
+    placer::{Decided, Moment, Sight},
+    report::{Subject, html_page},
+};
+use burstlet_engine::{
+    model::{ObjectName, Timestamp},
+    placement::{Census, NodeSight, PoolSight},
+    policy::{Budget, Exhausted, Money, Spend},
+    simulator::{Load, Outcome, Plant, Played, Sample, Summary, TierUse},
+};
 
 const SUBJECT: Subject = Subject {
     name: "flash-crowd <b>& more</b>",
@@ -133,52 +142,137 @@ frame.onload = () => {
     told.charts = page.querySelectorAll("svg[role=img]").length;
     told.unnamed = [...page.querySelectorAll("svg")].filter(svg => !svg.querySelector("title").textContent || !svg.querySelector("desc").textContent).length;
     told.empty = [...page.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().height < 100 || svg.querySelectorAll("path:not(.grid)").length === 0).length;
+    told.tables = page.querySelectorAll("section table").length;
+    told.unreachable = [...page.querySelectorAll(".wide")].filter(box => box.scrollWidth > box.clientWidth + 1 && box.closest("section") && box.tabIndex !== 0).length;
     told.ids = [...page.querySelectorAll("[id]")].length - new Set([...page.querySelectorAll("[id]")].map(element => element.id)).size;
     told.dark = luminance(background(page.body)) < 0.2;
     document.getElementById("told").textContent = JSON.stringify(told);
 };
-frame.srcdoc = document.getElementById("page").textContent;
+frame.srcdoc = document.getElementById("page").textContent.replaceAll("<\\/script>", "</" + "script>");
 </script>"#;
+
+/// Draws a page at this width and in this scheme, and answers what was measured; nothing may overflow, be clipped, faint
+/// or unnamed.
+fn drawn(name: &str, html: &str, (width, height, scheme): (u32, u32, &str)) -> serde_json::Value {
+    let folder = folder(&format!("{name}-{width}-{scheme}"));
+    let frame = FRAME
+        .replace("WIDTH", &width.to_string())
+        .replace("HEIGHT", &height.to_string())
+        .replace("PAGE", &html.replace("</script>", "<\\/script>"));
+    let page = folder.join("frame.html");
+    fs::write(&page, frame).unwrap();
+    fs::write(folder.join("report.html"), html).unwrap();
+    let is_dark = scheme == "dark";
+    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark));
+    let picture = format!("--screenshot={}", folder.join("report.png").display());
+    let size = format!("--window-size={width},{height}");
+    let shot = chromium(&folder, &[&scheme, &picture, &size], &page);
+    let dumped = chromium(&folder, &[&scheme, &size, "--dump-dom"], &page);
+    for output in [&shot, &dumped] {
+        let log = String::from_utf8_lossy(&output.stderr);
+        let complaint = log.lines().find(|line| line.contains("CONSOLE"));
+        assert_eq!(complaint, None, "{name} {width} {scheme}");
+    }
+    let dom = String::from_utf8_lossy(&dumped.stdout).into_owned();
+    let told = dom.split("<pre id=\"told\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
+    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    for key in ["overflow", "clipped", "overlapping", "unnamed", "empty", "ids"] {
+        assert!(told[key].as_i64().unwrap() <= 0, "{name} {width} {scheme}: {key} in {told}");
+    }
+    assert!(told["faintest"].as_f64().unwrap() >= 4.5, "{name} {width} {scheme}: {told}");
+    assert_eq!(told["dark"], is_dark, "{told}");
+    assert!(fs::metadata(folder.join("report.png")).unwrap().len() > 20_000);
+    told
+}
+
+const VIEWS: [(u32, u32, &str); 4] =
+    [(390, 3200, "light"), (390, 3200, "dark"), (1280, 2400, "light"), (1280, 2400, "dark")];
 
 #[test]
 fn the_report_is_drawn_right_at_every_width_and_in_both_schemes() {
     for (name, workloads) in [("one", &["shop/web"][..]), ("two", &["shop/web", "shop/checkout"])] {
         let report = html_page(SUBJECT, &outcome(workloads));
-        for (width, height, scheme) in
-            [(390, 3200, "light"), (390, 3200, "dark"), (1280, 2400, "light"), (1280, 2400, "dark")]
-        {
-            let folder = folder(&format!("{name}-{width}-{scheme}"));
-            let frame = FRAME
-                .replace("WIDTH", &width.to_string())
-                .replace("HEIGHT", &height.to_string())
-                .replace("PAGE", &report);
-            let page = folder.join("frame.html");
-            fs::write(&page, frame).unwrap();
-            fs::write(folder.join("report.html"), &report).unwrap();
-            let is_dark = scheme == "dark";
-            let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark));
-            let picture = format!("--screenshot={}", folder.join("report.png").display());
-            let size = format!("--window-size={width},{height}");
-            let shot = chromium(&folder, &[&scheme, &picture, &size], &page);
-            let dumped = chromium(&folder, &[&scheme, &size, "--dump-dom"], &page);
-            for output in [&shot, &dumped] {
-                let log = String::from_utf8_lossy(&output.stderr);
-                let complaint = log.lines().find(|line| line.contains("CONSOLE"));
-                assert_eq!(complaint, None, "{name} {width} {scheme}");
-            }
-            let dom = String::from_utf8_lossy(&dumped.stdout).into_owned();
-            let told = dom.split("<pre id=\"told\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
-            let told: serde_json::Value = serde_json::from_str(told).unwrap();
-            let zero = ["overflow", "clipped", "overlapping", "unnamed", "empty", "ids"];
-            for key in zero {
-                assert!(told[key].as_i64().unwrap() <= 0, "{name} {width} {scheme}: {key} in {told}");
-            }
-            assert!(told["faintest"].as_f64().unwrap() >= 4.5, "{name} {width} {scheme}: {told}");
+        for view in VIEWS {
+            let told = drawn(name, &report, view);
             assert_eq!(told["charts"], 5 * if workloads.len() > 1 { workloads.len() + 1 } else { 1 }, "{told}");
-            assert_eq!(told["dark"], is_dark, "{told}");
-            assert!(fs::metadata(folder.join("report.png")).unwrap().len() > 20_000);
         }
     }
+}
+
+/// Three workloads, a pool that takes pods and one that is out of stock, decisions, and an hour with a crowd.
+fn sight() -> Sight {
+    let now = 1_790_000_000_000_u64;
+    let at = |ago: u64| Timestamp::from_millis(now - ago * 1000);
+    let census = |waiting, base, strayed, burst| Census { waiting, base, strayed, burst, beyond: 0 };
+    let money = |text: &str| text.parse::<Money>().unwrap();
+    let pool = |name: &str, pods, stock, obstacle: Option<&str>| PoolSight {
+        name: name.into(),
+        nodes: (0..2)
+            .map(|index| NodeSight { name: format!("{name}-{index}").as_str().into(), pods: pods / 2, most: 3000 })
+            .collect(),
+        pods,
+        stock: Some(stock),
+        quota: Some(2000),
+        obstacle: obstacle.map(str::to_owned),
+        rate: Some(money("4.21337 CNY")),
+        spent: Some((money("1.5 CNY"), money("37.99 CNY"))),
+        budget: Some(Budget {
+            per_hour: None,
+            per_day: Some(Spend::Money(money("120 CNY"))),
+            exhausted: Exhausted::Wait,
+        }),
+    };
+    let moment = |index: usize| {
+        let crowd = if (80..160).contains(&index) { 40 - index.abs_diff(120) } else { 0 };
+        Moment { at: at((239 - index as u64) * 15), real: 6, cloud: crowd, waiting: crowd / 6 }
+    };
+    let reasons = [
+        "base: 2 of 3 on real nodes",
+        "burst to eci: the base of 3 is taken",
+        "waits: eci-spot is out of stock; eci takes it in 40s",
+    ];
+    let decided = |index: usize| Decided {
+        at: at(index as u64 * 7),
+        pod: ObjectName::new("shop", &format!("web-6fbc7f894d-{index:05}")),
+        word: ["Base", "Burst", "NoStock"][index % 3].to_owned(),
+        reason: reasons[index % 3].to_owned(),
+    };
+    Sight {
+        at: at(0),
+        workloads: [
+            (ObjectName::new("shop", "web"), census(2, 3, 0, 17)),
+            (ObjectName::new("shop", "checkout"), census(0, 4, 1, 0)),
+            (
+                ObjectName::new("a-namespace-with-a-long-name", "a-deployment-with-a-very-long-name-indeed"),
+                census(0, 1, 0, 5),
+            ),
+        ]
+        .into(),
+        pools: vec![pool("eci", 22, 1978, None), pool("eci-spot", 0, 0, Some("is out of stock"))],
+        decisions: (0..20).map(decided).collect(),
+        moments: (0..240).map(moment).collect(),
+    }
+}
+
+#[test]
+fn the_live_page_is_drawn_right_at_every_width_and_in_both_schemes() {
+    let html = page(&sight());
+    for view in VIEWS {
+        let told = drawn("page", &html, view);
+        assert_eq!(told["charts"], 1, "{told}");
+        assert_eq!(told["tables"], 4, "{told}");
+        assert_eq!(told["unreachable"], 0, "a table that scrolls must take the focus: {told}");
+    }
+    drawn("page-empty", &page(&Sight::default()), VIEWS[0]);
+}
+
+#[test]
+fn the_live_page_asks_nobody_but_itself() {
+    let html = page(&sight());
+    for needle in ["http://", "https://", "url(", "@import", "src=", "href=", "<form"] {
+        assert!(!html.contains(needle), "{needle}");
+    }
+    assert!(html.contains("<html lang=\"en\">") && html.contains("37.99 CNY"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What admission counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector};
 
 /// What became of a pod's admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,12 @@ pub struct AdmissionMetrics {
 }
 
 impl AdmissionMetrics {
+    /// All of them, as the documentation lists them.
+    pub fn collectors(&self) -> Vec<&dyn Collector> {
+        let Self { admissions, seconds, warnings, judgements } = self;
+        vec![admissions, seconds, warnings, judgements]
+    }
+
     /// Makes the metrics and adds them to `registry`; fails where they are there already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let admissions = IntCounterVec::new(

@@ -105,6 +105,8 @@ pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Res
 
 /// Plays and prints.
 async fn watch<C: Footing>(play: Play<C>, show: Show, stop: &CancellationToken) -> anyhow::Result<()> {
+    let (address, _served) = play.page().await.context("unable to show the live page")?;
+    eprintln!("watch it live at http://{address}/");
     eprintln!("waiting until the base is ready and metrics-server tells of it …");
     let mut failed = show.begin().inspect_err(|_| stop.cancel()).err();
     let tell = |record| {

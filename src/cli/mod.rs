@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand.
 
 mod compare;
+mod completion;
 mod crd;
 #[cfg(feature = "lab")]
 mod demo;
+mod doctor;
 #[cfg(feature = "lab")]
 mod emulate;
 mod explain;
@@ -51,6 +53,10 @@ enum Command {
     Explain(workload::AskedArgs),
     /// Show all workloads, budgets and pools
     Status(status::StatusArgs),
+    /// Tell whether burstlet is installed right, and what in the cluster keeps pods from bursting
+    ///
+    /// Changes nothing. Exits with 1 where something is broken.
+    Doctor(doctor::DoctorArgs),
     /// Show what workloads in mode Observe would have burst, and its cost
     Observe(observe::ObserveArgs),
     /// Import, check and show policies
@@ -64,6 +70,10 @@ enum Command {
     Routes(routes::RoutesArgs),
     /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
     Crd,
+    /// Print the script by which a shell completes burstlet's arguments
+    ///
+    /// For example: source <(burstlet completion bash)
+    Completion(completion::CompletionArgs),
     /// Take the gates off all pods that wait behind one
     ///
     /// For when burstlet does not run and pods shall not wait for it. With --uninstall, everything of burstlet's goes:
@@ -157,6 +167,10 @@ pub fn main() -> ExitCode {
             Command::Vnode(args) => Box::pin(vnode::vnode(args)).await?,
             Command::Routes(args) => return Box::pin(routes::routes(args)).await,
             Command::Crd => crd::crd()?,
+            Command::Completion(args) => completion::completion(&args, Cli::command())?,
+            Command::Doctor(args) => {
+                return Ok(if doctor::doctor(args).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
             Command::Release(args) => release::release(args).await?,
             Command::Replay(args) => Box::pin(replay::replay(args)).await?,
             Command::Compare(args) => compare::compare(&args, &stop_on_signal()?)?,
@@ -222,6 +236,33 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Lines of shell blocks that begin with `burstlet`, up to a pipe, a redirection or a comment.
+    fn commands(text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for block in text.split("```sh").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let lines = block.lines().map(str::trim).filter(|line| line.starts_with("burstlet "));
+            found.extend(lines.map(|line| line.split(['|', '>', '#']).next().unwrap_or_default().trim().to_owned()));
+        }
+        found
+    }
+
+    #[test]
+    fn commands_in_the_documentation_are_ones_that_the_command_line_takes() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let pages = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        let mut count = 0;
+        for page in pages.chain([root.join("README.md")]) {
+            for command in commands(&std::fs::read_to_string(&page).unwrap()) {
+                let words = command.split_whitespace().map(|word| word.trim_matches('\''));
+                let told = Cli::command().try_get_matches_from(words).err().map(|error| error.to_string());
+                assert_eq!(told, None, "{}: {command}", page.display());
+                count += 1;
+            }
+        }
+        assert!(count > 10, "{count}");
+    }
 
     #[test]
     fn an_error_is_one_line_and_no_cause_is_told_twice() {

@@ -10,6 +10,8 @@ pub(super) enum Format {
     /// For people.
     #[default]
     Table,
+    /// For people, with more columns where there are more.
+    Wide,
     /// For programs.
     Json,
     /// For programs and people.
@@ -25,10 +27,15 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// Whether more columns are asked for.
+    pub(super) fn is_wide(&self) -> bool {
+        self.output == Format::Wide
+    }
+
     /// Prints `answer`, as a table by `table`.
     pub(super) fn print<T: Serialize>(&self, answer: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         match self.output {
-            Format::Table => println!("{}", table(answer).trim_end()),
+            Format::Table | Format::Wide => println!("{}", table(answer).trim_end()),
             Format::Json => println!("{}", serde_json::to_string_pretty(answer)?),
             Format::Yaml => print!("{}", serde_saphyr::to_string(answer)?),
         }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::ClusterArgs,
+    placer::Board,
     run::{
         Run,
         config::{ALL_COMPONENTS, Component, Config},
@@ -42,7 +43,7 @@ pub(super) async fn run(args: RunArgs, stop: CancellationToken) -> anyhow::Resul
     let client = args.cluster.client().await?;
     let providers = providers(&config, &client)?;
     let components = args.components.into_iter().collect();
-    Run { client, config, components, identity: identity(), providers }.until(stop).await?;
+    Run { client, config, components, identity: identity(), providers, board: Board::default() }.until(stop).await?;
     Ok(())
 }
 

@@ -110,7 +110,8 @@ pub(super) async fn status(args: StatusArgs) -> anyhow::Result<()> {
         budgets: budgets.chain(pool_budgets).collect(),
         pools: pools(&pods, &nodes, quotas.collect()),
     };
-    args.output.print(&status, text)
+    let is_wide = args.output.is_wide();
+    args.output.print(&status, |status| text(status, is_wide))
 }
 
 /// All objects of a namespace, or of all.
@@ -237,7 +238,7 @@ fn pools(pods: &[Pod], nodes: &[Node], quotas: BTreeMap<String, Option<u32>>) ->
     found.into_values().collect()
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, is_wide: bool) -> String {
     let pools: BTreeSet<_> = status.workloads.iter().flat_map(|workload| workload.pools.keys()).collect();
     let upper: Vec<_> = pools.iter().map(|pool| pool.to_uppercase()).collect();
     let mut header = vec!["NAMESPACE", "KIND", "WORKLOAD", "WANTED", "REAL"];
@@ -266,10 +267,20 @@ fn text(status: &Status) -> String {
     }
     let rows = status.pools.iter().map(|pool| {
         let quota = pool.quota.map_or("-".to_owned(), |quota| quota.to_string());
-        [pool.name.clone(), pool.nodes.to_string(), pool.pods.to_string(), quota, pool.health.clone()]
+        let mut row = vec![pool.name.clone(), pool.nodes.to_string()];
+        if is_wide {
+            row.push(pool.ready.to_string());
+        }
+        row.extend([pool.pods.to_string(), quota, pool.health.clone()]);
+        row
     });
+    let header: &[&str] = if is_wide {
+        &["POOL", "NODES", "READY", "PODS", "QUOTA", "HEALTH"]
+    } else {
+        &["POOL", "NODES", "PODS", "QUOTA", "HEALTH"]
+    };
     text.push('\n');
-    text.push_str(&table(&["POOL", "NODES", "PODS", "QUOTA", "HEALTH"], rows));
+    text.push_str(&table(header, rows));
     text
 }
 
@@ -321,7 +332,7 @@ mod tests {
         .unwrap();
         let pools = pools(&pods, &[node], [("eci".to_owned(), Some(9)), ("kci".to_owned(), None)].into());
         assert_eq!((pools[0].pods, pools[0].health.as_str(), pools[1].health.as_str()), (2, "ok", "no virtual node"));
-        let shown = text(&Status { workloads: found, budgets: vec![], pools });
+        let shown = text(&Status { workloads: found, budgets: vec![], pools }, false);
         assert!(shown.contains("shop") && shown.contains("ECI"), "{shown}");
     }
 }

@@ -1,6 +1,6 @@
 //! What the extender counts.
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector};
 
 /// What kube-scheduler asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,12 @@ pub struct ExtenderMetrics {
 }
 
 impl ExtenderMetrics {
+    /// All of them, as the documentation lists them.
+    pub fn collectors(&self) -> Vec<&dyn Collector> {
+        let Self { calls, seconds } = self;
+        vec![calls, seconds]
+    }
+
     /// Makes the metrics and adds them to `registry`; fails where they are there already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let calls = IntCounterVec::new(

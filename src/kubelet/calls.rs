@@ -104,6 +104,7 @@ impl Calls {
         if !self.may_act() {
             return NOT_OURS;
         }
+        self.metrics.called("create");
         let create = self.provider.create_with(&job.owner, &resolved.pod, &resolved.content);
         let call = tokio::time::timeout(PROVIDER_TIMEOUT, create).await;
         Finished::Call(match call.unwrap_or_else(|_| Err(no_answer())) {
@@ -124,6 +125,7 @@ impl Calls {
     }
 
     async fn delete_instance(&self, job: &Job, grace: Duration) -> Outcome {
+        self.metrics.called("delete");
         let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.delete(&job.owner, grace)).await;
         match call.unwrap_or_else(|_| Err(no_answer())) {
             Ok(()) => Outcome::InstanceDeleted { grace },

@@ -1,11 +1,12 @@
 //! Counters of one kubelet.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry, core::Collector};
 
 /// What a kubelet counts. Clones count together; several kubelets of a process may share one.
 #[derive(Debug, Clone)]
 pub struct KubeletMetrics {
     instances: IntCounter,
+    provider_calls: IntCounterVec,
     provider_errors: IntCounterVec,
     status_writes: IntCounter,
 }
@@ -18,6 +19,13 @@ impl KubeletMetrics {
                 "burstlet_kubelet_instances_created_total",
                 "Instances that the provider was asked for and granted.",
             )?,
+            provider_calls: IntCounterVec::new(
+                Opts::new(
+                    "burstlet_kubelet_provider_calls_total",
+                    "Calls to the provider for a pod's instance, by call.",
+                ),
+                &["call"],
+            )?,
             provider_errors: IntCounterVec::new(
                 Opts::new("burstlet_kubelet_provider_errors_total", "Refusals and silences of the provider, by kind."),
                 &["kind"],
@@ -28,6 +36,7 @@ impl KubeletMetrics {
             )?,
         };
         registry.register(Box::new(metrics.instances.clone()))?;
+        registry.register(Box::new(metrics.provider_calls.clone()))?;
         registry.register(Box::new(metrics.provider_errors.clone()))?;
         registry.register(Box::new(metrics.status_writes.clone()))?;
         Ok(metrics)
@@ -36,6 +45,16 @@ impl KubeletMetrics {
     /// Statuses written so far.
     pub fn status_writes(&self) -> u64 {
         self.status_writes.get()
+    }
+
+    /// All of them, as the documentation lists them.
+    pub fn collectors(&self) -> Vec<&dyn Collector> {
+        let Self { instances, provider_calls, provider_errors, status_writes } = self;
+        vec![instances, provider_calls, provider_errors, status_writes]
+    }
+
+    pub(crate) fn called(&self, call: &str) {
+        self.provider_calls.with_label_values(&[call]).inc();
     }
 
     pub(crate) fn created(&self) {

@@ -2,6 +2,7 @@
 //!
 //! It begins with lists of its own, read after the lease was won, so that it knows every write of the leader before it.
 
+mod board;
 mod look;
 mod metrics;
 mod misplaced;
@@ -33,6 +34,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use board::{Board, Decided, Moment, Sight};
 pub use metrics::PlacerMetrics;
 use misplaced::{MisplacedBase, MisplacedBases};
 use status::Statuses;
@@ -88,6 +90,8 @@ pub struct Placer {
     pub stocks: watch::Receiver<Stocks>,
     /// What it counts.
     pub metrics: PlacerMetrics,
+    /// What it shows.
+    pub board: Board,
 }
 
 /// What became of one action.
@@ -131,6 +135,7 @@ impl Placer {
             }
             desk.decide();
         }
+        desk.placer.board.clear();
         metrics.ends();
         drop((watches, other_watches));
     }
@@ -142,6 +147,8 @@ struct Desk {
     placement: Placement,
     /// What patches must know of gated pods.
     gated: HashMap<PodUid, Patchable>,
+    /// When they were created.
+    born: HashMap<PodUid, Timestamp>,
     misplaced: MisplacedBases,
     statuses: Statuses,
     writes: JoinSet<()>,
@@ -156,6 +163,7 @@ impl Desk {
         let mut desk = Self {
             placement: Placement::new(placer.settings.clone()).living_in(&placer.namespace).looking(),
             gated: HashMap::new(),
+            born: HashMap::new(),
             misplaced: MisplacedBases::default(),
             statuses: Statuses::default(),
             writes: JoinSet::new(),
@@ -183,13 +191,21 @@ impl Desk {
             };
             self.tell_misplaced(misplaced);
             match (&event, gated) {
-                (Event::Pod(pod), Some(gated)) => drop(self.gated.insert(pod.uid.clone(), gated)),
-                (Event::Pod(pod), None) => drop(self.gated.remove(&pod.uid)),
-                (Event::PodGone(uid), _) => drop(self.gated.remove(uid)),
+                (Event::Pod(pod), Some(gated)) => {
+                    self.born.insert(pod.uid.clone(), pod.created);
+                    self.gated.insert(pod.uid.clone(), gated);
+                }
+                (Event::Pod(pod), None) => self.forget(&pod.uid),
+                (Event::PodGone(uid), _) => self.forget(uid),
                 _ => {}
             }
             self.placement.apply(event, now);
         }
+    }
+
+    fn forget(&mut self, uid: &PodUid) {
+        self.born.remove(uid);
+        self.gated.remove(uid);
     }
 
     fn sight(&mut self, sighting: Sighting) {
@@ -221,6 +237,10 @@ impl Desk {
 
     fn measure(&self) {
         self.placer.metrics.show(&self.placement, &self.misplaced);
+        if self.placement.is_synced() {
+            self.placer.metrics.show_pools(&self.placement.pools_at(now()));
+            self.placer.board.show(&self.placement, now());
+        }
     }
 
     /// Writes onto policies and pools how they stand, where that has changed.
@@ -249,7 +269,10 @@ impl Desk {
         let of = |gated: &HashMap<PodUid, Patchable>, pod: &PodRef| gated.get(&pod.uid).cloned();
         match action {
             Action::Place { pod, placing, extras, reason } => {
-                self.placer.metrics.decided(&reason);
+                self.decided(&pod, &reason);
+                if let Some(born) = self.born.get(&pod.uid) {
+                    self.placer.metrics.waited(now().since(*born).as_secs_f64());
+                }
                 match of(&self.gated, &pod) {
                     Some(known) => {
                         let patch = patch::place(&pod.uid, &known, &placing, &extras, &reason, jiff::Timestamp::now());
@@ -261,18 +284,18 @@ impl Desk {
             }
             Action::Explain { pod, reason } => {
                 if let Some(known) = of(&self.gated, &pod) {
-                    self.placer.metrics.decided(&reason);
+                    self.decided(&pod, &reason);
                     let patch = patch::explain(&pod.uid, &known, &reason);
                     let patch = patch::record(patch, self.decision(&pod.uid).as_ref());
                     self.send(pod, Write::Patch(patch), Some(reason));
                 }
             }
             Action::Evict { pod, reason } => {
-                self.placer.metrics.decided(&reason);
+                self.decided(&pod, &reason);
                 self.send(pod, Write::Evict, Some(reason));
             }
             Action::MoveOn { pod, pool, tier, extras, reason } => {
-                self.placer.metrics.decided(&reason);
+                self.decided(&pod, &reason);
                 let decision = self.decision(&pod.uid);
                 self.send_move_on(pod, reason, move |uid, known, reason| {
                     patch::record(patch::move_on(uid, known, &pool, &tier, &extras, reason), decision.as_ref())
@@ -282,6 +305,11 @@ impl Desk {
             Action::Warn { object, fault } => self.warn(object, &fault),
             Action::Note { object, note } => self.note(object, &note),
         }
+    }
+
+    fn decided(&self, pod: &PodRef, reason: &Reason) {
+        self.placer.metrics.decided(reason);
+        self.placer.board.decided(now(), &pod.name, reason);
     }
 
     /// What each place said, as the engine recorded it.

@@ -68,6 +68,8 @@ pub struct Config {
     pub extender: Option<Listener>,
     /// The kubelets' listener.
     pub kubelet: Option<KubeletListener>,
+    /// The live page's listener; the leader shows the page.
+    pub page: Option<Listener>,
     /// Whether pods may run as processes of this host: the command line's word, never the file's.
     #[serde(skip)]
     pub allows_host_processes: bool,

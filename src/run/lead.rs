@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::{
     api::kinds::ForeignKinds,
     kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, server},
-    placer::{Placer, PlacerMetrics, Stocks},
+    placer::{Board, Placer, PlacerMetrics, Stocks},
     provider::Provider,
     run::{
         RunError,
@@ -46,6 +46,7 @@ pub(super) struct Deciding {
     pub(super) foreign: ForeignKinds,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: PlacerMetrics,
+    pub(super) board: Board,
 }
 
 /// What the kubelets need.
@@ -88,7 +89,7 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { settings, namespace, foreign, stocks, metrics }) = &self.placer {
+        if let Some(Deciding { settings, namespace, foreign, stocks, metrics, board }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
                 settings: settings.clone(),
@@ -97,6 +98,7 @@ impl Lead {
                 leadership: self.leadership.clone(),
                 stocks: stocks.clone(),
                 metrics: metrics.clone(),
+                board: board.clone(),
             };
             let term = term.clone();
             work.spawn(async move {

@@ -37,7 +37,8 @@ use crate::{
     api::node,
     extender::{self, Extender, ExtenderMetrics, VirtualNodes},
     kubelet::KubeletMetrics,
-    placer::{PlacerMetrics, Stocks},
+    page,
+    placer::{Board, PlacerMetrics, Stocks},
     provider::{Provider, ProviderError},
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
@@ -91,6 +92,8 @@ pub struct Run {
     pub identity: String,
     /// Who runs each pool's instances, by the pool's name.
     pub providers: BTreeMap<PoolName, Arc<dyn Provider>>,
+    /// Where the leader shows what it sees.
+    pub board: Board,
 }
 
 type Tasks = JoinSet<Result<(), RunError>>;
@@ -140,6 +143,13 @@ impl Run {
             let listener = telemetry::bind(telemetry.listen).await?;
             let shown = telemetry::serve(listener, health, registry, common.stop.clone());
             tasks.spawn(async { Ok(shown.await?) });
+        }
+        if let Some(listener) = self.config.page.as_ref().filter(|_| self.components.contains(&Component::Placer)) {
+            let socket = serve::bind(listener.listen).await?;
+            listener.tls.check().await?;
+            let router = page::router(self.board.clone(), self.client.clone());
+            let served = serve::serve(socket, listener.tls.clone(), router, common.stop.clone());
+            tasks.spawn(async { Ok(served.await?) });
         }
         let (sender, stocks) = watch::channel(Stocks::new());
         for (pool, provider) in &self.providers {
@@ -220,6 +230,10 @@ impl Run {
             Some((pool.name.clone(), Running { pool: pool.clone(), provider, ends: false }))
         });
         let (running, receiver) = watch::channel(configured.collect());
+        // Webhook and extender have no business with clouds: their role reads no keys.
+        if !self.components.contains(&Component::Placer) && !self.components.contains(&Component::Kubelet) {
+            return receiver;
+        }
         let (client, config) = (self.client.clone(), self.config.clone());
         let keeper = PoolKeeper { client, config, nodes: common.nodes.clone(), stocks, running };
         tasks.spawn(until_stopped(common.stop.clone(), keeper.run()));
@@ -237,8 +251,8 @@ impl Run {
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
             let (settings, namespace) = (self.config.settings(), self.config.namespace.clone());
-            let foreign = self.config.foreign_kinds();
-            placer = Some(Deciding { settings, namespace, foreign, stocks: stocks.clone(), metrics });
+            let (foreign, board) = (self.config.foreign_kinds(), self.board.clone());
+            placer = Some(Deciding { settings, namespace, foreign, stocks: stocks.clone(), metrics, board });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {

@@ -60,6 +60,9 @@ async fn story(trial: &Trial, house: &House<'_>) {
         () = load(trial, &demand) => unreachable!("the load never ends by itself"),
         () = async {
             house.bursts().await;
+            house.shows_its_page().await;
+            house.is_told_to_be_well();
+            house.tells_of_itself().await;
             house.loses_its_leader().await;
             house.is_upgraded_and_rolled_back().await;
             house.brings_base_pods_home().await;
@@ -250,6 +253,94 @@ impl<'a> House<'a> {
         assert_eq!((&web["real"], &web["pools"]["sim"]), (&json!(3), &json!(17)), "{status}");
     }
 
+    /// The live page tells of the burst, to those alone who may look.
+    async fn shows_its_page(&self) {
+        let cluster = self.trial.stand.cluster();
+        let kubectl = |words: &[&str]| {
+            let output = cluster.kubectl(words.iter().copied()).unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        for name in ["viewer", "stranger"] {
+            kubectl(&["create", "serviceaccount", name, "--namespace", NAMESPACE]);
+        }
+        let account = format!("{NAMESPACE}:viewer");
+        kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "viewer",
+            "--clusterrole",
+            "burstlet-page",
+            "--serviceaccount",
+            &account,
+        ]);
+        let token = |name: &str| kubectl(&["create", "token", name, "--namespace", NAMESPACE]);
+        let (viewer, stranger) = (token("viewer"), token("stranger"));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let ca = reqwest::Certificate::from_pem(cluster.ca_pem().as_bytes()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([ca]).build().unwrap();
+        let leader = self.leader().await;
+        let page = |pod: &str| format!("https://{}:8445/", self.containers.process(pod).unwrap().1);
+        let get = async |pod: &str, token: &str| {
+            let answer = client.get(page(pod)).basic_auth("anyone", Some(token)).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        };
+        assert_eq!(client.get(page(&leader)).send().await.unwrap().status().as_u16(), 401);
+        assert_eq!(get(&leader, "made-up").await.0, 401);
+        assert_eq!(get(&leader, &stranger).await.0, 403);
+        let (status, html) = get(&leader, &viewer).await;
+        assert_eq!(status, 200, "{html}");
+        for shown in ["default/web", ">17</td>", "takes pods", "burst", "CNY"] {
+            assert!(html.contains(shown), "the page does not show {shown}: {html}");
+        }
+        let pods = self.containers.pods("controller");
+        let standby = pods.iter().find(|pod| **pod != leader).unwrap();
+        assert_eq!(get(standby, &viewer).await.0, 503, "a standby shows a page of its own");
+        self.trial.say("the page is shown");
+    }
+
+    /// `burstlet doctor` finds nothing broken.
+    fn is_told_to_be_well(&self) {
+        let told = self.burstlet(&["doctor", "--output", "json"]);
+        let findings: Vec<Value> = serde_json::from_str(&told).unwrap();
+        for check in [
+            "cluster",
+            "webhook",
+            "burstlet-admission",
+            "burstlet-controller",
+            "burstlet-scheduler",
+            "versions",
+            "certificates",
+            "roles",
+            "credentials",
+            "daemonsets",
+            "workloads",
+        ] {
+            let mut found = findings.iter().filter(|finding| finding["check"] == check).peekable();
+            assert!(found.peek().is_some(), "{check} was not looked at: {told}");
+            assert!(found.all(|finding| finding["state"] == "ok"), "{check}: {told}");
+        }
+    }
+
+    /// Every metric is one of the documentation's, logs are what was asked for, and pods say why they are where they are.
+    async fn tells_of_itself(&self) {
+        let documented = std::fs::read_to_string(tool::root().join("docs/metrics.md")).unwrap();
+        for pod in ["admission", "controller"].iter().flat_map(|part| self.containers.pods(part)) {
+            let (_, address) = self.containers.process(&pod).unwrap();
+            let metrics = reqwest::get(format!("http://{address}:9090/metrics")).await.unwrap().text().await.unwrap();
+            let names = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+            for name in names {
+                assert!(documented.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
+            }
+            let log = std::fs::read_to_string(self.containers.folder().join(format!("{pod}.log"))).unwrap();
+            assert!(log.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{pod}: {log}");
+        }
+        let leader = self.leader().await;
+        let (_, address) = self.containers.process(&leader).unwrap();
+        let metrics = reqwest::get(format!("http://{address}:9090/metrics")).await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("burstlet_pool_pods{pool=\"sim\"} 17"), "{metrics}");
+    }
+
     /// The leader's process dies; the other takes over, and the pods that run never notice.
     async fn loses_its_leader(&self) {
         let trial = self.trial;
@@ -311,6 +402,11 @@ impl<'a> House<'a> {
             })
             .await;
             self.works(pools).await;
+            if what == "upgrade" {
+                let pod = &self.containers.pods("controller")[0];
+                let log = std::fs::read_to_string(self.containers.folder().join(format!("{pod}.log"))).unwrap();
+                assert!(log.contains(" INFO ") && !log.contains('\u{1b}'), "colours without a terminal: {log}");
+            }
             assert_eq!(self.web(), before, "pods changed by {what}");
         }
         let restarts = self.containers.restarts();
@@ -429,8 +525,9 @@ impl House<'_> {
         // Once the hook is done, Helm takes roles and processes away in whatever order.
         let end = asked.last("burstlet-uninstall");
         assert_ne!(end, "", "the hook asked nothing");
-        let forbidden: Vec<_> = asked.forbidden.iter().filter(|(_, at, _)| at.as_str() < end).collect();
-        assert!(forbidden.is_empty(), "forbidden: {forbidden:#?}");
+        let forbidden: BTreeSet<_> = asked.forbidden.iter().filter(|(_, at, _)| at.as_str() < end).collect();
+        let forbidden: BTreeSet<_> =
+            forbidden.iter().map(|(account, _, right)| format!("{account}: {right:?}")).collect();
         let mut idle = Vec::new();
         for (account, rules) in rules {
             for right in rights::allowed(rules) {
@@ -440,6 +537,9 @@ impl House<'_> {
                 }
             }
         }
-        assert!(idle.is_empty(), "rules that nobody uses (or that are used and named as idle): {idle:#?}");
+        assert!(
+            forbidden.is_empty() && idle.is_empty(),
+            "forbidden: {forbidden:#?}; rules that nobody uses (or that are used and named as idle): {idle:#?}"
+        );
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use burstlet::{
     admission::{AdmissionMetrics, Endpoint, webhook_configurations},
+    api::pool::PoolSpec,
     extender::ExtenderMetrics,
     kubelet::KubeletMetrics,
     placer::PlacerMetrics,
     run::config::Config,
 };
+use burstlet_engine::policy::check::KnownPools;
 use serde_json::{Value, json};
 
 use crate::tool::{chart, fail, root, succeed};
@@ -69,6 +71,9 @@ fn values_that_mean_nothing_are_refused_by_name() {
         ("clusterId=Shop", "/clusterId"),
         ("replicas=2", "clusterId is required"),
         ("clusterId=shop,tls.mode=secret", "tls.caBundle is required"),
+        ("clusterId=shop,pools[0].name=eci,pools[0].provider.simulated.endpoint=x", "missing property 'quota'"),
+        ("clusterId=shop,pools[0].quota.pods=3,pools[0].provider.simulated.endpoint=x", "missing property 'name'"),
+        ("clusterId=shop,policies[0].base=3", "missing property 'name'"),
     ] {
         let arguments = arguments(settings);
         let said = fail(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
@@ -138,6 +143,37 @@ fn each_part_may_read_the_kinds_that_the_values_name_and_takes_them_from_its_con
     let text = find(&rendered, "ConfigMap", "burstlet")["data"]["burstlet.yaml"].as_str().unwrap();
     let config: Config = serde_saphyr::from_str(text).unwrap();
     assert_eq!(config.foreign_kinds().iter().map(|kind| kind.resource.as_str()).collect::<Vec<_>>(), ["rollouts"]);
+}
+
+#[test]
+fn pools_and_policies_of_the_values_are_objects_that_burstlet_takes() {
+    let pool = "pools[0].name=eci,pools[0].provider.simulated.endpoint=http://x,pools[0].quota.pods=20";
+    let policy = "policies[0].name=web,policies[0].namespace=shop,policies[0].base=3,policies[0].tiers[0].pool=eci";
+    let rendered = objects(&render(&format!(
+        "clusterId=shop,{pool},{policy},policies[1].name=house-rules,policies[1].mode=Observe"
+    )));
+    let pool: PoolSpec = serde_json::from_value(find(&rendered, "VirtualPool", "eci")["spec"].clone()).unwrap();
+    assert_eq!(pool.check("eci", &KnownPools::default()).faults, []);
+    assert_eq!(pool.quota.unwrap().pods, Some(20));
+    let web = find(&rendered, "BurstPolicy", "web");
+    assert_eq!((&web["metadata"]["namespace"], &web["spec"]["base"]), (&json!("shop"), &json!(3)));
+    let _: burstlet_engine::policy::Spec = serde_json::from_value(web["spec"].clone()).unwrap();
+    assert_eq!(find(&rendered, "BurstPolicy", "house-rules")["metadata"]["namespace"], json!(NAMESPACE));
+    assert!(!find(&rendered, "ConfigMap", "burstlet")["data"]["burstlet.yaml"].as_str().unwrap().contains("pools"));
+}
+
+#[test]
+fn a_kubelet_certificate_of_ones_own_goes_with_generated_ones() {
+    let rendered = objects(&render("clusterId=shop,tls.secrets.kubelet=mine"));
+    let secret = |deployment: &str| {
+        let volumes = &find(&rendered, "Deployment", deployment)["spec"]["template"]["spec"]["volumes"];
+        let tls = volumes.as_array().unwrap().iter().find(|volume| volume["name"] == "tls").unwrap();
+        tls["secret"]["secretName"].clone()
+    };
+    assert_eq!(
+        (secret("burstlet-controller"), secret("burstlet-admission")),
+        (json!("mine"), json!("burstlet-admission-tls"))
+    );
 }
 
 #[test]

@@ -76,6 +76,13 @@ impl Meter {
         self.since = now;
     }
 
+    /// What the pods that run would use in an hour.
+    pub(super) fn an_hour(&self) -> Usage {
+        let mut usage = Usage::default();
+        usage.add(self.running.pods, self.running.requests, HOUR);
+        usage
+    }
+
     /// What it has used in its hour and its day.
     pub(super) fn periods(&self) -> (Usage, Usage) {
         (self.hour.used, self.day.used)
@@ -137,6 +144,11 @@ impl Accounts {
                 .into_iter()
                 .flat_map(move |workload| meters.iter().map(move |(pool, meter)| (workload, pool, meter)))
         })
+    }
+
+    /// What all pods of a pool use.
+    pub(super) fn of_pool(&self, pool: &PoolName) -> Option<Meter> {
+        self.0.get(&Account::Pool)?.get(pool).copied()
     }
 
     /// Which part of the budget is spent, if one is.

@@ -37,6 +37,7 @@ mod pools;
 mod reason;
 mod report;
 mod revision;
+mod sight;
 mod tier;
 
 use std::{
@@ -50,6 +51,7 @@ pub use event::{Controller, Event, Kind, Looked, Namespace, PoolFacts, Quota, Re
 pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
 pub use observe::Observation;
 pub use report::{PolicyReport, PoolReport, Spending, Trouble};
+pub use sight::{NodeSight, PoolSight};
 
 use crate::{
     model::{NodeName, ObjectName, PodUid, PoolName, RevisionId, Timestamp, WorkloadId},

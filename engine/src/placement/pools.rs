@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     model::{Node, NodeName, PoolName, Resources},
-    placement::{cap::Sum, event::PoolFacts, report::PoolReport},
+    placement::{cap::Sum, event::PoolFacts, report::PoolReport, sight::NodeSight},
     policy::{Budget, Price},
 };
 
@@ -173,6 +173,28 @@ impl Pools {
     /// What keeps the pool from taking one more pod now; of pods that are `imagined`, those like it count, too.
     pub(super) fn obstacle(&self, name: &PoolName, requests: Resources, imagined: bool) -> Option<Obstacle> {
         self.pools.get(name).map_or(Some(Obstacle::NoNode), |pool| pool.obstacle(requests, imagined))
+    }
+
+    /// The pool's open virtual nodes, with the pods on them.
+    pub(super) fn nodes_of(&self, name: &PoolName) -> Vec<NodeSight> {
+        let Some(pool) = self.pools.get(name) else { return Vec::new() };
+        let on = |node: &NodeName| pool.standing.get(node).copied().unwrap_or_default();
+        pool.open.iter().map(|(node, most)| NodeSight { name: node.clone(), pods: on(node), most: *most }).collect()
+    }
+
+    /// Pods that are in the pool or on their way.
+    pub(super) fn pods_of(&self, name: &PoolName) -> u64 {
+        self.pools.get(name).map_or(0, |pool| pool.all.pods)
+    }
+
+    /// What the pool's provider last said it can still take.
+    pub(super) fn stock_of(&self, name: &PoolName) -> Option<u64> {
+        self.pools.get(name)?.stock
+    }
+
+    /// Pods that the pool's quota allows.
+    pub(super) fn quota_of(&self, name: &PoolName) -> Option<u64> {
+        self.pools.get(name)?.facts.as_ref()?.quota.pods
     }
 
     /// The pool's open virtual nodes.

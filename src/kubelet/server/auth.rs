@@ -10,7 +10,7 @@ use std::{
 use axum::{extract::Request, http::header};
 use k8s_openapi::api::{
     authentication::v1::{TokenReview, TokenReviewSpec},
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+    authorization::v1::{NonResourceAttributes, ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the guard does with a request.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Allowed,
     /// Nobody known asks.
     Unknown,
@@ -45,7 +45,7 @@ pub(super) enum Verdict {
 
 /// What a request shows of its sender.
 #[derive(Debug)]
-pub(super) enum Caller {
+pub(crate) enum Caller {
     Certificate(ClientIdentity),
     Token(String),
     Nobody,
@@ -53,7 +53,7 @@ pub(super) enum Caller {
 
 impl Caller {
     /// A verified certificate goes before a token, as in the kubelet.
-    pub(super) fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         match request.extensions().get::<Peer>() {
             Some(Peer(Some(client))) => Self::Certificate(client.clone()),
             _ => bearer(request).map_or(Self::Nobody, |token| Self::Token(token.to_owned())),
@@ -108,16 +108,15 @@ pub(super) struct Need {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Permission {
-    verb: &'static str,
-    subresource: &'static str,
-    node: String,
+enum Permission {
+    Node { verb: &'static str, subresource: &'static str, node: String },
+    Path(&'static str),
 }
 
 /// A token's hash under two secret keys: tokens themselves are not kept.
 type TokenKey = (u64, u64);
 
-pub(super) struct Auth {
+pub(crate) struct Auth {
     client: Client,
     keys: (RandomState, RandomState),
     users: Cache<TokenKey, Option<User>>,
@@ -125,26 +124,18 @@ pub(super) struct Auth {
 }
 
 impl Auth {
-    pub(super) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: Client) -> Self {
         Self { client, keys: (RandomState::new(), RandomState::new()), users: Cache::new(), permissions: Cache::new() }
     }
 
     /// Whether `caller` may do what `need` says to `node`.
     pub(super) async fn check(&self, caller: Caller, node: &str, need: Need) -> Verdict {
-        let user = match caller {
-            Caller::Certificate(client) => {
-                Ok(Some(User { name: client.name, groups: client.groups, ..User::default() }))
-            }
-            Caller::Token(token) => self.authenticate(&token).await,
-            Caller::Nobody => Ok(None),
-        };
-        let user = match user {
-            Ok(Some(user)) => user,
-            Ok(None) => return Verdict::Unknown,
-            Err(error) => return Verdict::Undecided(error),
+        let user = match self.user(caller).await {
+            Ok(user) => user,
+            Err(verdict) => return verdict,
         };
         for subresource in need.subresources {
-            let permission = Permission { verb: need.verb, subresource, node: node.to_owned() };
+            let permission = Permission::Node { verb: need.verb, subresource, node: node.to_owned() };
             match self.is_allowed(&user, permission).await {
                 Ok(true) => return Verdict::Allowed,
                 Ok(false) => {}
@@ -152,6 +143,30 @@ impl Auth {
             }
         }
         Verdict::Denied(user.name)
+    }
+
+    /// Whether `caller` may get a path that is no resource of the API server's.
+    pub(crate) async fn check_path(&self, caller: Caller, path: &'static str) -> Verdict {
+        let user = match self.user(caller).await {
+            Ok(user) => user,
+            Err(verdict) => return verdict,
+        };
+        match self.is_allowed(&user, Permission::Path(path)).await {
+            Ok(true) => Verdict::Allowed,
+            Ok(false) => Verdict::Denied(user.name),
+            Err(error) => Verdict::Undecided(error),
+        }
+    }
+
+    async fn user(&self, caller: Caller) -> Result<User, Verdict> {
+        let user = match caller {
+            Caller::Certificate(client) => {
+                Ok(Some(User { name: client.name, groups: client.groups, ..User::default() }))
+            }
+            Caller::Token(token) => self.authenticate(&token).await,
+            Caller::Nobody => Ok(None),
+        };
+        user.map_err(Verdict::Undecided)?.ok_or(Verdict::Unknown)
     }
 
     async fn authenticate(&self, token: &str) -> Result<Option<User>, kube::Error> {
@@ -177,22 +192,29 @@ impl Auth {
         if let Some(known) = self.permissions.get(&key, Instant::now()) {
             return Ok(known);
         }
-        let Permission { verb, subresource, node } = &key.1;
-        let resource = ResourceAttributes {
-            verb: Some((*verb).to_owned()),
-            version: Some("v1".to_owned()),
-            resource: Some("nodes".to_owned()),
-            subresource: Some((*subresource).to_owned()),
-            name: Some(node.clone()),
-            ..ResourceAttributes::default()
+        let spec = match &key.1 {
+            Permission::Node { verb, subresource, node } => {
+                let resource = ResourceAttributes {
+                    verb: Some((*verb).to_owned()),
+                    version: Some("v1".to_owned()),
+                    resource: Some("nodes".to_owned()),
+                    subresource: Some((*subresource).to_owned()),
+                    name: Some(node.clone()),
+                    ..ResourceAttributes::default()
+                };
+                SubjectAccessReviewSpec { resource_attributes: Some(resource), ..SubjectAccessReviewSpec::default() }
+            }
+            Permission::Path(path) => {
+                let path = NonResourceAttributes { path: Some((*path).to_owned()), verb: Some("get".to_owned()) };
+                SubjectAccessReviewSpec { non_resource_attributes: Some(path), ..SubjectAccessReviewSpec::default() }
+            }
         };
         let spec = SubjectAccessReviewSpec {
-            resource_attributes: Some(resource),
             user: Some(user.name.clone()),
             uid: Some(user.uid.clone()),
             groups: Some(user.groups.clone()),
             extra: Some(user.extra.clone()),
-            ..SubjectAccessReviewSpec::default()
+            ..spec
         };
         let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
         let allowed = self.create(&review).await?.status.is_some_and(|s| s.allowed && s.denied != Some(true));

@@ -14,7 +14,7 @@
 //! ```
 
 mod about;
-mod auth;
+pub(crate) mod auth;
 pub mod channels;
 mod containers;
 mod forward;

@@ -6,6 +6,7 @@ use super::ClusterError;
 
 /// Options of a [`super::Cluster`]. The defaults are Kubernetes' own, but for metrics every 10 s, which a trial needs.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct ClusterOptions {
     /// How often the HPA controller looks at its HPAs (`--horizontal-pod-autoscaler-sync-period`).
     pub hpa_sync: Duration,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -16,7 +17,10 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ObjectMeta, PostParams, PropagationPolicy},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Alone, Driven, Place, PodSight, PodState, Pool, Record, Scenario, Tally, cpu_per_pod};
@@ -30,6 +34,7 @@ use crate::{
             keep_to_own_nodes,
         },
     },
+    page,
     provider::simulated::{CpuTarget, Settings, StartUp},
     watch::{Listening, Seen, follow},
 };
@@ -119,6 +124,15 @@ impl Play<Guest> {
 }
 
 impl<C: Footing> Play<C> {
+    /// Shows the live page on loopback, to whoever is on this machine, for as long as the answer's second part lives.
+    pub async fn page(&self) -> std::io::Result<(SocketAddr, AbortOnDropHandle<std::io::Result<()>>)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let router = page::open(self.replica.board());
+        let served = tokio::spawn(async move { axum::serve(listener, router).await });
+        Ok((address, AbortOnDropHandle::new(served)))
+    }
+
     /// Plays it through, or until `stop`; `tell` hears each sample and at last the summary, of what was played until
     /// then. Takes everything down, on failure too.
     pub async fn run(self, mut tell: impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {

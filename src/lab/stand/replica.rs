@@ -20,6 +20,7 @@ use crate::{
         cluster::CertificateFiles,
         stand::{Ground, Identity, SCHEDULER, Scheduler, Stand, StandError, install},
     },
+    placer::Board,
     run::{
         Run, RunError,
         config::{ALL_COMPONENTS, Component, Config},
@@ -47,6 +48,7 @@ pub struct ReplicaPorts {
 pub struct Replica {
     ports: ReplicaPorts,
     running: Running,
+    board: Board,
 }
 
 enum Running {
@@ -75,16 +77,18 @@ impl<C> Stand<C> {
         let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
         let config = Config { workloads: workloads.to_vec(), ..config };
         let client = self.burstlets_client().await?;
+        let board = Board::default();
         let run = Run {
             providers: providers(&config, &client)?,
             client,
             components: components.iter().copied().collect(),
             identity: format!("here-{}", ports.telemetry.port()),
             config,
+            board: board.clone(),
         };
         let stop = CancellationToken::new();
         let task = tokio::spawn(run.until(stop.clone()));
-        let mut replica = Replica { ports, running: Running::Here { stop, task } };
+        let mut replica = Replica { ports, running: Running::Here { stop, task }, board };
         self.point_services(&[&ports]);
         replica.ready().await?;
         Ok(replica)
@@ -107,7 +111,7 @@ impl<C> Stand<C> {
             .stderr(log)
             .spawn()
             .map_err(StandError::system(format!("run {}", binary.display())))?;
-        let mut replica = Replica { ports, running: Running::Process(child) };
+        let mut replica = Replica { ports, running: Running::Process(child), board: Board::default() };
         replica.ready().await?;
         Ok(replica)
     }
@@ -199,6 +203,11 @@ impl Replica {
     /// Its ports.
     pub fn ports(&self) -> &ReplicaPorts {
         &self.ports
+    }
+
+    /// What it shows, where it runs in this process.
+    pub fn board(&self) -> Board {
+        self.board.clone()
     }
 
     /// Its process id, where it is a process.

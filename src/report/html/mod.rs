@@ -10,4 +10,6 @@ mod number;
 mod page;
 mod thin;
 
+pub(crate) use number::escaped;
+pub(crate) use page::STYLE;
 pub use page::{Subject, html_page};

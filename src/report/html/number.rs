@@ -1,7 +1,7 @@
 //! Numbers as a report writes them: the same on every machine, whatever its locale.
 
 /// `text` safe within HTML, in attributes too.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -18,7 +18,7 @@ pub struct Subject<'a> {
     pub currency: &'a str,
 }
 
-const STYLE: &str = include_str!("style.css");
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// `outcome` as one HTML file. The same outcome gives the same bytes on every machine.
 pub fn html_page(subject: Subject, outcome: &Outcome) -> String {

@@ -1,0 +1,198 @@
+//! What others' objects do to virtual nodes: DaemonSets that would land there, and workloads that never can.
+
+use k8s_openapi::api::{
+    apps::v1::{DaemonSet, Deployment},
+    core::v1::{Namespace, Node, PodSpec, Toleration},
+};
+use kube::{Client, Resource, ResourceExt};
+
+use super::{Finding, State, all};
+use crate::api::names;
+
+/// Labels of a node that spread and affinity count by, and that no virtual node has.
+const LACKED: [&str; 3] = ["kubernetes.io/hostname", "topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
+
+pub(super) async fn look(client: &Client) -> Vec<Finding> {
+    let mut found = Vec::new();
+    match all::<DaemonSet>(client, "daemonsets").await {
+        Err(unknown) => found.push(unknown),
+        Ok(sets) => {
+            let landing: Vec<_> = sets.iter().filter(|set| lands(set)).collect();
+            found.extend(landing.iter().map(|set| daemon_set(set)));
+            if landing.is_empty() {
+                found.push(Finding::ok("daemonsets", "none would land on virtual nodes"));
+            }
+        }
+    }
+    let (deployments, namespaces) =
+        (all::<Deployment>(client, "workloads").await, all::<Namespace>(client, "workloads").await);
+    let nodes = all::<Node>(client, "workloads").await.unwrap_or_default();
+    match (deployments, namespaces) {
+        (Ok(deployments), Ok(namespaces)) => {
+            let governed = |name: &str| {
+                let of = namespaces.iter().find(|namespace| namespace.name_any() == name);
+                of.is_some_and(|namespace| namespace.annotations().contains_key(names::BASE))
+            };
+            let ours = deployments.iter().filter(|deployment| {
+                deployment.annotations().contains_key(names::BASE)
+                    || governed(&deployment.namespace().unwrap_or_default())
+            });
+            let told: Vec<_> = ours.filter_map(|deployment| workload(deployment, &nodes)).collect();
+            if told.is_empty() {
+                found.push(Finding::ok("workloads", "no constraint keeps a governed one from bursting"));
+            }
+            found.extend(told);
+        }
+        (Err(unknown), _) | (_, Err(unknown)) => found.push(unknown),
+    }
+    found
+}
+
+/// Whether a DaemonSet's pods tolerate every virtual node and nothing else keeps them off.
+fn lands(set: &DaemonSet) -> bool {
+    let Some(pod) = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return false };
+    let tolerates = |toleration: &Toleration| {
+        let is_key = toleration.key.as_deref().is_none_or(|key| key.is_empty() || key == names::TAINT_PROVIDER);
+        let is_effect = toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == "NoSchedule");
+        is_key && is_effect && toleration.operator.as_deref() == Some("Exists")
+    };
+    let selects = pod.node_selector.iter().flatten().any(|(key, _)| !has(key));
+    let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let excludes = required.is_some_and(|required| {
+        required.node_selector_terms.iter().all(|term| {
+            let expressions = term.match_expressions.iter().flatten();
+            expressions.into_iter().any(|expression| match expression.operator.as_str() {
+                "NotIn" => {
+                    let values = expression.values.iter().flatten();
+                    expression.key == names::NODE_TYPE
+                        && values.into_iter().any(|value| value == names::VIRTUAL_NODE_TYPE)
+                }
+                "DoesNotExist" => [names::NODE_TYPE, names::POOL].contains(&expression.key.as_str()),
+                "In" | "Exists" => !has(&expression.key),
+                _ => false,
+            })
+        })
+    });
+    pod.tolerations.iter().flatten().any(tolerates) && !selects && !excludes
+}
+
+/// Whether virtual nodes have a label of this key.
+fn has(key: &str) -> bool {
+    names::VIRTUAL_NODE_LABELS.contains(&key) || key == "kubernetes.io/os"
+}
+
+fn daemon_set(set: &DaemonSet) -> Finding {
+    let (namespace, name) = (set.namespace().unwrap_or_default(), set.name_any());
+    let patch = format!(
+        r#"{{"spec":{{"template":{{"spec":{{"affinity":{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":[{{"matchExpressions":[{{"key":"{}","operator":"NotIn","values":["{}"]}}]}}]}}}}}}}}}}}}}}"#,
+        names::NODE_TYPE,
+        names::VIRTUAL_NODE_TYPE
+    );
+    let says = format!(
+        "the pods of {namespace}/{name} tolerate everything: one lands on each virtual node, without an instance, and shows as not ready"
+    );
+    let next = format!("kubectl --namespace {namespace} patch daemonset {name} --type merge --patch '{patch}'");
+    Finding::new(State::Warning, "daemonsets", says, next)
+}
+
+/// What keeps a governed workload's pods off every virtual node.
+fn workload(deployment: &Deployment, nodes: &[Node]) -> Option<Finding> {
+    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    let mut obstacles = obstacles(pod);
+    let virtual_nodes: Vec<_> = nodes.iter().filter(|node| node.labels().contains_key(names::POOL)).collect();
+    for (key, value) in pod.node_selector.iter().flatten() {
+        let is_there = virtual_nodes.iter().any(|node| node.labels().get(key) == Some(value));
+        if !is_there && !virtual_nodes.is_empty() {
+            obstacles.push(format!("nodeSelector {key}={value}, which no virtual node has"));
+        }
+    }
+    if obstacles.is_empty() {
+        return None;
+    }
+    let name =
+        format!("{} {}/{}", Deployment::kind(&()), deployment.namespace().unwrap_or_default(), deployment.name_any());
+    let says = format!("{name} cannot burst: {}", obstacles.join("; "));
+    let next = "relax the constraint (whenUnsatisfiable: ScheduleAnyway, preferred in place of required), or take the base off";
+    Some(Finding::new(State::Warning, "workloads", says, next))
+}
+
+fn obstacles(pod: &PodSpec) -> Vec<String> {
+    let mut found = Vec::new();
+    for spread in pod.topology_spread_constraints.iter().flatten() {
+        if spread.when_unsatisfiable == "DoNotSchedule" && LACKED.contains(&spread.topology_key.as_str()) {
+            found.push(format!("a hard spread over {}, which virtual nodes lack", spread.topology_key));
+        }
+    }
+    let required = pod.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
+    let terms = required.and_then(|required| required.required_during_scheduling_ignored_during_execution.as_ref());
+    for term in terms.into_iter().flatten().filter(|term| LACKED.contains(&term.topology_key.as_str())) {
+        found.push(format!("a required pod affinity by {}, which virtual nodes lack", term.topology_key));
+    }
+    for volume in pod.volumes.iter().flatten() {
+        if volume.host_path.is_some() {
+            found.push(format!("the hostPath volume {}", volume.name));
+        }
+    }
+    let hosts = [("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)];
+    found.extend(hosts.iter().filter(|(_, is_set)| *is_set == Some(true)).map(|(name, _)| (*name).to_owned()));
+    let mut containers = pod.containers.iter();
+    if containers
+        .any(|container| container.security_context.as_ref().is_some_and(|context| context.privileged == Some(true)))
+    {
+        found.push("a privileged container".to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn set(spec: &Value) -> DaemonSet {
+        let template = json!({"metadata": {}, "spec": spec});
+        let spec = json!({"selector": {}, "template": template});
+        serde_json::from_value(json!({"metadata": {"namespace": "kube-system", "name": "agent"}, "spec": spec}))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_daemon_set_that_tolerates_everything_is_told_with_its_patch() {
+        let tolerant = json!({"containers": [], "tolerations": [{"operator": "Exists"}]});
+        assert!(lands(&set(&tolerant)));
+        let finding = daemon_set(&set(&tolerant));
+        let patch = finding.next.unwrap();
+        let patch = patch.split('\'').nth(1).unwrap();
+        let mut patched = tolerant.clone();
+        let patch: Value = serde_json::from_str(patch).unwrap();
+        patched["affinity"] = patch["spec"]["template"]["spec"]["affinity"].clone();
+        assert!(!lands(&set(&patched)), "the patch does not help");
+    }
+
+    #[test]
+    fn a_daemon_set_that_tolerates_something_else_or_selects_is_left_alone() {
+        let other = json!({"containers": [], "tolerations": [{"key": "gpu", "operator": "Exists"}]});
+        let selects =
+            json!({"containers": [], "tolerations": [{"operator": "Exists"}], "nodeSelector": {"gpu": "yes"}});
+        let executes = json!({"containers": [], "tolerations": [{"operator": "Exists", "effect": "NoExecute"}]});
+        for spec in [other, selects, executes] {
+            assert!(!lands(&set(&spec)), "{spec}");
+        }
+    }
+
+    #[test]
+    fn each_constraint_that_keeps_a_workload_home_is_named() {
+        let spec: PodSpec = serde_json::from_value(json!({
+            "containers": [{"name": "a", "securityContext": {"privileged": true}}], "hostNetwork": true,
+            "volumes": [{"name": "sock", "hostPath": {"path": "/run"}}],
+            "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}],
+        }))
+        .unwrap();
+        let told = obstacles(&spec).join("\n");
+        for word in ["hard spread over kubernetes.io/hostname", "hostPath volume sock", "hostNetwork", "privileged"] {
+            assert!(told.contains(word), "{told}");
+        }
+    }
+}
