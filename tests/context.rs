@@ -144,6 +144,7 @@ async fn a_demo_in_a_cluster_that_is_there_bursts_and_leaves_no_trace() {
     interrupted_amid_the_traffic(&cluster, &before);
     interrupted_while_it_sets_up(&cluster, &before);
     failed_midway(&cluster, &before);
+    a_live_burst_is_recorded_and_replays(&cluster);
     cluster.stop().await.unwrap();
 }
 
@@ -201,6 +202,51 @@ fn failed_midway(cluster: &Cluster, before: &BTreeSet<String>) {
     let last = said(&output).lines().last().unwrap().to_owned();
     assert!(last.contains("unable to install the Deployment") && last.contains("Unsupported value"), "{last}");
     assert_as_before(cluster, before);
+}
+
+/// What `record --context` saw of the demo's burst becomes a scenario, whose replay bursts as the demo did.
+fn a_live_burst_is_recorded_and_replays(cluster: &Cluster) {
+    let played = scenario(90);
+    let mut child = demo(&played, cluster.kubeconfig(), "lab").spawn().unwrap();
+    let mut told = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    assert!(told.read_line(&mut first).unwrap() > 0, "{}", said(&child.wait_with_output().unwrap()));
+    let folder = tempfile::tempdir().unwrap();
+    let traffic = folder.path().join("live.traffic");
+    let recorded = Command::new(env!("CARGO_BIN_EXE_burstlet"))
+        .args(["record", "--context", "lab", "-n", "demo", "--for", "75s", "--step", "5s", "--request-cpu", "20ms"])
+        .arg("--kubeconfig")
+        .arg(cluster.kubeconfig())
+        .arg("-o")
+        .arg(&traffic)
+        .output()
+        .unwrap();
+    assert!(recorded.status.success(), "{}", said(&recorded));
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+
+    let measured = String::from_utf8(recorded.stdout.clone()).unwrap();
+    let pools = &measured[measured.find("pools:").unwrap_or_else(|| panic!("{measured}{}", said(&recorded)))..];
+    assert!(pools.contains("- name: cloud  # 4 starts\n  nodes: 1\n  podsPerNode: 20\n"), "{measured}");
+    let (head, _) = SCENARIO.split_once("pools:").unwrap();
+    let price = "  price: {cpuSecond: 0.000049, gibSecond: 0.00000613, currency: CNY}\n";
+    let text = head.replace("traffic.csv", "live.traffic") + pools + price + "settle: 2s\ncluster: {hpaSync: 5s}\n";
+    fs::write(folder.path().join("scenario.yaml"), text).unwrap();
+    fs::write(folder.path().join("workload.yaml"), WORKLOAD).unwrap();
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_burstlet"));
+    let replay = replay.args(["replay", "--json"]).arg(folder.path()).output().unwrap();
+    assert!(replay.status.success(), "{}", said(&replay));
+    let lines = lines(&String::from_utf8(replay.stdout.clone()).unwrap());
+    let (summary, samples) = lines.split_last().unwrap();
+    let summary = &summary["summary"];
+    assert_eq!((&summary["peak"], &summary["base_exceeded"]), (&6.into(), &0.into()), "{summary}\n{measured}");
+    let most_burst = samples.iter().map(|sample| sample["pools"]["cloud"].as_u64().unwrap()).max();
+    assert_eq!(most_burst, Some(4), "{summary}");
+    // The demo's pool takes 0.3 to 0.6 s; a busy machine adds to that.
+    let p50 = summary["delay_p50_s"].as_f64().unwrap();
+    assert!((0.3..20.0).contains(&p50), "{p50}\n{measured}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,16 @@ fn placed(file: &str, now: u64) -> BTreeMap<String, usize> {
     let (controller, marks) = (Controller::ReplicaSet, Marks::default());
     let name = ObjectName::new("shop", "web");
     placement.apply(
-        Event::Revision(Revision { id: "web".into(), name, controller, workload: None, marks, pods, wanted: 10 }),
+        Event::Revision(Revision {
+            id: "web".into(),
+            name,
+            controller,
+            workload: None,
+            marks,
+            pods,
+            wanted: 10,
+            generation: 1,
+        }),
         now,
     );
     for index in 0..10 {

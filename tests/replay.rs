@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by it, its helpers too")]
 
-use std::process::{Command, Output};
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 
@@ -49,12 +53,16 @@ replays! {
 
 #[test]
 fn time_zone_locale_and_place_change_no_byte() {
-    let here = output(burstlet(&["replay", "spot-reclaim", "--json"])).stdout;
-    let mut abroad = burstlet(&["replay", "spot-reclaim", "--json"]);
-    abroad.envs([("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "tr_TR.UTF-8")]);
     let folder = tempfile::tempdir().unwrap();
-    abroad.current_dir(folder.path());
-    assert!(here == output(abroad).stdout, "the same bytes");
+    // The second has windows by the clock of a place.
+    for scenario in ["spot-reclaim", "shared-pool"] {
+        let here = output(burstlet(&["replay", scenario, "--json"])).stdout;
+        let mut abroad = burstlet(&["replay", scenario, "--json"]);
+        abroad.envs([("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "tr_TR.UTF-8")]);
+        abroad.current_dir(folder.path());
+        assert!(here == output(abroad).stdout, "{scenario}: the same bytes");
+    }
+    let here = output(burstlet(&["replay", "spot-reclaim", "--json"])).stdout;
     let other = output(burstlet(&["replay", "spot-reclaim", "--json", "--seed", "2"])).stdout;
     assert!(here != other, "another seed, another run");
 }
@@ -75,8 +83,34 @@ fn json_and_csv_tell_the_same_samples() {
 
 #[test]
 fn the_number_of_threads_changes_no_figure() {
-    let with = |threads| text(&["compare", "stock-out", "--json", "--base", "8", "--threads", threads]);
-    assert_eq!(with("1"), with("4"));
+    for scenario in ["stock-out", "shared-pool"] {
+        let with = |threads| text(&["compare", scenario, "--json", "--base", "8", "--threads", threads]);
+        assert_eq!(with("1"), with("4"));
+    }
+}
+
+#[test]
+fn several_workloads_are_told_each_and_all_together() {
+    let records = lines(&["replay", "shared-pool", "--json"]);
+    let summaries: Vec<_> = records.iter().filter_map(|record| record.get("summary")).collect();
+    let names: Vec<_> = summaries.iter().map(|summary| summary["workload"].as_str().unwrap()).collect();
+    assert_eq!(names, ["shop/checkout", "shop/catalogue", "all"]);
+    let cost = |index: usize| summaries[index]["cost"].as_f64().unwrap();
+    assert!((cost(0) + cost(1) - cost(2)).abs() < 2e-6);
+    let wanted = |index: usize| records[index]["wanted"].as_u64().unwrap();
+    assert_eq!(wanted(0) + wanted(1), wanted(2), "the first moment of each, and of all");
+    let csv = text(&["replay", "shared-pool", "--csv"]);
+    assert_eq!(csv.lines().count(), records.len() - summaries.len() + 1);
+    assert!(csv.lines().nth(3).unwrap().split(',').nth(1) == Some("all"), "{csv:.400}");
+}
+
+#[test]
+fn the_demo_says_what_it_cannot_play_and_shows_it_simulated() {
+    let refused = burstlet(&["demo", "shared-pool"]).output().unwrap();
+    assert!(!refused.status.success());
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("a real control plane plays one workload with a base by annotation"), "{told}");
+    assert_eq!(text(&["demo", "shared-pool", "--simulated"]), text(&["replay", "shared-pool"]));
 }
 
 #[test]
@@ -101,6 +135,61 @@ fn tuning_chooses_what_an_exhaustive_search_chooses_with_a_fifth_of_its_simulati
 }
 
 #[test]
+fn tuning_base_and_cap_chooses_what_an_exhaustive_search_chooses_with_a_fifth_of_its_simulations() {
+    for (scenario, objective) in
+        [("slow-autoscaler", "unserved<2%"), ("rolling-update", "unserved<1%"), ("spot-reclaim", "unserved<5%")]
+    {
+        let arguments =
+            ["tune", scenario, "--caps", "--objective", objective, "--most", "16", "--seeds", "1", "--json"];
+        let found = lines(&arguments);
+        let all = lines(&[&arguments[..], &["--exhaustive"]].concat());
+        let (found, all) = (found.last().unwrap(), all.last().unwrap());
+        assert_eq!((&found["choice"], &found["cap"]), (&all["choice"], &all["cap"]), "{scenario}");
+        assert!(all["choice"].is_u64() && all["simulated"] == 17 * 16, "{scenario}: {all}");
+        assert!(found["simulated"].as_u64().unwrap() <= 17 * 16 / 5, "{scenario}: {found}");
+    }
+}
+
+/// Four days of twenty minutes each, with these peaks; the scenario and its folder.
+fn days(peaks: [u32; 4]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("simulations/rolling-update");
+    let scenario = std::fs::read_to_string(from.join("scenario.yaml")).unwrap();
+    std::fs::write(folder.path().join("scenario.yaml"), scenario.replace("updates: [25m]\n", "")).unwrap();
+    std::fs::copy(from.join("workload.yaml"), folder.path().join("workload.yaml")).unwrap();
+    let mut traffic = "seconds,requests_per_second\n".to_owned();
+    for (day, peak) in (0..).zip(peaks) {
+        let at = |second: u32| day * 1_200 + second;
+        traffic += &format!("{},12\n{},{peak}\n{},12\n", at(0), at(300), at(800));
+    }
+    std::fs::write(folder.path().join("traffic.csv"), traffic + "4800,12\n").unwrap();
+    folder
+}
+
+#[test]
+fn a_choice_is_checked_on_a_day_that_was_not_searched() {
+    let tuned = |peaks| {
+        let folder = days(peaks);
+        let scenario = folder.path().to_str().unwrap();
+        let arguments = ["tune", scenario, "--day", "20m", "--objective", "unserved<10%", "--seeds", "2", "--json"];
+        lines(&arguments).pop().unwrap()
+    };
+    let alike = tuned([60, 70, 66, 68]);
+    assert_eq!((alike["choice"].is_u64(), &alike["unseen"]["holds"]), (true, &true.into()), "{alike}");
+    let worse = tuned([60, 70, 66, 9_000]);
+    assert_eq!((&worse["choice"], &worse["unseen"]["holds"]), (&alike["choice"], &false.into()), "{worse}");
+}
+
+#[test]
+fn each_of_several_workloads_gets_a_base_of_its_own() {
+    let found = lines(&["tune", "shared-pool", "--objective", "p95<10m", "--seeds", "1", "--most", "12", "--json"]);
+    let chosen: Vec<_> = found.iter().filter(|line| line["simulated"].is_u64()).collect();
+    let names: Vec<_> = chosen.iter().map(|line| line["workload"].as_str().unwrap()).collect();
+    assert_eq!(names, ["shop/checkout", "shop/catalogue"]);
+    assert!(chosen.iter().all(|line| line["choice"].is_u64()), "{chosen:?}");
+}
+
+#[test]
 fn an_interrupted_study_goes_on_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("results.jsonl");
@@ -120,6 +209,43 @@ fn an_interrupted_study_goes_on_from_its_file() {
 }
 
 #[test]
+fn ctrl_c_keeps_what_is_done_and_the_same_command_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.jsonl");
+    let arguments = ["tune", "spot-reclaim", "--exhaustive", "--most", "120", "--seeds", "3", "--threads", "1"];
+    let arguments = [&arguments[..], &["--objective", "unserved<5%", "--results", file.to_str().unwrap()]].concat();
+    let mut child = burstlet(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let kept = || std::fs::read_to_string(&file).unwrap_or_default().lines().count();
+    let begin = Instant::now();
+    while kept() < 2 {
+        assert!(begin.elapsed() < Duration::from_mins(2) && child.try_wait().unwrap().is_none(), "no piece is done");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("interrupted after "), "{said}");
+    assert!(
+        said.contains("of 363 pieces; ") && said.contains("keeps them: the same command goes on from there"),
+        "{said}"
+    );
+    let done = kept();
+    assert!((2..363).contains(&done), "{done}");
+    // Two pieces more: those that are done are not run again.
+    let before = std::fs::read_to_string(&file).unwrap();
+    output_of_bases(&file, 1);
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.starts_with(&before), "what was kept stays");
+}
+
+/// Tunes the same among fewer bases, with the same results' file.
+fn output_of_bases(file: &Path, most: u32) {
+    let most = most.to_string();
+    let arguments = ["tune", "spot-reclaim", "--exhaustive", "--most", &most, "--seeds", "1", "--threads", "1"];
+    output(burstlet(&[&arguments[..], &["--objective", "unserved<50%", "--results", file.to_str().unwrap()]].concat()));
+}
+
+#[test]
 fn what_cannot_be_is_said_with_what_to_do() {
     let refused = |arguments: &[&str]| {
         let output = burstlet(arguments).output().unwrap();
@@ -129,7 +255,10 @@ fn what_cannot_be_is_said_with_what_to_do() {
     let error = refused(&["tune", "flash-crowd", "--objective", "p95<30s"]);
     assert!(error.contains("set realNodes.price"), "{error}");
     let error = refused(&["tune", "stock-out", "--objective", "p95<1ms", "--seeds", "1", "--most", "12"]);
-    assert!(error.contains("no base meets p95<1ms"), "{error}");
+    assert!(error.contains("no base meets p95<1ms: for p95<1ms the best is "), "{error}");
+    assert!(error.contains(" s, with base "), "{error}");
+    let error = refused(&["tune", "stock-out", "--caps", "--objective", "p95<30s"]);
+    assert!(error.contains("--caps needs an objective of requests, such as unserved<1%"), "{error}");
     let error = refused(&["replay", "nowhere"]);
     assert!(error.contains("no scenario \"nowhere\""), "{error}");
 }

@@ -148,7 +148,7 @@ fn revision_id(number: usize) -> RevisionId {
 fn workload(number: usize, base: &str) -> Event {
     let name = ObjectName::new("shop", &format!("web-{number:04}"));
     let id = WorkloadId::from(format!("w{number}"));
-    Event::Workload(Workload { id, kind: "Deployment", name, marks: based(base) })
+    Event::Workload(Workload { id, kind: "Deployment".into(), name, marks: based(base) })
 }
 
 fn based(base: &str) -> Marks {
@@ -166,6 +166,7 @@ fn revision(number: usize) -> Event {
         marks: Marks::default(),
         pods: Marks::default(),
         wanted: 30,
+        generation: 1,
     })
 }
 

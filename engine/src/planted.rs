@@ -55,6 +55,8 @@ mod seam {
         BaseOneTooMany,
         /// A percentage of a base rounds down.
         ShareRoundsDown,
+        /// A percentage is of what was wanted last as far as told, however late that is told.
+        ShareOutdated,
         /// What was placed counts only once the watch shows it.
         PendingUncounted,
         /// Terminating pods count although the policy ignores them.

@@ -7,7 +7,7 @@ mod support;
 
 use burstlet_engine::{
     model::{Node, Pod, Stage},
-    placement::{Event, Kind, Outcome},
+    placement::{Event, Kind, Looked, Outcome},
 };
 use support::{
     COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, marks, namespace, pod, real_node,
@@ -229,6 +229,39 @@ mod the_base {
         cluster.settle("p1", Outcome::Refused);
         assert_eq!(cluster.shows(shown(pod("p2"))), ["base p2"]);
         assert_eq!(cluster.watch(2), [(1, "burst p1 eci v".to_owned())]);
+    }
+
+    /// Scaled from 12 to 2 and to 20, the ReplicaSet is still known as one of 12: nothing tells by the pods' number.
+    #[test]
+    fn a_share_is_of_what_is_wanted_when_a_pod_was_seen_however_late_the_watch_is() {
+        let mut cluster = Cluster::looking("30%", 12);
+        for number in 1..=4 {
+            cluster.apply(shown(pod(&format!("p{number}")).base().on("n")));
+        }
+        assert_eq!(cluster.shows(shown(pod("p5"))), ["look at web-a after 5"], "4 of 12 would be full");
+        assert_eq!(cluster.shows(shown(pod("p6"))), [""; 0], "one look at a time");
+        let answer = |arrivals, wanted| {
+            let found = Some(Looked { wanted, generation: 3 });
+            Event::Looked { revision: "web-a".into(), arrivals, found }
+        };
+        assert_eq!(cluster.shows(answer(5, 20)), ["base p5", "look at web-a after 6"], "p6 came after the first look");
+        assert_eq!(cluster.shows(replica_set("web-a", Some("web"), 2)), [""; 0], "the watch is still behind");
+        assert_eq!(cluster.shows(answer(6, 20)), ["base p6"]);
+        assert_eq!(cluster.shows(shown(pod("p7"))), ["look at web-a after 7"]);
+        assert_eq!(cluster.shows(answer(7, 20)), ["burst p7 eci v"], "6 of 20 are full");
+    }
+
+    #[test]
+    fn a_look_without_an_answer_is_waited_for_five_seconds() {
+        let mut cluster = Cluster::looking("50%", 2);
+        assert_eq!(cluster.shows(shown(pod("p1"))), ["look at web-a after 1"]);
+        assert_eq!(cluster.watch(6), [(5, "base p1".to_owned())]);
+    }
+
+    #[test]
+    fn a_number_needs_no_look() {
+        let mut cluster = Cluster::looking("1", 2);
+        assert_eq!(cluster.shows(shown(pod("p1"))), ["base p1"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! - base only while the base has room (or its bound is lifted), a tier only while it has none, and no tier while an
 //!   earlier one could take the pod or is to be waited for; none beyond its cap, its pool's room, stock, quota and
 //!   health, its policy's windows and budget; of two that share a pool, the higher priority first;
+//! - a share only of what the revision wanted when it made the pod, or later, where a look at it was answered;
 //! - release only what nobody governs; nothing else for a policy that only observes; eviction only of a pod away while
 //!   the base has room, or of one of the base that strayed, and never of a Job's;
 //! - no action is repeated for a pod while the first one is unanswered.
@@ -36,13 +37,13 @@ use std::{
 use burstlet_engine::planted::{Bug, plant};
 use burstlet_engine::{
     model::{NodeKind, Pod, PodUid, RevisionId, Stage, Tier, Timestamp},
-    placement::{Action, Controller, Event, Kind, Outcome, Placement, Placing},
+    placement::{Action, Controller, Event, Kind, Looked, Outcome, Placement, Placing},
     policy::{MoveBack, Settings},
 };
 use model::{
     KINDS, POLICIES, POOLS, Truth, is_live, node_of, ordinal,
     rules::{HIGH, LOW, RULES, Rules, TierRules},
-    view::View,
+    view::{Text, View},
 };
 use proptest::{
     prelude::*,
@@ -50,6 +51,8 @@ use proptest::{
 };
 
 const MOVE_ON: u64 = 10_000;
+/// How long a look is waited for.
+const GIVEN_UP: u64 = 5_000;
 /// What annotations say.
 const TEXTS: [Option<&str>; 15] = [
     None,
@@ -74,6 +77,11 @@ const NAMESPACE_TEXTS: usize = 9;
 #[derive(Debug, Clone, Copy)]
 enum Op {
     Scale {
+        revision: usize,
+        wanted: u32,
+    },
+    /// A scale-out whose pods are told before it.
+    PodsFirst {
         revision: usize,
         wanted: u32,
     },
@@ -127,6 +135,11 @@ enum Op {
         fate: Fate,
     },
     Answer(usize),
+    /// A look at a revision is taken, or comes to nothing.
+    Look {
+        nth: usize,
+        is_lost: bool,
+    },
     ChangeLeader {
         landing: u8,
     },
@@ -145,6 +158,14 @@ enum Fate {
     RefusedUnheard,
 }
 
+/// A look at a revision that was asked for.
+#[derive(Debug)]
+struct Look {
+    revision: RevisionId,
+    arrivals: u64,
+    at: u64,
+}
+
 /// The rules of each policy and whether workloads follow them, at the beginning.
 type Begin = [Option<usize>; POLICIES.len()];
 
@@ -159,6 +180,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let rules = prop::option::weighted(0.9, 0..RULES.len());
     let op = prop_oneof![
         10 => (0..5usize, 0..8u32).prop_map(|(revision, wanted)| Op::Scale { revision, wanted }),
+        8 => (0..5usize, 3..9u32).prop_map(|(revision, wanted)| Op::PodsFirst { revision, wanted }),
         4 => (0..5usize).prop_map(|revision| Op::Retire { revision }),
         12 => Just(Op::ControlReplicas),
         10 => Just(Op::Schedule),
@@ -183,6 +205,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         20 => Just(Op::Decide),
         20 => (0..20usize, fate).prop_map(|(nth, fate)| Op::Write { nth, fate }),
         7 => (0..20usize).prop_map(Op::Answer),
+        8 => (0..20usize, prop::bool::weighted(0.1)).prop_map(|(nth, is_lost)| Op::Look { nth, is_lost }),
         4 => any::<u8>().prop_map(|landing| Op::ChangeLeader { landing }),
         9 => (1..8_000u64).prop_map(Op::Wait),
         14 => Just(Op::Flow),
@@ -216,6 +239,7 @@ struct World {
     calls: Vec<Call>,
     writes: Vec<Write>,
     answers: Vec<(PodUid, Outcome)>,
+    looks: Vec<Look>,
     unanswered: BTreeSet<(&'static str, PodUid)>,
     /// The base at each base placing, by revision, in the order of the decisions.
     bases: Vec<(RevisionId, usize)>,
@@ -223,6 +247,8 @@ struct World {
     was_set_back: bool,
     /// Since when each pod has been known to stand on a virtual node, at the least.
     away_since: BTreeMap<PodUid, u64>,
+    /// Whether a look was ever left without an answer for so long that it was given up.
+    was_look_lost: bool,
 }
 
 fn settings() -> Settings {
@@ -236,6 +262,7 @@ fn word(action: &Action) -> &'static str {
         Action::MoveOn { .. } => "move on",
         Action::Evict { .. } => "evict",
         Action::Explain { .. } => "explain",
+        Action::Look { .. } => "look",
         Action::Warn { .. } | Action::Note { .. } => "warn",
     }
 }
@@ -252,14 +279,16 @@ impl World {
         Self {
             truth,
             view: View::default(),
-            engine: Placement::new(settings()),
+            engine: Placement::new(settings()).looking(),
             calls: Vec::new(),
             writes: Vec::new(),
             answers: Vec::new(),
+            looks: Vec::new(),
             unanswered: BTreeSet::new(),
             bases: Vec::new(),
             was_set_back: false,
             away_since: BTreeMap::new(),
+            was_look_lost: false,
         }
     }
 
@@ -279,6 +308,11 @@ impl World {
         let truth = &mut self.truth;
         match op {
             Op::Scale { revision, wanted } => truth.scale(revision, wanted),
+            Op::PodsFirst { revision, wanted } => {
+                truth.scale(revision, wanted);
+                truth.control();
+                self.deliver(Kind::Pod, usize::MAX);
+            }
             Op::Retire { revision } => truth.retire(revision),
             Op::ControlReplicas => truth.control(),
             Op::Schedule => truth.schedule(),
@@ -305,6 +339,7 @@ impl World {
             Op::Decide => self.decide(),
             Op::Write { nth, fate } => self.write(nth, fate),
             Op::Answer(nth) => self.answer(nth),
+            Op::Look { nth, is_lost } => self.look(nth, is_lost),
             Op::ChangeLeader { landing } => self.change_leader(landing),
             Op::Wait(millis) => truth.now += millis,
             Op::Flow => self.flow(),
@@ -360,6 +395,8 @@ impl World {
     }
 
     fn decide(&mut self) {
+        let late = self.looks.iter().any(|look| self.truth.now >= look.at + GIVEN_UP);
+        self.was_look_lost |= late;
         self.note_pods_away();
         let actions = self.engine.decide(self.now());
         self.calls.push(Call::Decide(self.now(), actions.clone()));
@@ -405,13 +442,17 @@ impl World {
     }
 
     fn check_decision(&mut self, action: Action) {
+        if let Action::Look { revision, arrivals, .. } = action {
+            self.looks.push(Look { revision, arrivals, at: self.truth.now });
+            return;
+        }
         let Some(uid) = action.pod().cloned() else { return };
         let pod = self.view.pods.get(&uid).expect("the pod is known").clone();
         assert!(is_live(&pod), "{action:?} for a pod that does not live");
         let rules = pod.revision.as_ref().and_then(|revision| self.view.rules(revision));
         let mut placed = None;
         match &action {
-            Action::Explain { .. } | Action::Warn { .. } | Action::Note { .. } => return,
+            Action::Explain { .. } | Action::Look { .. } | Action::Warn { .. } | Action::Note { .. } => return,
             Action::Place { placing, .. } => {
                 assert!(pod.stage == Stage::Gated && !self.view.pending.contains_key(&uid), "{action:?} again");
                 placed = self.check_placing(&action, placing, &pod, rules);
@@ -460,6 +501,7 @@ impl World {
         assert!(rules.mode != "Observe", "{action:?}, which only observes");
         let held = self.view.held(revision);
         let base = self.view.base(revision).expect("governed");
+        self.check_share(action, revision, pod, rules);
         let has_room = self.view.base_has_room(revision, pod);
         let is_closed = rules.is_closed(self.truth.now);
         match placing {
@@ -486,6 +528,16 @@ impl World {
             Placing::Release => {}
         }
         None
+    }
+
+    /// A share is one of what its revision wanted when it made the pod, or of what it came to want since.
+    fn check_share(&self, action: &Action, revision: &RevisionId, pod: &Pod, rules: Rules) {
+        let is_share = rules.mode == "AfterBase" && matches!(rules.base, Text::Percent(_));
+        if is_share && !self.was_look_lost {
+            let (known, made_by) = (&self.view.revisions[revision], self.truth.made_by[&pod.uid]);
+            let generation = known.generation;
+            assert!(generation >= made_by, "{action:?} of generation {made_by} by what was said of {generation}");
+        }
     }
 
     /// No tier before the one that is chosen could take the pod, or is to be waited for; and that one can take it.
@@ -557,6 +609,19 @@ impl World {
         }
     }
 
+    fn look(&mut self, nth: usize, is_lost: bool) {
+        if self.looks.is_empty() {
+            return;
+        }
+        let Look { revision, arrivals, .. } = self.looks.remove(nth % self.looks.len());
+        self.was_look_lost |= is_lost;
+        if !is_lost {
+            let found = self.truth.revisions.get(&revision);
+            let found = found.map(|found| Looked { wanted: found.wanted, generation: found.generation });
+            self.tell(Event::Looked { revision, arrivals, found });
+        }
+    }
+
     /// What the old leader wrote lands, or never does; the new one begins with a list of everything.
     fn change_leader(&mut self, landing: u8) {
         for (number, write) in std::mem::take(&mut self.writes).into_iter().enumerate() {
@@ -567,9 +632,11 @@ impl World {
         self.replay();
         self.calls.clear();
         self.answers.clear();
+        self.looks.clear();
+        self.was_look_lost = false;
         self.unanswered.clear();
         self.bases.clear();
-        self.engine = Placement::new(settings());
+        self.engine = Placement::new(settings()).looking();
         let View { stock, faults, .. } = std::mem::take(&mut self.view);
         self.away_since.clear();
         for kind in KINDS {
@@ -603,12 +670,16 @@ impl World {
             self.deliver(kind, usize::MAX);
         }
         self.decide();
+        while !self.looks.is_empty() {
+            self.look(0, false);
+            self.decide();
+        }
     }
 
     /// The same events give the same actions, and so they do where kinds change places between two decisions.
     fn replay(&self) {
         let again = |calls: &[Call]| {
-            let mut engine = Placement::new(settings());
+            let mut engine = Placement::new(settings()).looking();
             let mut decided = Vec::new();
             for call in calls.iter().cloned() {
                 match call {
@@ -737,7 +808,7 @@ fn kind_of(event: &Event) -> Option<Kind> {
         Event::Pod(_) | Event::PodGone(_) => Some(Kind::Pod),
         Event::Policy { .. } | Event::PolicyFaulty { .. } | Event::PolicyGone(_) => Some(Kind::Policy),
         Event::Pool(_) | Event::PoolFaulty { .. } | Event::PoolGone(_) => Some(Kind::Pool),
-        Event::Health { .. } | Event::Stock { .. } => None,
+        Event::Looked { .. } | Event::Health { .. } | Event::Stock { .. } => None,
     }
 }
 
@@ -747,6 +818,7 @@ type Steps = BTreeMap<&'static str, usize>;
 fn kind_of_step(op: &Op) -> &'static str {
     match op {
         Op::Scale { .. } => "scale",
+        Op::PodsFirst { .. } => "pods first",
         Op::Retire { .. } => "retire",
         Op::ControlReplicas => "control",
         Op::Schedule => "schedule",
@@ -773,6 +845,7 @@ fn kind_of_step(op: &Op) -> &'static str {
         Op::Write { fate: Fate::Refused, .. } => "write refused",
         Op::Write { fate: Fate::RefusedUnheard, .. } => "write refused unheard",
         Op::Answer(_) => "answer",
+        Op::Look { .. } => "look",
         Op::ChangeLeader { .. } => "leader",
         Op::Wait(_) => "wait",
         Op::Flow => "flow",

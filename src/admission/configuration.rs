@@ -21,9 +21,10 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Never asked about: what runs the cluster must start without us.
 const SYSTEM_NAMESPACE: &str = "kube-system";
 
-/// Pods that may be governed at all. Saves the API server a call for each other pod.
+/// Pods that may be governed at all: those that something controls, but neither a DaemonSet's nor a node's own. Saves
+/// the API server a call for each other pod.
 const MAY_BE_GOVERNED: &str = "has(object.metadata.ownerReferences) && object.metadata.ownerReferences.exists(owner, \
-     owner.kind == 'ReplicaSet' && has(owner.controller) && owner.controller)";
+     has(owner.controller) && owner.controller && !(owner.kind in ['DaemonSet', 'Node']))";
 
 /// Where the API server reaches us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +82,7 @@ pub fn webhook_configurations(
         client_config: endpoint.client_config(MUTATE_PATH, ca_bundle),
         failure_policy: Some("Ignore".to_owned()),
         match_policy: Some("Equivalent".to_owned()),
-        match_conditions: Some(vec![condition("of-a-replica-set", MAY_BE_GOVERNED.to_owned())]),
+        match_conditions: Some(vec![condition("of-a-workload", MAY_BE_GOVERNED.to_owned())]),
         namespace_selector: Some(selector.clone()),
         reinvocation_policy: Some("IfNeeded".to_owned()),
         rules: Some(vec![rule("", "v1", &["pods"], &["CREATE"], "Namespaced")]),

@@ -11,7 +11,10 @@ use kube::core::object::{NotUsed, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::names;
+use crate::api::{
+    kinds::{ForeignKinds, PodController, pod_controller},
+    names,
+};
 
 /// Name of the cluster's own scheduler, which the API server fills in where a pod names none.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -39,36 +42,28 @@ pub(super) struct AdmittedSpec {
 pub(super) enum Skip {
     /// It has a node already; a gate on it would be refused.
     Bound,
-    /// Its controller is no ReplicaSet.
-    NoReplicaSet,
+    /// Nothing controls it that can be governed.
+    NoWorkload,
     /// Its annotation [`names::IGNORE`] is `true`.
     Ignored,
 }
 
-/// The ReplicaSet that decides whether a pod is governed, unless the pod is to be left alone.
-pub(super) fn owner(pod: &AdmittedPod) -> Result<&OwnerReference, Skip> {
+/// What decides whether a pod is governed, unless the pod is to be left alone.
+pub(super) fn owner<'a, 'b>(
+    pod: &'a AdmittedPod,
+    foreign: &'b ForeignKinds,
+) -> Result<(&'a OwnerReference, PodController<'b>), Skip> {
     if pod.spec.node_name.as_deref().is_some_and(|node| !node.is_empty()) {
         return Err(Skip::Bound);
     }
     if has_opted_out(pod.metadata.annotations.as_ref()) {
         return Err(Skip::Ignored);
     }
-    let owners = pod.metadata.owner_references.iter().flatten();
-    controller(owners).filter(|owner| is_apps(owner, "ReplicaSet")).ok_or(Skip::NoReplicaSet)
+    pod_controller(&pod.metadata, foreign).ok_or(Skip::NoWorkload)
 }
 
 fn has_opted_out(annotations: Option<&BTreeMap<String, String>>) -> bool {
     annotations.and_then(|all| all.get(names::IGNORE)).is_some_and(|value| value == "true")
-}
-
-/// The owner that keeps an object in being; there is one at most.
-pub(super) fn controller<'a>(mut owners: impl Iterator<Item = &'a OwnerReference>) -> Option<&'a OwnerReference> {
-    owners.find(|owner| owner.controller == Some(true))
-}
-
-/// Whether an owner is one of Kubernetes' own workloads, not another API's kind of the same name.
-pub(super) fn is_apps(owner: &OwnerReference, kind: &str) -> bool {
-    owner.kind == kind && owner.api_version.starts_with("apps/")
 }
 
 /// The change that holds a governed pod back for placement; `None` where it has been made already.
@@ -140,9 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_unbound_pod_of_a_replica_set_is_asked_about() {
-        let owner_of =
-            |metadata: &Value, spec: &Value| owner(&read(&pod(metadata, spec))).map(|owner| owner.uid.clone());
+    fn only_an_unbound_pod_of_a_workload_is_asked_about() {
+        let foreign = ForeignKinds::default();
+        let owner_of = |metadata: &Value, spec: &Value| {
+            owner(&read(&pod(metadata, spec)), &foreign).map(|(owner, _)| owner.uid.clone())
+        };
         let replica_set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "x"});
         let with = |field: &str, value: Value| {
             let mut owner = replica_set.clone();
@@ -151,10 +148,11 @@ mod tests {
         };
         assert_eq!(owner_of(&json!({}), &json!({"nodeName": ""})), Ok("rs".to_owned()));
         assert_eq!(owner_of(&json!({}), &json!({"nodeName": "a"})), Err(Skip::Bound));
-        assert_eq!(owner_of(&json!({"ownerReferences": null}), &json!({})), Err(Skip::NoReplicaSet));
-        assert_eq!(owner_of(&with("controller", json!(false)), &json!({})), Err(Skip::NoReplicaSet));
-        assert_eq!(owner_of(&with("kind", json!("Job")), &json!({})), Err(Skip::NoReplicaSet));
-        assert_eq!(owner_of(&with("apiVersion", json!("example.com/v1")), &json!({})), Err(Skip::NoReplicaSet));
+        assert_eq!(owner_of(&json!({"ownerReferences": null}), &json!({})), Err(Skip::NoWorkload));
+        assert_eq!(owner_of(&with("controller", json!(false)), &json!({})), Err(Skip::NoWorkload));
+        assert_eq!(owner_of(&with("kind", json!("StatefulSet")), &json!({})), Ok("x".to_owned()));
+        assert_eq!(owner_of(&with("kind", json!("DaemonSet")), &json!({})), Err(Skip::NoWorkload));
+        assert_eq!(owner_of(&with("apiVersion", json!("example.com/v1")), &json!({})), Err(Skip::NoWorkload));
         let ignore = |value: &str| json!({"annotations": {"burstlet.dev/ignore": value}});
         assert_eq!(owner_of(&ignore("true"), &json!({})), Err(Skip::Ignored));
         assert_eq!(owner_of(&ignore("no"), &json!({})), Ok("rs".to_owned()));

@@ -13,17 +13,23 @@ use burstlet_engine::policy::{Asked, Cap, Marks, Mode, MoveBack, Resolution, Set
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::{Deployment, ReplicaSet, StatefulSet},
+        batch::v1::{CronJob, Job},
         core::v1::Namespace,
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, core::DynamicObject};
 use tokio::{sync::OnceCell, time::timeout};
 use tracing::warn;
 
-use super::gate::{controller, is_apps};
-use crate::{api::owner::marks, watch::SharedPolicies};
+use crate::{
+    api::{
+        kinds::{ForeignKind, ForeignKinds, PodController, cron_job_of, scaler_of_set},
+        owner::marks,
+    },
+    watch::SharedPolicies,
+};
 
 /// How long an answer is used again: a hundred pods of one ReplicaSet in a second cost one look-up.
 const FRESH: Duration = Duration::from_secs(1);
@@ -54,8 +60,9 @@ pub(super) enum Governed {
 pub(super) struct Governance {
     client: Client,
     policies: SharedPolicies,
+    foreign: ForeignKinds,
     fresh: Duration,
-    /// By the ReplicaSet's UID. Calls for the same ReplicaSet wait for one look-up.
+    /// By the UID of the pods' controller. Calls for the same one wait for one look-up.
     answers: Mutex<HashMap<String, Answer>>,
     failures: AtomicU64,
 }
@@ -67,18 +74,28 @@ struct Answer {
 }
 
 impl Governance {
-    pub(super) fn new(client: Client, policies: SharedPolicies) -> Self {
-        Self { client, policies, fresh: FRESH, answers: Mutex::default(), failures: AtomicU64::new(0) }
+    pub(super) fn new(client: Client, policies: SharedPolicies, foreign: ForeignKinds) -> Self {
+        Self { client, policies, foreign, fresh: FRESH, answers: Mutex::default(), failures: AtomicU64::new(0) }
     }
 
-    /// Whether the pods of a ReplicaSet, marked as `pod` is, are governed now, or were within the last second.
-    pub(super) async fn of(&self, namespace: &str, replica_set: &OwnerReference, pod: &Marks) -> Governed {
-        let cell = self.answer(&replica_set.uid);
+    /// What may control pods that are gated.
+    pub(super) fn foreign(&self) -> &ForeignKinds {
+        &self.foreign
+    }
+
+    /// Whether the pods of a controller, marked as `pod` is, are governed now, or were within the last second.
+    pub(super) async fn of(
+        &self,
+        namespace: &str,
+        (owner, kind): (&OwnerReference, PodController<'_>),
+        pod: &Marks,
+    ) -> Governed {
+        let cell = self.answer(&owner.uid);
         let look_up = async {
-            match timeout(LOOK_UP, self.look_up(namespace, replica_set, pod)).await {
+            match timeout(LOOK_UP, self.look_up(namespace, owner, kind, pod)).await {
                 Ok(Ok(governed)) => governed,
-                Ok(Err(fault)) => self.unknown(namespace, replica_set, &fault.to_string()),
-                Err(_) => self.unknown(namespace, replica_set, &format!("no answer within {LOOK_UP:?}")),
+                Ok(Err(fault)) => self.unknown(namespace, owner, &fault.to_string()),
+                Err(_) => self.unknown(namespace, owner, &format!("no answer within {LOOK_UP:?}")),
             }
         };
         *cell.get_or_init(|| look_up).await
@@ -103,11 +120,11 @@ impl Governance {
 
     /// Fails open: a pod that nobody gates is a plain pod on real nodes. Logged at powers of two, for an API server
     /// that is down would fill the log.
-    fn unknown(&self, namespace: &str, replica_set: &OwnerReference, fault: &str) -> Governed {
+    fn unknown(&self, namespace: &str, owner: &OwnerReference, fault: &str) -> Governed {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures.is_power_of_two() {
-            let name = &replica_set.name;
-            warn!(namespace, replica_set = %name, fault, failures, "unable to tell who governs a pod; it is let through");
+            let (kind, name) = (&owner.kind, &owner.name);
+            warn!(namespace, kind, name, fault, failures, "unable to tell who governs a pod; it is let through");
         }
         Governed::Unknown
     }
@@ -115,26 +132,61 @@ impl Governance {
     async fn look_up(
         &self,
         namespace: &str,
-        replica_set: &OwnerReference,
+        owner: &OwnerReference,
+        kind: PodController<'_>,
         pod: &Marks,
     ) -> Result<Governed, kube::Error> {
-        let owner = match self.metadata::<ReplicaSet>(namespace, &replica_set.name).await? {
-            Some(found) if found.uid.as_deref() == Some(&replica_set.uid) => found,
-            // Gone, or another of its name: its pods are on their way out.
-            _ => return Ok(Governed::No),
+        let found = match kind {
+            PodController::ReplicaSet => self.metadata::<ReplicaSet>(namespace, &owner.name).await?,
+            PodController::StatefulSet => self.metadata::<StatefulSet>(namespace, &owner.name).await?,
+            PodController::Job => self.metadata::<Job>(namespace, &owner.name).await?,
+            PodController::Foreign(kind) => self.foreign_metadata(kind, namespace, &owner.name).await?,
         };
-        let workload = match controller(owner.owner_references.iter().flatten()) {
-            None => owner,
-            Some(deployment) if is_apps(deployment, "Deployment") => {
-                self.metadata::<Deployment>(namespace, &deployment.name).await?.unwrap_or_default()
-            }
-            // A controller of another kind scales this ReplicaSet by its own rules.
-            Some(_) => return Ok(Governed::No),
+        // Gone, or another of its name: its pods are on their way out.
+        let Some(found) = found.filter(|found| found.uid.as_deref() == Some(&owner.uid)) else {
+            return Ok(Governed::No);
         };
+        let workload = self.workload(namespace, kind, found).await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let of_namespace = namespaces.get_metadata_opt(namespace).await?;
         let of_namespace = of_namespace.map(|found| marks(&found.metadata)).unwrap_or_default();
-        Ok(self.judge(namespace, pod, &marks(&workload), &of_namespace))
+        Ok(self.judge(namespace, pod, &workload, &of_namespace))
+    }
+
+    /// The marks of what scales the pods' controller, or the controller's own where nothing known does.
+    async fn workload(
+        &self,
+        namespace: &str,
+        kind: PodController<'_>,
+        owner: ObjectMeta,
+    ) -> Result<Marks, kube::Error> {
+        match kind {
+            PodController::ReplicaSet => {
+                let scaler = match scaler_of_set(&owner, &self.foreign) {
+                    None => return Ok(marks(&owner)),
+                    Some((deployment, None)) => self.metadata::<Deployment>(namespace, &deployment.name).await?,
+                    Some((scaler, Some(kind))) => self.foreign_metadata(kind, namespace, &scaler.name).await?,
+                };
+                Ok(marks(&scaler.unwrap_or_default()))
+            }
+            // A Job's own are those of its CronJob's template, which fill in.
+            PodController::Job => {
+                let Some(cron_job) = cron_job_of(&owner) else { return Ok(marks(&owner)) };
+                let cron_job = self.metadata::<CronJob>(namespace, &cron_job.name).await?.unwrap_or_default();
+                Ok(marks(&cron_job).or(&marks(&owner)))
+            }
+            PodController::StatefulSet | PodController::Foreign(_) => Ok(marks(&owner)),
+        }
+    }
+
+    async fn foreign_metadata(
+        &self,
+        kind: &ForeignKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ObjectMeta>, kube::Error> {
+        let objects: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind.api_resource());
+        Ok(objects.get_metadata_opt(name).await?.map(|found| found.metadata))
     }
 
     /// A pod that stays where kube-scheduler puts it needs no gate: nothing is changed for Observe, and Never holds
@@ -194,7 +246,7 @@ mod tests {
     }
 
     async fn governed(objects: &[(&'static str, Value)]) -> Governed {
-        with(&FakeApi::new(objects)).of("shop", &owner(), &Marks::default()).await
+        with(&FakeApi::new(objects)).of("shop", (&owner(), PodController::ReplicaSet), &Marks::default()).await
     }
 
     fn with(api: &FakeApi) -> Governance {
@@ -202,7 +254,7 @@ mod tests {
         let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "base": 8});
         let name = burstlet_engine::model::ObjectName::new("shop", "web");
         policies.set(name, &serde_json::from_value(spec).unwrap()).unwrap();
-        Governance::new(api.client(), Arc::new(policies.into()))
+        Governance::new(api.client(), Arc::new(policies.into()), rollouts())
     }
 
     fn by(base: u32) -> Governed {
@@ -214,9 +266,13 @@ mod tests {
         let api = FakeApi::new(&[(REPLICA_SET, object("rs", None, None)), (NAMESPACE, object("n", None, None))]);
         let mut pod = Marks::default();
         pod.labels.insert("app".to_owned(), "web".to_owned());
-        assert_eq!(with(&api).of("shop", &owner(), &pod).await, by(8));
+        assert_eq!(with(&api).of("shop", (&owner(), PodController::ReplicaSet), &pod).await, by(8));
         pod.annotations.insert("burstlet.dev/mode".to_owned(), "Observe".to_owned());
-        assert_eq!(with(&api).of("shop", &owner(), &pod).await, Governed::No, "Observe changes nothing");
+        assert_eq!(
+            with(&api).of("shop", (&owner(), PodController::ReplicaSet), &pod).await,
+            Governed::No,
+            "Observe changes nothing"
+        );
     }
 
     #[tokio::test]
@@ -259,12 +315,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_replica_set_of_another_controller_or_another_uid_governs_nothing() {
+    async fn a_replica_set_of_another_uid_governs_nothing() {
         let namespace = (NAMESPACE, object("n", Some("2"), None));
-        for replica_set in [object("rs", Some("5"), Some("Rollout")), object("other", Some("5"), None)] {
-            assert_eq!(governed(&[(REPLICA_SET, replica_set), namespace.clone()]).await, Governed::No);
-        }
+        assert_eq!(governed(&[(REPLICA_SET, object("other", Some("5"), None)), namespace.clone()]).await, Governed::No);
         assert_eq!(governed(&[namespace]).await, Governed::No);
+    }
+
+    fn rollouts() -> ForeignKinds {
+        let kind =
+            json!({"apiVersion": "example.com/v1", "kind": "Rollout", "resource": "rollouts", "owns": "ReplicaSets"});
+        ForeignKinds::new(&[serde_json::from_value(kind).unwrap()])
+    }
+
+    #[tokio::test]
+    async fn what_scales_a_replica_set_governs_where_its_kind_is_known_else_the_replica_set() {
+        const ROLLOUT: &str = "/apis/example.com/v1/namespaces/shop/rollouts/web";
+        let mut of_rollout = object("rs", Some("5"), Some("Rollout"));
+        assert_eq!(governed(&[(REPLICA_SET, of_rollout.clone())]).await, by(5), "apps/v1 Rollout is not that kind");
+        of_rollout["metadata"]["ownerReferences"][0]["apiVersion"] = json!("example.com/v1beta1");
+        let rollout = (ROLLOUT, object("d", Some("4"), None));
+        assert_eq!(governed(&[(REPLICA_SET, of_rollout), rollout]).await, by(4));
+    }
+
+    #[tokio::test]
+    async fn a_stateful_set_governs_its_pods_and_a_cron_job_before_its_jobs_template() {
+        const SET: &str = "/apis/apps/v1/namespaces/shop/statefulsets/web-1";
+        const JOB: &str = "/apis/batch/v1/namespaces/shop/jobs/web-1";
+        const CRON_JOB: &str = "/apis/batch/v1/namespaces/shop/cronjobs/web";
+        let of = async |kind, objects: &[(&'static str, Value)]| {
+            with(&FakeApi::new(objects)).of("shop", (&owner(), kind), &Marks::default()).await
+        };
+        assert_eq!(of(PodController::StatefulSet, &[(SET, object("rs", Some("2"), None))]).await, by(2));
+        assert_eq!(of(PodController::Job, &[(JOB, object("rs", Some("2"), None))]).await, by(2));
+        let mut job = object("rs", Some("6"), Some("CronJob"));
+        job["metadata"]["ownerReferences"][0]["apiVersion"] = json!("batch/v1");
+        let cron_job = |base| (CRON_JOB, object("d", base, None));
+        assert_eq!(of(PodController::Job, &[(JOB, job.clone()), cron_job(Some("4"))]).await, by(4));
+        assert_eq!(of(PodController::Job, &[(JOB, job), cron_job(None)]).await, by(6));
     }
 
     #[tokio::test]
@@ -272,11 +359,14 @@ mod tests {
         let api = FakeApi::new(&[(REPLICA_SET, object("rs", Some("5"), None))]);
         let mut governance = with(&api);
         let (owner, pod) = (owner(), Marks::default());
-        let all = futures::future::join_all((0..100).map(|_| governance.of("shop", &owner, &pod))).await;
+        let all = futures::future::join_all(
+            (0..100).map(|_| governance.of("shop", (&owner, PodController::ReplicaSet), &pod)),
+        )
+        .await;
         assert!(all.iter().all(|found| *found == by(5)));
         assert_eq!(api.asked().len(), 2, "the ReplicaSet and its namespace");
         governance.fresh = Duration::ZERO;
-        governance.of("shop", &owner, &pod).await;
+        governance.of("shop", (&owner, PodController::ReplicaSet), &pod).await;
         assert_eq!(api.asked().len(), 4);
     }
 
@@ -285,7 +375,10 @@ mod tests {
         let api = FakeApi::failing();
         let governance = with(&api);
         for _ in 0..10 {
-            assert_eq!(governance.of("shop", &owner(), &Marks::default()).await, Governed::Unknown);
+            assert_eq!(
+                governance.of("shop", (&owner(), PodController::ReplicaSet), &Marks::default()).await,
+                Governed::Unknown
+            );
         }
         assert_eq!(api.asked().len(), 1);
     }

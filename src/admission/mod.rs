@@ -38,7 +38,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tracing::warn;
 
 use crate::{
-    api::{names, owner::marks},
+    api::{kinds::ForeignKinds, names, owner::marks},
     serve::{BodyError, read_body_limited},
     watch::SharedPolicies,
 };
@@ -70,17 +70,18 @@ pub struct Admission {
 impl Admission {
     /// Webhooks that ask `client` who governs a pod. `scheduler` is the name of the scheduler for governed pods, where
     /// there is one of their own; `policies` are the
-    /// cluster's, `configured` the pools of the configuration file.
+    /// cluster's, `configured` the pools of the configuration file, `foreign` its kinds of other API groups.
     pub fn new(
         client: Client,
         policies: SharedPolicies,
         configured: Vec<PoolName>,
+        foreign: ForeignKinds,
         scheduler: Option<String>,
         metrics: AdmissionMetrics,
     ) -> Self {
         let home = policies.read().unwrap_or_else(PoisonError::into_inner).home().to_owned();
         let judge = PolicyJudge::new(client.clone(), &home, configured);
-        Self { governance: Governance::new(client, policies), policies: judge, scheduler, metrics }
+        Self { governance: Governance::new(client, policies, foreign), policies: judge, scheduler, metrics }
     }
 
     /// What to change on a pod that is about to be created, and why.
@@ -89,10 +90,10 @@ impl Admission {
         else {
             return (Outcome::Skipped, None);
         };
-        let Ok(replica_set) = gate::owner(pod) else {
+        let Ok(owner) = gate::owner(pod, self.governance.foreign()) else {
             return (Outcome::Skipped, None);
         };
-        match self.governance.of(namespace, replica_set, &marks(&pod.metadata)).await {
+        match self.governance.of(namespace, owner, &marks(&pod.metadata)).await {
             Governed::No => (Outcome::NotGoverned, None),
             Governed::Unknown => (Outcome::Unknown, None),
             Governed::By(_) => match gate::gate(pod, self.scheduler.as_deref()) {

@@ -19,6 +19,7 @@ fn webhooks(api: &FakeApi) -> (Router, prometheus::Registry) {
             api.client(),
             Arc::default(),
             Vec::new(),
+            ForeignKinds::default(),
             Some("burstlet-scheduler".into()),
             metrics,
         ))),

@@ -3,9 +3,11 @@
 use burstlet_engine::policy::Base;
 use kube::{ResourceExt, core::DynamicObject};
 
-use crate::api::{misplaced::Misplaced, names};
-
-use super::gate::{controller, is_apps};
+use crate::api::{
+    kinds::{controller, cron_job_of},
+    misplaced::Misplaced,
+    names,
+};
 
 /// Warnings about the base on an object, each naming the object and the fault. `kind` is the object's kind.
 pub(super) fn warnings(kind: &str, object: &DynamicObject) -> Vec<String> {
@@ -25,10 +27,8 @@ enum Carrier {
     Governed,
     /// The default of the namespace's workloads.
     Namespace,
-    /// A Deployment's annotation, copied to its ReplicaSet: it was warned about there.
+    /// Another object's annotation, copied to what it scales: it was warned about there.
     Copy,
-    /// A ReplicaSet that something else than a Deployment scales.
-    Foreign,
     /// Nothing, for its kind.
     Nothing(Misplaced),
 }
@@ -37,12 +37,10 @@ impl Carrier {
     fn of(kind: &str, object: &DynamicObject) -> Self {
         match kind {
             "Namespace" => Self::Namespace,
-            "ReplicaSet" => match controller(object.owner_references().iter()) {
-                None => Self::Governed,
-                Some(owner) if is_apps(owner, "Deployment") => Self::Copy,
-                Some(_) => Self::Foreign,
-            },
-            "Deployment" => Self::Governed,
+            // Of a foreign kind's, its own counts only where the configuration does not name the kind.
+            "ReplicaSet" if controller(&object.metadata).is_some() => Self::Copy,
+            "Job" if cron_job_of(&object.metadata).is_some() => Self::Copy,
+            "Deployment" | "ReplicaSet" | "StatefulSet" | "Job" | "CronJob" => Self::Governed,
             _ => Self::Nothing(Misplaced::of(kind)),
         }
     }
@@ -54,9 +52,6 @@ impl Carrier {
             Self::Governed => no_base.map(|fault| format!("{fault}; the {kind} is not governed")),
             Self::Namespace => no_base.map(|fault| format!("{fault}; its workloads get no base from it")),
             Self::Copy => None,
-            Self::Foreign => {
-                Some(format!("burstlet governs no {kind} of another controller; the annotation has no effect"))
-            }
             Self::Nothing(misplaced) => Some(misplaced.told_of(kind)),
         }
     }
@@ -90,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_right_base_and_none_are_not_warned_about() {
-        for kind in ["Deployment", "ReplicaSet", "Namespace"] {
+        for kind in ["Deployment", "ReplicaSet", "StatefulSet", "Job", "CronJob", "Namespace"] {
             assert_eq!(told(kind, &based("30%")), [""; 0]);
         }
         for kind in ["Deployment", "StatefulSet", "DaemonSet", "Pod", "CronJob"] {
@@ -110,29 +105,24 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_have_no_base_or_none_yet_are_named() {
-        for kind in ["StatefulSet", "Job", "CronJob"] {
-            let expected = format!(
-                "{kind} web: burstlet.dev/base: burstlet does not govern {kind}s yet; the annotation has no effect"
-            );
-            assert_eq!(told(kind, &based("3")), [expected]);
-        }
+    fn kinds_that_have_no_base_are_named() {
         for kind in ["DaemonSet", "Pod"] {
             assert!(told(kind, &based("3"))[0].contains(&format!("a {kind} does not scale")));
         }
     }
 
     #[test]
-    fn a_replica_sets_base_is_judged_by_its_controller() {
-        let of = |kind: &str| {
+    fn a_copy_is_warned_about_where_it_was_written() {
+        let of = |kind: &str, api_version: &str, by: &str| {
             let mut object = based("three");
             object["metadata"]["ownerReferences"] =
-                json!([{"apiVersion": "apps/v1", "kind": kind, "name": "w", "uid": "u", "controller": true}]);
+                json!([{"apiVersion": api_version, "kind": by, "name": "w", "uid": "u", "controller": true}]);
             object["spec"] = json!({"template": {"metadata": {"annotations": {"burstlet.dev/base": "3"}}}});
-            told("ReplicaSet", &object)
+            told(kind, &object)
         };
-        assert_eq!(of("Deployment"), [""; 0], "the Deployment was warned about");
-        assert!(of("Rollout")[0].contains("governs no ReplicaSet of another controller"));
+        assert_eq!(of("ReplicaSet", "apps/v1", "Deployment"), [""; 0]);
+        assert_eq!(of("Job", "batch/v1", "CronJob"), [""; 0]);
+        assert_eq!(of("Job", "example.com/v1", "JobSet").len(), 2, "a Job for itself");
     }
 
     #[test]

@@ -5,16 +5,16 @@
 pub enum Misplaced {
     /// The kind never scales.
     DoesNotScale,
-    /// The kind scales, but burstlet does not govern it.
-    NotGovernedYet,
+    /// The kind is none that burstlet governs.
+    NotGoverned,
 }
 
 impl Misplaced {
-    /// Of the kinds other than Deployments, ReplicaSets and namespaces.
+    /// Of the kinds other than namespaces and those that scale.
     pub fn of(kind: &str) -> Self {
         match kind {
             "DaemonSet" | "Pod" => Self::DoesNotScale,
-            _ => Self::NotGovernedYet,
+            _ => Self::NotGoverned,
         }
     }
 
@@ -22,7 +22,7 @@ impl Misplaced {
     pub fn told_of(self, kind: &str) -> String {
         match self {
             Self::DoesNotScale => format!("a {kind} does not scale, so it has no base; the annotation has no effect"),
-            Self::NotGovernedYet => format!("burstlet does not govern {kind}s yet; the annotation has no effect"),
+            Self::NotGoverned => format!("burstlet does not govern {kind}s; the annotation has no effect"),
         }
     }
 
@@ -30,7 +30,7 @@ impl Misplaced {
     pub fn word(self) -> &'static str {
         match self {
             Self::DoesNotScale => "does-not-scale",
-            Self::NotGovernedYet => "not-governed-yet",
+            Self::NotGoverned => "not-governed",
         }
     }
 }

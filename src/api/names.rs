@@ -78,6 +78,9 @@ pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// try again the pods that found no stock.
 pub const STOCK_SINCE: &str = "burstlet.dev/stock-since";
 
+/// Annotation of a virtual node that is cordoned and goes once it is empty: since when, in RFC 3339.
+pub const DRAINS_SINCE: &str = "burstlet.dev/drains-since";
+
 /// Annotation of a node that tells metrics-server its path on the kubelet's port.
 pub const METRICS_PATH: &str = "metrics.k8s.io/resource-metrics-path";
 

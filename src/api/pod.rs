@@ -10,7 +10,11 @@ use kube::core::Object;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::names;
+use crate::api::{
+    kinds::{ForeignKinds, controller, pod_controller},
+    names,
+    preflight::{self, Security, Shares, Volume},
+};
 
 /// A pod with what placement reads of it.
 pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
@@ -28,6 +32,12 @@ pub struct SlimPodSpec {
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
     affinity: Option<Value>,
+    host_network: bool,
+    #[serde(rename = "hostPID")]
+    host_pid: bool,
+    #[serde(rename = "hostIPC")]
+    host_ipc: bool,
+    volumes: Vec<Volume>,
 }
 
 /// Of `core/v1 PodStatus`.
@@ -56,6 +66,7 @@ struct SpreadConstraint {
 struct Container {
     resources: Requirements,
     restart_policy: Option<String>,
+    security_context: Security,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -104,13 +115,13 @@ pub fn patchable(pod: &SlimPod) -> Patchable {
 }
 
 /// The pod as the engine sees it; `None` for an object without a UID, which no API server sends.
-pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
+pub fn to_engine(pod: &SlimPod, foreign: &ForeignKinds) -> Option<Pod> {
     let meta = &pod.metadata;
     let annotation = |name: &str| meta.annotations.as_ref()?.get(name).map(String::as_str);
     Some(Pod {
         uid: uid(meta)?,
         name: object_name(meta),
-        revision: controller(meta, "ReplicaSet").map(RevisionId::from),
+        revision: pod_controller(meta, foreign).map(|(owner, _)| RevisionId::from(owner.uid.as_str())),
         created: meta.creation_timestamp.as_ref().map_or(Timestamp::default(), |time| timestamp(time.0)),
         decided: annotation(names::DECIDED_AT).and_then(|time| time.parse().ok()).map(timestamp),
         stage: stage(pod),
@@ -126,8 +137,7 @@ pub fn to_engine(pod: &SlimPod) -> Option<Pod> {
 /// the template holds, of which admission warns.
 pub fn has_misplaced_base(pod: &SlimPod) -> bool {
     let meta = &pod.metadata;
-    let is_controlled = meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
-    !is_controlled && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
+    controller(meta).is_none() && meta.annotations.as_ref().is_some_and(|all| all.contains_key(names::BASE))
 }
 
 /// The UID of an object of the watch.
@@ -138,12 +148,6 @@ pub fn uid(meta: &ObjectMeta) -> Option<PodUid> {
 /// The namespace and name of an object of the watch.
 pub fn object_name(meta: &ObjectMeta) -> ObjectName {
     ObjectName::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
-}
-
-/// UID of the controlling owner, if it is of this kind.
-pub fn controller<'a>(meta: &'a ObjectMeta, kind: &str) -> Option<&'a str> {
-    let owners = meta.owner_references.iter().flatten();
-    owners.filter(|owner| owner.controller == Some(true) && owner.kind == kind).map(|owner| owner.uid.as_str()).next()
 }
 
 fn timestamp(time: jiff::Timestamp) -> Timestamp {
@@ -215,9 +219,15 @@ fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
     let hard = |spread: &&SpreadConstraint| {
         spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
     };
-    spec.topology_spread_constraints.iter().find(hard).map(|spread| {
+    let spread = spec.topology_spread_constraints.iter().find(hard).map(|spread| {
         let key = &spread.topology_key;
         format!("the spread over {key} (DoNotSchedule) excludes virtual nodes; ScheduleAnyway would not")
+    });
+    spread.or_else(|| {
+        let shares = Shares { network: spec.host_network, processes: spec.host_pid, memory: spec.host_ipc };
+        let mut containers = spec.containers.iter().chain(&spec.init_containers);
+        let is_privileged = containers.any(|container| container.security_context.privileged);
+        preflight::obstacle(shares, is_privileged, &spec.volumes)
     })
 }
 
@@ -247,7 +257,7 @@ mod tests {
                 "containers": [{"name": "a", "image": "x", "resources": {"requests": {"cpu": "250m", "memory": "1Gi"}}}]},
             "status": {"phase": "Pending"},
         }));
-        let engine = to_engine(&pod).unwrap();
+        let engine = to_engine(&pod, &ForeignKinds::default()).unwrap();
         assert_eq!(engine.stage, Stage::Gated);
         assert_eq!(engine.revision, Some("rs1".into()));
         assert_eq!(engine.requests, Resources { cpu: MilliCpu(250), memory: Bytes(1 << 30) });
@@ -260,7 +270,7 @@ mod tests {
     fn the_stage_follows_phase_node_and_conditions() {
         let stage_of = |spec: Value, status: Value| {
             let pod = pod(json!({"metadata": {"uid": "u"}, "spec": spec, "status": status}));
-            to_engine(&pod).unwrap().stage
+            to_engine(&pod, &ForeignKinds::default()).unwrap().stage
         };
         assert_eq!(stage_of(json!({}), json!({"phase": "Pending"})), Stage::Unbound { unschedulable: false });
         let refused = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]);
@@ -295,8 +305,11 @@ mod tests {
 
     #[test]
     fn what_no_virtual_node_can_take_is_named() {
-        let obstacle =
-            |spec: Value| to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec}))).unwrap().virtual_obstacle;
+        let obstacle = |spec: Value| {
+            to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec})), &ForeignKinds::default())
+                .unwrap()
+                .virtual_obstacle
+        };
         assert_eq!(obstacle(json!({"nodeSelector": {"kubernetes.io/os": "linux", "type": "virtual-kubelet"}})), None);
         assert_eq!(
             obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),
@@ -304,5 +317,24 @@ mod tests {
         );
         let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
         assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
+        let taken = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "configMap": {"name": "c"}},
+                           {"name": "c", "projected": {"sources": []}}, {"name": "d", "nfs": {}, "hostPath": null}]);
+        assert_eq!(obstacle(json!({"volumes": taken, "hostNetwork": false})), None);
+        for (spec, field) in [
+            (json!({"volumes": [{"name": "logs", "hostPath": {"path": "/var/log"}}]}), "volume logs (hostPath)"),
+            (
+                json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}, "name": "db"}]}),
+                "volume db (persistentVolumeClaim)",
+            ),
+            (json!({"hostNetwork": true}), "hostNetwork"),
+            (json!({"hostPID": true}), "hostPID"),
+            (json!({"hostIPC": true}), "hostIPC"),
+            (json!({"initContainers": [{"securityContext": {"privileged": true}}]}), "a privileged container"),
+        ] {
+            assert_eq!(
+                obstacle(spec).as_deref(),
+                Some(format!("{field} needs a real node: no virtual node has it").as_str())
+            );
+        }
     }
 }

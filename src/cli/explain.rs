@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::{
     api::{
         decision::{Decision, Step},
+        kinds::controller,
         names,
     },
     cli::{
@@ -55,9 +56,9 @@ pub(super) async fn explain(args: AskedArgs) -> anyhow::Result<()> {
     let mut notes: Vec<_> = found.notes.iter().map(ToString::to_string).collect();
     if let Some(base) = found.governed.as_ref().and_then(|governed| governed.policy.base.pods) {
         let autoscalers = workload::autoscalers(&client, &namespace).await;
-        notes.extend(workload::bases_above(&autoscalers, args.workload.kind, &args.workload.name, base));
+        notes.extend(workload::bases_above(&autoscalers, &args.workload.kind, &args.workload.name, base));
     }
-    let pods = pods(&client, &namespace, &args.workload, &marked.selector).await?;
+    let pods = pods(&client, &namespace, &args.workload, marked.uid.as_deref()).await?;
     let mut places = BTreeMap::new();
     for pod in &pods {
         *places.entry(place(pod)).or_default() += 1;
@@ -72,19 +73,15 @@ pub(super) async fn explain(args: AskedArgs) -> anyhow::Result<()> {
 }
 
 /// The pods that are meant, but for those on their way out.
-async fn pods(
-    client: &Client,
-    namespace: &str,
-    named: &Named,
-    selector: &BTreeMap<String, String>,
-) -> anyhow::Result<Vec<Pod>> {
+async fn pods(client: &Client, namespace: &str, named: &Named, uid: Option<&str>) -> anyhow::Result<Vec<Pod>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     if named.kind == Kind::Pod {
         return Ok(vec![api.get(&named.name).await.with_context(|| format!("unable to read pod {}", named.name))?]);
     }
-    let labels = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
-    anyhow::ensure!(!labels.is_empty(), "{} selects its pods by no labels; name one of its pods instead", named.name);
-    let mut all = api.list(&ListParams::default().labels(&labels)).await.context("unable to list its pods")?.items;
+    let controllers = workload::controllers(client, namespace, uid.unwrap_or_default()).await?;
+    let mut all = api.list(&ListParams::default()).await.context("unable to list its pods")?.items;
+    let is_its = |pod: &Pod| controller(&pod.metadata).is_some_and(|owner| controllers.contains(&owner.uid));
+    all.retain(is_its);
     all.retain(|pod| pod.metadata.deletion_timestamp.is_none());
     Ok(all)
 }

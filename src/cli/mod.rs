@@ -20,9 +20,11 @@ mod progress;
 mod record;
 mod release;
 mod replay;
+mod routes;
 mod run;
 mod status;
 mod tune;
+mod vnode;
 mod workload;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -62,6 +64,10 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Work on pools
     Pool(pool::PoolArgs),
+    /// Make, list and delete virtual nodes: those that ECI manages itself, as vnodectl does, and the pools'
+    Vnode(vnode::VnodeArgs),
+    /// Plan, apply and check the VPC's routes from instances to the cluster's own pods
+    Routes(routes::RoutesArgs),
     /// Print the definitions of BurstPolicy and VirtualPool, for `kubectl apply --filename -`
     Crd,
     /// Print the script by which a shell completes burstlet's arguments
@@ -158,6 +164,8 @@ pub fn main() -> ExitCode {
             Command::Observe(args) => observe::observe(args).await?,
             Command::Policy(command) => policy::policy(command).await?,
             Command::Pool(args) => pool::pool(args)?,
+            Command::Vnode(args) => Box::pin(vnode::vnode(args)).await?,
+            Command::Routes(args) => return Box::pin(routes::routes(args)).await,
             Command::Crd => crd::crd()?,
             Command::Completion(args) => completion::completion(&args, Cli::command())?,
             Command::Doctor(args) => {

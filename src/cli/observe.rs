@@ -1,6 +1,6 @@
 //! `burstlet observe`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
@@ -8,13 +8,19 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
 
-use crate::cli::{
-    ClusterArgs,
-    output::{OutputArgs, table},
+use crate::{
+    cli::{
+        ClusterArgs,
+        output::{OutputArgs, table},
+    },
+    provider::clouds::http,
 };
 
 /// How burstlet's pods are labelled, as the chart makes them.
 const SELECTOR: &str = "app.kubernetes.io/name=burstlet";
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct ObserveArgs {
@@ -60,8 +66,10 @@ struct Line {
 pub(super) async fn observe(args: ObserveArgs) -> anyhow::Result<()> {
     let metrics = match &args.metrics {
         Some(url) => {
-            let answer = reqwest::get(url.clone()).await.with_context(|| format!("unable to read {url}"))?;
-            answer.error_for_status()?.text().await.with_context(|| format!("unable to read {url}"))?
+            let told = || format!("unable to read {url}");
+            let client = http::client(url.as_str(), None, PATIENCE)?;
+            let answer = client.get(url.clone()).send().await.with_context(told)?;
+            answer.error_for_status()?.text().await.with_context(told)?
         }
         None => of_pods(&args.cluster.client().await?, &args.burstlet_namespace, args.port).await?,
     };
@@ -75,7 +83,7 @@ async fn of_pods(client: &Client, namespace: &str, port: u16) -> anyhow::Result<
     let mut all = String::new();
     for pod in &pods {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{}:{port}/proxy/metrics", pod.name_any());
-        let request = http::Request::get(path).body(Vec::new())?;
+        let request = ::http::Request::get(path).body(Vec::new())?;
         match client.request_text(request).await {
             Ok(text) => all.push_str(&text),
             Err(error) => eprintln!("{}: unable to read its metrics: {error}", pod.name_any()),

@@ -6,14 +6,18 @@ use anyhow::Context;
 use burstlet_engine::policy::spec::Budget;
 use clap::Args;
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
+    apps::v1::{Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
     core::v1::{Node, Pod},
 };
 use kube::{Api, Client, Resource, ResourceExt, api::ListParams};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{names, node},
+    api::{
+        kinds::{controller, cron_job_of},
+        names, node,
+    },
     cli::{
         ClusterArgs,
         explain::place,
@@ -50,6 +54,7 @@ struct Status {
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Workload {
     namespace: String,
+    kind: String,
     name: String,
     /// Replicas that it shall have, where that is known.
     wanted: Option<i32>,
@@ -80,8 +85,7 @@ struct Pool {
 pub(super) async fn status(args: StatusArgs) -> anyhow::Result<()> {
     let client = args.cluster.client().await?;
     let pods: Vec<Pod> = all(&client, args.namespace.as_deref()).await?;
-    let sets: Vec<ReplicaSet> = all(&client, args.namespace.as_deref()).await?;
-    let deployments: Vec<Deployment> = all(&client, args.namespace.as_deref()).await?;
+    let scalers = scalers(&client, args.namespace.as_deref()).await?;
     let nodes: Vec<Node> = Api::all(client.clone())
         .list(&ListParams::default().labels(names::POOL))
         .await
@@ -102,7 +106,7 @@ pub(super) async fn status(args: StatusArgs) -> anyhow::Result<()> {
     let quotas =
         virtual_pools.iter().map(|pool| (pool.name_any(), pool.spec.quota.as_ref().and_then(|quota| quota.pods)));
     let status = Status {
-        workloads: workloads(&pods, &sets, &deployments),
+        workloads: workloads(&pods, &scalers),
         budgets: budgets.chain(pool_budgets).collect(),
         pools: pools(&pods, &nodes, quotas.collect()),
     };
@@ -139,31 +143,61 @@ fn is_governed(pod: &Pod) -> bool {
     pod.annotations().contains_key(names::TIER) || place(pod) == "waiting"
 }
 
-fn controller<K: Resource>(object: &K) -> Option<&str> {
-    let owners = object.meta().owner_references.iter().flatten();
-    owners.filter(|owner| owner.controller == Some(true)).map(|owner| owner.name.as_str()).next()
+/// Namespace, kind and name.
+type Key = (String, String, String);
+
+/// What is known of an object that scales pods.
+#[derive(Debug, Default)]
+struct Scaler {
+    wanted: Option<i32>,
+    /// Kind and name of what scales it in turn.
+    owner: Option<(String, String)>,
 }
 
-fn workloads(pods: &[Pod], sets: &[ReplicaSet], deployments: &[Deployment]) -> Vec<Workload> {
-    let key = |namespace: Option<String>, name: &str| (namespace.unwrap_or_default(), name.to_owned());
-    let owner_of_set: BTreeMap<_, _> =
-        sets.iter().map(|set| (key(set.namespace(), &set.name_any()), controller(set).map(str::to_owned))).collect();
-    let wanted: BTreeMap<_, _> = deployments
-        .iter()
-        .map(|one| {
-            (key(one.namespace(), &one.name_any()), one.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1))
-        })
-        .collect();
-    let mut found: BTreeMap<(String, String), Workload> = BTreeMap::new();
+type Scalers = BTreeMap<Key, Scaler>;
+
+async fn scalers(client: &Client, namespace: Option<&str>) -> anyhow::Result<Scalers> {
+    let mut found = Scalers::new();
+    note(&mut found, &all::<Deployment>(client, namespace).await?, |one| {
+        Some(one.spec.as_ref()?.replicas.unwrap_or(1))
+    });
+    note(&mut found, &all::<ReplicaSet>(client, namespace).await?, |one| {
+        Some(one.spec.as_ref()?.replicas.unwrap_or(1))
+    });
+    note(&mut found, &all::<StatefulSet>(client, namespace).await?, |one| {
+        Some(one.spec.as_ref()?.replicas.unwrap_or(1))
+    });
+    note(&mut found, &all::<Job>(client, namespace).await?, |one| {
+        let spec = one.spec.as_ref()?;
+        Some(spec.parallelism.unwrap_or(1).min(spec.completions.unwrap_or(i32::MAX)))
+    });
+    note(&mut found, &all::<CronJob>(client, namespace).await?, |_| None);
+    Ok(found)
+}
+
+fn note<K: Resource<DynamicType = ()>>(found: &mut Scalers, objects: &[K], wanted: impl Fn(&K) -> Option<i32>) {
+    for object in objects {
+        let owner = cron_job_of(object.meta()).or_else(|| controller(object.meta()));
+        let owner = owner.map(|owner| (owner.kind.clone(), owner.name.clone()));
+        let key = (object.namespace().unwrap_or_default(), K::kind(&()).into_owned(), object.name_any());
+        found.insert(key, Scaler { wanted: wanted(object), owner });
+    }
+}
+
+fn workloads(pods: &[Pod], scalers: &Scalers) -> Vec<Workload> {
+    let mut found: BTreeMap<Key, Workload> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| is_governed(pod) && pod.metadata.deletion_timestamp.is_none()) {
-        let own_name = pod.name_any();
-        let set = controller(pod).unwrap_or(&own_name);
-        let name = owner_of_set.get(&key(pod.namespace(), set)).and_then(Option::as_deref).unwrap_or(set);
-        let id = key(pod.namespace(), name);
+        let namespace = pod.namespace().unwrap_or_default();
+        let by = controller(&pod.metadata).map(|owner| (owner.kind.clone(), owner.name.clone()));
+        let (kind, name) = by.unwrap_or_else(|| ("Pod".to_owned(), pod.name_any()));
+        let of = scalers.get(&(namespace.clone(), kind.clone(), name.clone())).and_then(|one| one.owner.clone());
+        let (kind, name) = of.unwrap_or((kind, name));
+        let id = (namespace, kind, name);
         let line = found.entry(id.clone()).or_insert_with(|| Workload {
-            namespace: id.0.clone(),
-            name: id.1.clone(),
-            wanted: wanted.get(&id).copied(),
+            wanted: scalers.get(&id).and_then(|one| one.wanted),
+            namespace: id.0,
+            kind: id.1,
+            name: id.2,
             ..Workload::default()
         });
         match place(pod).as_str() {
@@ -207,12 +241,13 @@ fn pools(pods: &[Pod], nodes: &[Node], quotas: BTreeMap<String, Option<u32>>) ->
 fn text(status: &Status, is_wide: bool) -> String {
     let pools: BTreeSet<_> = status.workloads.iter().flat_map(|workload| workload.pools.keys()).collect();
     let upper: Vec<_> = pools.iter().map(|pool| pool.to_uppercase()).collect();
-    let mut header = vec!["NAMESPACE", "WORKLOAD", "WANTED", "REAL"];
+    let mut header = vec!["NAMESPACE", "KIND", "WORKLOAD", "WANTED", "REAL"];
     header.extend(upper.iter().map(String::as_str));
     header.push("WAITING");
     let rows = status.workloads.iter().map(|workload| {
         let wanted = workload.wanted.map_or("?".to_owned(), |wanted| wanted.to_string());
-        let mut row = vec![workload.namespace.clone(), workload.name.clone(), wanted, workload.real.to_string()];
+        let Workload { namespace, kind, name, real, .. } = workload;
+        let mut row = vec![namespace.clone(), kind.clone(), name.clone(), wanted, real.to_string()];
         row.extend(pools.iter().map(|pool| workload.pools.get(*pool).copied().unwrap_or(0).to_string()));
         row.push(workload.waiting.to_string());
         row
@@ -282,8 +317,12 @@ mod tests {
         }))
         .unwrap();
         let pods = [pod("a", "base", None), pod("b", "burst", Some("eci")), pod("c", "burst", Some("eci"))];
-        let found = workloads(&pods, &[set], &[deployment]);
+        let mut scalers = Scalers::new();
+        note(&mut scalers, &[set], |_| None);
+        note(&mut scalers, &[deployment], |one: &Deployment| one.spec.as_ref()?.replicas);
+        let found = workloads(&pods, &scalers);
         assert_eq!(found.len(), 1);
+        assert_eq!((found[0].kind.as_str(), found[0].name.as_str()), ("Deployment", "web"));
         assert_eq!((found[0].name.as_str(), found[0].wanted, found[0].real), ("web", Some(4), 1));
         assert_eq!(found[0].pools, [("eci".to_owned(), 2)].into());
         let node: Node = serde_json::from_value(

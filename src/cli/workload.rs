@@ -1,6 +1,6 @@
 //! Objects as people name them on the command line: `deployment/web`, `pod/web-1`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
 use burstlet_engine::policy::{Asked, Base, Marks, Policies, check};
@@ -9,10 +9,11 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::{Deployment, ReplicaSet, StatefulSet},
-        autoscaling::v2::HorizontalPodAutoscaler,
+        autoscaling::v2::{CrossVersionObjectReference, HorizontalPodAutoscaler},
         batch::v1::{CronJob, Job},
         core::v1::{Namespace, Pod},
     },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use crate::{
     api::{
+        kinds::{cron_job_of, is_of},
         policy::{self, BurstPolicy},
         pool::{self, VirtualPool},
     },
@@ -55,7 +57,7 @@ pub(super) struct Named {
 }
 
 /// Kinds that have a policy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Pod,
     Deployment,
@@ -63,6 +65,21 @@ pub(super) enum Kind {
     StatefulSet,
     Job,
     CronJob,
+    /// One of another API group, by its name in URLs or in the singular, and its group.
+    Foreign {
+        name: String,
+        group: String,
+    },
+}
+
+impl Kind {
+    /// Whether an autoscaler that aims there aims at this kind.
+    fn is_scaled_by(&self, target: &CrossVersionObjectReference) -> bool {
+        let Self::Foreign { name, group } = self else { return target.kind == format!("{self:?}") };
+        let aimed = target.api_version.as_deref().and_then(|version| version.split_once('/'));
+        let kind = target.kind.to_lowercase();
+        aimed.is_some_and(|(of, _)| of == group) && (kind == *name || format!("{kind}s") == *name)
+    }
 }
 
 impl std::str::FromStr for Named {
@@ -78,6 +95,9 @@ impl std::str::FromStr for Named {
             "statefulset" | "statefulsets" | "sts" => Kind::StatefulSet,
             "job" | "jobs" => Kind::Job,
             "cronjob" | "cronjobs" | "cj" => Kind::CronJob,
+            other if let Some((name, group)) = other.split_once('.') => {
+                Kind::Foreign { name: name.to_owned(), group: group.to_owned() }
+            }
             _ => return Err(format!("{}, of pod, deployment, replicaset, statefulset, job and cronjob", wrong())),
         };
         if name.is_empty() { Err(wrong()) } else { Ok(Self { kind, name: name.to_owned() }) }
@@ -91,8 +111,8 @@ pub(super) struct Marked {
     pub(super) pod: Marks,
     pub(super) workload: Marks,
     pub(super) namespace_marks: Marks,
-    /// Labels by which a workload selects its pods.
-    pub(super) selector: BTreeMap<String, String>,
+    /// The workload's UID.
+    pub(super) uid: Option<String>,
 }
 
 impl Marked {
@@ -137,7 +157,7 @@ where
 pub(super) async fn marked(client: &Client, namespace: &str, named: &Named) -> anyhow::Result<Marked> {
     const TEMPLATE: &str = "/spec/template/metadata";
     let name = named.name.as_str();
-    let (own, template) = match named.kind {
+    let (own, template) = match &named.kind {
         Kind::Pod => {
             let pod = get::<Pod>(client, namespace, name, "").await?.0;
             let owner = workload_of(client, namespace, &pod).await?;
@@ -146,18 +166,85 @@ pub(super) async fn marked(client: &Client, namespace: &str, named: &Named) -> a
         Kind::Deployment => get::<Deployment>(client, namespace, name, TEMPLATE).await?,
         Kind::ReplicaSet => get::<ReplicaSet>(client, namespace, name, TEMPLATE).await?,
         Kind::StatefulSet => get::<StatefulSet>(client, namespace, name, TEMPLATE).await?,
-        Kind::Job => get::<Job>(client, namespace, name, TEMPLATE).await?,
-        Kind::CronJob => get::<CronJob>(client, namespace, name, "/spec/jobTemplate/spec/template/metadata").await?,
+        Kind::Job => {
+            let (job, template) = get::<Job>(client, namespace, name, TEMPLATE).await?;
+            // What its CronJob says comes first.
+            let of = cron_job_of(&job).map(|cron_job| cron_job.name.clone());
+            let cron_job = match of {
+                Some(of) => get::<CronJob>(client, namespace, &of, TEMPLATE).await.ok(),
+                None => None,
+            };
+            (cron_job.map_or(job.clone(), |(cron_job, _)| filled_in(cron_job, &job)), template)
+        }
+        Kind::CronJob => {
+            let template = "/spec/jobTemplate/spec/template/metadata";
+            let (own, template) = get::<CronJob>(client, namespace, name, template).await?;
+            let (_, of_jobs) = get::<CronJob>(client, namespace, name, "/spec/jobTemplate/metadata").await?;
+            (filled_in(own, &of_jobs), template)
+        }
+        Kind::Foreign { name: kind, group } => foreign(client, namespace, name, kind, group).await?,
     };
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let of_namespace = namespaces.get_metadata(namespace).await.context("unable to read the namespace")?;
+    let uid = own.uid.clone();
     Ok(Marked {
         namespace: namespace.to_owned(),
         pod: marks(&template),
         workload: marks(&own),
         namespace_marks: marks(&of_namespace.metadata),
-        selector: template.labels.unwrap_or_default(),
+        uid,
     })
+}
+
+/// An object's metadata, with annotations of another's where it has none of its own.
+fn filled_in(mut meta: ObjectMeta, other: &ObjectMeta) -> ObjectMeta {
+    let own = meta.annotations.get_or_insert_default();
+    for (key, value) in other.annotations.iter().flatten() {
+        own.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    meta
+}
+
+/// As [`get`], of an object of another API group.
+async fn foreign(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    kind: &str,
+    group: &str,
+) -> anyhow::Result<(ObjectMeta, ObjectMeta)> {
+    let group = kube::discovery::group(client, group).await.with_context(|| format!("no API group {group}"))?;
+    let all = group.recommended_resources();
+    let is_meant =
+        |resource: &kube::core::ApiResource| resource.plural == kind || resource.kind.eq_ignore_ascii_case(kind);
+    let found = all.into_iter().map(|(resource, _)| resource).find(is_meant);
+    let resource = found.with_context(|| format!("the API group {} has no {kind}", group.name()))?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let object = api.get(name).await.with_context(|| format!("unable to read {kind} {namespace}/{name}"))?;
+    let template = object.data.pointer("/spec/template/metadata").cloned();
+    let template = template.map(serde_json::from_value).transpose()?.unwrap_or_default();
+    Ok((object.metadata, template))
+}
+
+/// UIDs of what controls the workload's pods: itself, and what it scales.
+pub(super) async fn controllers(client: &Client, namespace: &str, uid: &str) -> anyhow::Result<BTreeSet<String>> {
+    let mut all = BTreeSet::from([uid.to_owned()]);
+    all.extend(owned_by::<ReplicaSet>(client, namespace, uid).await?);
+    all.extend(owned_by::<Job>(client, namespace, uid).await?);
+    Ok(all)
+}
+
+async fn owned_by<K>(client: &Client, namespace: &str, uid: &str) -> anyhow::Result<Vec<String>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let all = api
+        .list_metadata(&ListParams::default())
+        .await
+        .with_context(|| format!("unable to list {}", K::plural(&())))?;
+    let is_owned = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+    Ok(all.items.into_iter().filter(|one| is_owned(&one.metadata)).filter_map(|one| one.metadata.uid).collect())
 }
 
 /// Metadata of what scales a pod: the last of its controllers that Kubernetes itself knows.
@@ -166,8 +253,10 @@ async fn workload_of(client: &Client, namespace: &str, pod: &ObjectMeta) -> anyh
     let mut owners = pod.owner_references.clone();
     // Pod, ReplicaSet, Deployment; or Pod, Job, CronJob.
     for _ in 0..2 {
-        let controller = owners.iter().flatten().find(|owner| owner.controller == Some(true)).cloned();
-        let Some(owner) = controller else { break };
+        let mut all = owners.iter().flatten();
+        // A Job made by hand is owned by its CronJob, not controlled.
+        let is_next = |owner: &&OwnerReference| owner.controller == Some(true) || is_of(owner, "batch", "CronJob");
+        let Some(owner) = all.find(is_next).cloned() else { break };
         if !(owner.api_version.starts_with("apps/") || owner.api_version.starts_with("batch/")) {
             break;
         }
@@ -176,7 +265,7 @@ async fn workload_of(client: &Client, namespace: &str, pod: &ObjectMeta) -> anyh
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
         let Some(object) = api.get_metadata_opt(&owner.name).await? else { break };
         owners.clone_from(&object.metadata.owner_references);
-        found = object.metadata;
+        found = if is_of(&owner, "batch", "CronJob") { filled_in(object.metadata, &found) } else { object.metadata };
     }
     Ok(found)
 }
@@ -214,11 +303,10 @@ pub(super) async fn autoscalers(client: &Client, namespace: &str) -> Vec<Horizon
 }
 
 /// What is told of a workload's base beside the autoscalers that scale it.
-pub(super) fn bases_above(all: &[HorizontalPodAutoscaler], kind: Kind, name: &str, base: Base) -> Vec<String> {
+pub(super) fn bases_above(all: &[HorizontalPodAutoscaler], kind: &Kind, name: &str, base: Base) -> Vec<String> {
     let is_meant = |autoscaler: &&HorizontalPodAutoscaler| {
         let target = &autoscaler.spec.scale_target_ref;
-        let same_kind = target.kind == format!("{kind:?}");
-        same_kind && target.name == name
+        target.name == name && kind.is_scaled_by(target)
     };
     let told = all.iter().filter(is_meant).filter_map(|autoscaler| {
         let most = u32::try_from(autoscaler.spec.max_replicas).unwrap_or(0);
@@ -252,6 +340,8 @@ mod tests {
         assert_eq!(named, Named { kind: Kind::Deployment, name: "web".to_owned() });
         assert!("web".parse::<Named>().unwrap_err().contains("deployment/web"));
         assert!("service/web".parse::<Named>().unwrap_err().contains("of pod, deployment"));
+        let foreign = Kind::Foreign { name: "rollout".to_owned(), group: "argoproj.io".to_owned() };
+        assert_eq!("rollout.argoproj.io/web".parse::<Named>().unwrap().kind, foreign);
         assert!("pod/".parse::<Named>().is_err());
     }
 }

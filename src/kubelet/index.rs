@@ -126,6 +126,14 @@ pub struct Counts {
     pub orphans: usize,
 }
 
+/// What is on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct OnNode {
+    pub(crate) pods: u32,
+    /// Those that may stand, too.
+    pub(crate) instances: u32,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -473,6 +481,27 @@ impl Index {
             counts.orphans += usize::from(stands && !live);
         }
         counts
+    }
+
+    /// Pods and instances of each node, by its number; `None` before both have been listed. Pods without an instance of
+    /// their own do not count.
+    pub(crate) fn by_node(&self) -> Option<Vec<OnNode>> {
+        if !self.world.pods_listed || !self.world.instances_listed {
+            return None;
+        }
+        let mut by_node = vec![OnNode::default(); self.nodes.len()];
+        for entry in self.entries.values() {
+            let Some(on) = by_node.get_mut(entry.node as usize) else { continue };
+            on.pods += match &entry.pair.pod {
+                PodFact::Live(view) => u32::from(!view.held),
+                // Perhaps it stands.
+                PodFact::Unknown => 1,
+                PodFact::Gone => 0,
+            };
+            let may_stand = matches!(entry.pair.instance, InstanceFact::Present { .. } | InstanceFact::Maybe);
+            on.instances += u32::from(may_stand);
+        }
+        Some(by_node)
     }
 
     fn owner(&self, uid: &str) -> Option<Owner> {

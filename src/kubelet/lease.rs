@@ -16,13 +16,13 @@ use kube::{
 };
 use serde_json::json;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::KubeletConfig;
+use super::{KubeletConfig, nodes::Kept};
 
 const NAMESPACE: &str = "kube-node-lease";
 
@@ -43,11 +43,12 @@ const TRIES: u32 = 3;
 /// Silence after which others may have taken the node for dead.
 const LAPSE: Duration = Duration::from_secs(38);
 
-/// Renews the leases of all nodes of `config` until `stop`. Numbers of nodes that went without one for too long go to
+/// Renews the leases of those nodes of `config` that are `kept` until `stop`. Numbers of nodes that went without one for too long go to
 /// `lapsed`: their status must be written anew, because nothing else restores it.
 pub(crate) async fn renew(
     client: Client,
     config: Arc<KubeletConfig>,
+    kept: watch::Receiver<Kept>,
     lapsed: mpsc::Sender<usize>,
     stop: CancellationToken,
 ) {
@@ -65,7 +66,10 @@ pub(crate) async fn renew(
             _ = turns.tick(), if calls.len() < AT_ONCE => {
                 let number = next;
                 next = (next + 1) % count;
-                if !std::mem::replace(&mut in_flight[number], true) {
+                if !kept.borrow().contains_key(&number) {
+                    // Whoever keeps it later starts anew.
+                    renewed[number] = Instant::now();
+                } else if !std::mem::replace(&mut in_flight[number], true) {
                     let (client, config) = (client.clone(), Arc::clone(&config));
                     calls.spawn(async move { (number, renew_one(&client, &config.nodes[number].name).await) });
                 }

@@ -11,6 +11,7 @@
 mod calls;
 mod digest;
 mod events;
+pub(crate) mod fleet;
 mod index;
 mod lease;
 mod metrics;
@@ -33,6 +34,7 @@ use std::{net::IpAddr, time::Duration};
 pub use index::Counts;
 pub use metrics::KubeletMetrics;
 pub use node::{Capacity, MANAGED_BY, NodeTemplate, virtual_node_name};
+pub(crate) use nodes::Kept;
 pub use run::Kubelet;
 pub use usage::KubeletHandle;
 

@@ -78,6 +78,8 @@ impl NodeTemplate {
                 ("kubernetes.io/role", "agent"),
                 ("kubernetes.io/os", "linux"),
                 ("kubernetes.io/arch", "amd64"),
+                // Older manifests select by it.
+                ("beta.kubernetes.io/os", "linux"),
                 ("node.kubernetes.io/exclude-from-external-load-balancers", "true"),
             ]),
             annotations: text(&[

@@ -1,7 +1,7 @@
 //! Keeps the Node objects: makes them, brings them back when something deletes them, refreshes their status.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -14,12 +14,16 @@ use kube::{
     runtime::watcher,
 };
 use serde_json::json;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{mpsc, watch as channel},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     KubeletConfig,
-    node::{MANAGED_BY, NodeTemplate},
+    node::{Capacity, MANAGED_BY, NodeTemplate},
 };
 use crate::{api::names, watch};
 
@@ -46,22 +50,29 @@ enum Need {
     Status,
 }
 
+/// Numbers of the nodes that are kept now, among those of the configuration, and what each shows.
+pub(crate) type Kept = BTreeMap<usize, Capacity>;
+
 struct Keeper {
     client: Client,
     config: Arc<KubeletConfig>,
+    kept: channel::Receiver<Kept>,
 }
 
-/// Keeps all nodes of `config` until `stop`. Names of nodes whose lease lapsed come by `lapsed`.
+/// Keeps those nodes of `config` that `kept` names until `stop`; what it names no longer is left to itself. Names of nodes
+/// whose lease lapsed come by `lapsed`.
 pub(crate) async fn keep(
     client: Client,
     config: Arc<KubeletConfig>,
+    mut kept: channel::Receiver<Kept>,
     mut lapsed: mpsc::Receiver<usize>,
     stop: CancellationToken,
 ) {
-    let keeper = Arc::new(Keeper { client: client.clone(), config: Arc::clone(&config) });
+    let keeper = Arc::new(Keeper { client: client.clone(), config: Arc::clone(&config), kept: kept.clone() });
+    let mut known = kept.borrow_and_update().clone();
     let mut watched = Watched::new(&config);
-    let mut waiting: VecDeque<(usize, Need)> = (0..config.nodes.len()).map(|n| (n, Need::Existence)).collect();
-    let mut queued: HashSet<usize> = (0..config.nodes.len()).collect();
+    let mut waiting: VecDeque<(usize, Need)> = known.keys().map(|n| (*n, Need::Existence)).collect();
+    let mut queued: HashSet<usize> = known.keys().copied().collect();
     let mut writes = JoinSet::new();
     let mut events = node_events(client).boxed();
     let count = u32::try_from(config.nodes.len()).unwrap_or(u32::MAX).max(1);
@@ -79,6 +90,12 @@ pub(crate) async fn keep(
         let wanted = tokio::select! {
             () = stop.cancelled() => return,
             Some(event) = events.next() => watched.apply(event),
+            Ok(()) = kept.changed() => {
+                let now = kept.borrow_and_update().clone();
+                let needs = needs(&known, &now);
+                known = now;
+                needs
+            }
             Some(number) = lapsed.recv() => vec![(number, Need::Status)],
             _ = refresh.tick() => {
                 turn = (turn + 1) % config.nodes.len().max(1);
@@ -96,6 +113,16 @@ pub(crate) async fn keep(
             }
         }
     }
+}
+
+/// What nodes need that are kept since `before`, or show something else since.
+fn needs(before: &Kept, now: &Kept) -> Vec<(usize, Need)> {
+    let need = |(number, capacity): (&usize, &Capacity)| match before.get(number) {
+        None => Some((*number, Need::Existence)),
+        Some(before) if before != capacity => Some((*number, Need::Status)),
+        Some(_) => None,
+    };
+    now.iter().filter_map(need).collect()
 }
 
 /// All events of the nodes that burstlet keeps, for ever.
@@ -149,11 +176,11 @@ fn is_ready(node: &Node) -> bool {
 impl Keeper {
     /// Gives a node what it needs; answers whether it has it now. Waits before it answers no.
     async fn write(&self, number: usize, need: Need) -> bool {
-        let Some(template) = self.config.nodes.get(number) else { return true };
+        let Some(template) = self.template(number) else { return true };
         let call = async {
             match need {
-                Need::Existence => self.ensure(template).await,
-                Need::Status => self.write_status(template).await,
+                Need::Existence => self.ensure(&template).await,
+                Need::Status => self.write_status(number, &template).await,
             }
         };
         let result = tokio::time::timeout(TIMEOUT, call).await;
@@ -165,6 +192,12 @@ impl Keeper {
         tracing::warn!(node = %template.name, error = %failure, "node not written, will be tried again");
         tokio::time::sleep(RETRY).await;
         false
+    }
+
+    /// The node as it shall be now, if it is kept.
+    fn template(&self, number: usize) -> Option<NodeTemplate> {
+        let capacity = self.kept.borrow().get(&number)?.clone();
+        Some(NodeTemplate { capacity, ..self.config.nodes.get(number)?.clone() })
     }
 
     async fn ensure(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
@@ -194,10 +227,21 @@ impl Keeper {
             patch["spec"] = json!({"taints": taints});
         }
         api.patch(&template.name, &manager(), &Patch::Merge(&patch)).await?;
-        self.write_status(template).await
+        self.patch_status(template).await
     }
 
-    async fn write_status(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
+    async fn write_status(&self, number: usize, template: &NodeTemplate) -> Result<(), kube::Error> {
+        match self.patch_status(template).await {
+            // It may have been let go, and removed, meanwhile.
+            Err(kube::Error::Api(status)) if status.code == 404 && self.template(number).is_some() => {
+                self.ensure(template).await
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            written => written,
+        }
+    }
+
+    async fn patch_status(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
         let api: Api<Node> = Api::all(self.client.clone());
         let mut status = template.status(self.config.address, self.config.port);
         if self.config.takes_websockets {
@@ -205,11 +249,7 @@ impl Keeper {
         }
         // Strategic: conditions merge by type, so that those of others stay.
         let patch = Patch::Strategic(json!({"status": status}));
-        match api.patch_status(&template.name, &manager(), &patch).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Box::pin(self.ensure(template)).await,
-            Err(error) => Err(error),
-        }
+        api.patch_status(&template.name, &manager(), &patch).await.map(drop)
     }
 }
 
@@ -223,6 +263,14 @@ mod tests {
 
     use super::*;
     use crate::kubelet::Capacity;
+
+    #[test]
+    fn a_node_that_is_kept_anew_is_made_and_one_that_shows_something_else_is_told() {
+        let capacity = |pods| Capacity { cpu: Quantity("1".into()), memory: Quantity("1Gi".into()), pods };
+        let before = Kept::from([(0, capacity(5)), (1, capacity(5)), (2, capacity(5))]);
+        let now = Kept::from([(0, capacity(5)), (1, capacity(4)), (3, capacity(5))]);
+        assert_eq!(needs(&before, &now), [(1, Need::Status), (3, Need::Existence)]);
+    }
 
     #[test]
     fn nodes_that_go_unseen_are_made_again() {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::{
     index::{Finished, Index, Job, Limits, Now},
+    resolve::{Missing, ObjectKind, Unresolved},
     sync::{Action, Backoff, Outcome, Phase, Report, Sequence},
 };
 use crate::provider::{Instance, InstanceChange, InstanceId, InstanceState, Owner, ProviderError};
@@ -88,6 +89,12 @@ struct Trial {
     /// Creations that a killed kubelet had sent; they may still arrive.
     ghosts: Vec<Owner>,
     listing: Option<Listing>,
+}
+
+/// The pod refers to a ConfigMap that does not exist.
+fn lacking(name: &str) -> Outcome {
+    let missing = Missing { kind: ObjectKind::ConfigMap, name: name.to_owned(), key: None };
+    Outcome::Unresolved(Unresolved::Missing(vec![missing]))
 }
 
 fn new_index() -> Index {
@@ -259,6 +266,7 @@ impl Trial {
         };
         self.calls[number].answer = Some(match outcome {
             Some(outcome) if mode > 1 => outcome,
+            None if action == Action::Create && pick.is_multiple_of(3) => Finished::Call(lacking("settings")),
             None if action == Action::Create && pick.is_multiple_of(2) => {
                 Finished::Call(Outcome::CreateFailed(ProviderError::NoStock("none".to_owned())))
             }
@@ -540,4 +548,82 @@ fn a_refused_pod_says_so_once_and_waits_longer_each_time() {
     }
     assert_eq!(statuses, 1);
     assert!((15..40).contains(&creates), "{creates}");
+}
+
+#[test]
+fn a_pod_that_lacks_something_says_what_once_and_is_looked_after_soon_again() {
+    let mut trial = Trial::new();
+    trial.relist_pods();
+    (0..3).for_each(|_| trial.list_instances());
+    trial.create_pod(0);
+    let (mut tries, mut statuses, mut notices) = (Vec::new(), Vec::new(), Vec::new());
+    for tenth in 0..3000_u32 {
+        trial.deliver_pod_event(true);
+        trial.start_call();
+        if let Some(call) = trial.calls.pop() {
+            let outcome = match &call.job.action {
+                Action::Create => {
+                    tries.push(trial.now);
+                    // Halfway, it lacks another one.
+                    lacking(if tenth < 1500 { "first" } else { "second" })
+                }
+                Action::WriteStatus(report) => {
+                    statuses.push(report.waits_for);
+                    trial.write_status(&call.job.owner.uid, report)
+                }
+                other => panic!("{other:?}"),
+            };
+            let notice = trial.index.finish(&call.job.uid, Finished::Call(outcome), trial.clock());
+            notices.extend(notice.map(|(_, notice)| (notice.reason, notice.text)));
+        }
+        trial.now += Duration::from_millis(100);
+    }
+    assert_eq!(statuses, ["CreateContainerConfigError"]);
+    let reasons: Vec<_> = notices.iter().map(|(reason, _)| *reason).collect();
+    assert_eq!(reasons, ["MandatoryConfigMapNotFound"; 2], "{notices:?}");
+    assert!(notices[0].1.contains("first") && notices[1].1.contains("second"), "{notices:?}");
+    let longest = tries.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap();
+    assert!(longest <= Duration::from_secs(26), "{longest:?}");
+}
+
+#[test]
+fn an_outage_of_an_hour_loses_nothing_and_doubles_nothing() {
+    let mut trial = Trial::new();
+    (0..2).for_each(|number| trial.create_pod(number));
+    trial.settle();
+    let standing = trial.instances.clone();
+    assert_eq!(standing.len(), 2);
+    (2..4).for_each(|number| trial.create_pod(number));
+    trial.relist_pods();
+    let mut tries: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    let begun = trial.now;
+    while trial.now < begun + Duration::from_hours(1) {
+        trial.deliver_pod_event(true);
+        trial.start_call();
+        for call in std::mem::take(&mut trial.calls) {
+            let uid = call.job.owner.uid.clone();
+            let outcome = match &call.job.action {
+                Action::Create => {
+                    tries.entry(uid).or_default().push(trial.now);
+                    Outcome::CreateFailed(ProviderError::Unavailable("no answer".to_owned()))
+                }
+                Action::WriteStatus(report) => {
+                    assert!(!report.phase.is_final(), "an outage fails {uid}");
+                    trial.write_status(&uid, report)
+                }
+                other => panic!("{other:?} amid an outage"),
+            };
+            trial.index.finish(&call.job.uid, Finished::Call(outcome), trial.clock());
+        }
+        trial.now += Duration::from_millis(100);
+    }
+    assert_eq!(trial.instances, standing, "what ran runs");
+    // Each is tried every half a minute, and not all at one time.
+    assert_eq!(tries.len(), 2);
+    assert!(tries.values().all(|tries| (60..130).contains(&tries.len())), "{tries:?}");
+    let last: BTreeSet<_> = tries.values().filter_map(|tries| tries.last()).collect();
+    assert!(last.len() == 2, "{last:?}");
+    trial.settle();
+    trial.check_settled();
+    assert_eq!((trial.instances.len(), trial.ever_created.len()), (4, 4));
 }

@@ -20,7 +20,8 @@ use super::{
     calls::Calls,
     events::Events,
     index::{Finished, Index, Limits, Notice, Now, Uid},
-    lease, nodes,
+    lease,
+    nodes::{self, Kept},
     reader::Reader,
     renew::Renewal,
     sync::{Backoff, Sequence},
@@ -51,6 +52,7 @@ pub struct Kubelet {
     index: Arc<Mutex<Index>>,
     handle: KubeletHandle,
     leadership: Option<watch::Receiver<Leadership>>,
+    kept: watch::Receiver<Kept>,
 }
 
 type Listed = (Sequence, Result<Vec<Instance>, ProviderError>);
@@ -64,13 +66,22 @@ impl Kubelet {
         let index = Index::new(&config.cluster, names, config.holds_daemonset_pods, backoff, limits);
         let index = Arc::new(Mutex::new(index));
         let handle = KubeletHandle::new(&config.cluster, &config.nodes, Arc::clone(&provider), Arc::clone(&index));
-        Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None }
+        let all = (0..).zip(config.nodes.iter().map(|node| node.capacity.clone())).collect();
+        let kept = watch::channel(all).1;
+        Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None, kept }
     }
 
     /// Makes no call for a pod, to the provider or the API server, while this replica does not lead.
     #[must_use]
     pub fn led_by(self, leadership: watch::Receiver<Leadership>) -> Self {
         Self { leadership: Some(leadership), ..self }
+    }
+
+    /// Keeps only the nodes that `kept` names, each showing what it says there. Pods and instances of the others are
+    /// looked after all the same.
+    #[must_use]
+    pub(crate) fn keeping(self, kept: watch::Receiver<Kept>) -> Self {
+        Self { kept, ..self }
     }
 
     /// What the kubelet API needs of this kubelet.
@@ -84,8 +95,8 @@ impl Kubelet {
         let (to_changes, mut changes) = mpsc::channel(BACKLOG);
         let mut background = JoinSet::new();
         let (client, config) = (&self.client, &self.config);
-        background.spawn(nodes::keep(client.clone(), Arc::clone(config), of_lapses, stop.clone()));
-        background.spawn(lease::renew(client.clone(), Arc::clone(config), lapsed, stop.clone()));
+        background.spawn(nodes::keep(client.clone(), Arc::clone(config), self.kept.clone(), of_lapses, stop.clone()));
+        background.spawn(lease::renew(client.clone(), Arc::clone(config), self.kept.clone(), lapsed, stop.clone()));
         background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), to_changes));
 
         let events = Arc::new(Events::new(client.clone()));

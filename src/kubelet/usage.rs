@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{
-    index::{Counts, Found, Index, Sample},
+    index::{Counts, Found, Index, OnNode, Sample},
     node::NodeTemplate,
 };
 use crate::provider::{Provider, ProviderError, Usage};
@@ -113,6 +113,11 @@ impl KubeletHandle {
     /// How many pods and instances there are now.
     pub fn counts(&self) -> Counts {
         self.index().counts()
+    }
+
+    /// See [`Index::by_node`].
+    pub(crate) fn by_node(&self) -> Option<Vec<OnNode>> {
+        self.index().by_node()
     }
 
     /// Who runs the kubelet's instances.

@@ -278,7 +278,7 @@ impl PlacerMetrics {
     fn show_fault(&self, object: &Annotated, fault: &Fault) {
         let (kind, namespace, name) = match object {
             Annotated::Namespace(name) => ("Namespace", "", name.as_str()),
-            Annotated::Workload { kind, name, .. } => (*kind, &*name.namespace, &*name.name),
+            Annotated::Workload { kind, name, .. } => (&**kind, &*name.namespace, &*name.name),
         };
         self.faults.with_label_values(&[kind, namespace, name, fault.error.word()]).set(1);
     }

@@ -3,6 +3,7 @@
 //! It begins with lists of its own, read after the lease was won, so that it knows every write of the leader before it.
 
 mod board;
+mod look;
 mod metrics;
 mod misplaced;
 mod patch;
@@ -16,8 +17,8 @@ use std::{
 };
 
 use burstlet_engine::{
-    model::{ObjectName, PodRef, PodUid, PoolName, Timestamp},
-    placement::{Action, Annotated, Event, Kind, Outcome, Placement, Reason},
+    model::{ObjectName, PodRef, PodUid, PoolName, RevisionId, Timestamp},
+    placement::{Action, Annotated, Controller, Event, Kind, Outcome, Placement, Reason},
     policy::{Fault, Settings, resolve::Note},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -42,6 +43,7 @@ use write::Write;
 use crate::{
     api::{
         decision::Decision,
+        kinds::ForeignKinds,
         misplaced::Misplaced,
         names,
         pod::{Patchable, SlimPod, patchable},
@@ -80,6 +82,8 @@ pub struct Placer {
     pub settings: Settings,
     /// burstlet's own namespace, where policies for all stand.
     pub namespace: String,
+    /// Kinds of other API groups that scale pods.
+    pub foreign: ForeignKinds,
     /// Whether this replica may write.
     pub leadership: watch::Receiver<Leadership>,
     /// Live stock.
@@ -91,20 +95,20 @@ pub struct Placer {
 }
 
 /// What became of one action.
-struct Settled {
-    pod: PodUid,
-    outcome: Outcome,
+enum Answer {
+    Settled { pod: PodUid, outcome: Outcome },
+    Looked(Event),
 }
 
 impl Placer {
     /// Places pods until `stop`. Writes under way are given up then; what they did, the next leader's lists show.
     pub async fn run(self, stop: CancellationToken) {
-        let (mut events, watches) = engine_events(&self.client);
+        let (mut events, watches) = engine_events(&self.client, &self.foreign);
         let (mut sightings, other_watches) = misplaced_bases(&self.client);
-        let (settled_sender, mut settled) = mpsc::channel(WRITES);
+        let (answer_sender, mut answers) = mpsc::channel(WRITES);
         self.metrics.begins();
         let metrics = self.metrics.clone();
-        let mut desk = Desk::new(self, settled_sender);
+        let mut desk = Desk::new(self, answer_sender);
         let mut batch = Vec::with_capacity(BATCH);
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,7 +125,7 @@ impl Placer {
                     desk.sight(sighting);
                     continue;
                 }
-                Some(settled) = settled.recv() => desk.settle(&settled),
+                Some(answer) = answers.recv() => desk.hear(answer),
                 Ok(()) = desk.placer.stocks.changed() => desk.restock(),
                 _ = tick.tick() => {
                     desk.measure();
@@ -149,22 +153,22 @@ struct Desk {
     statuses: Statuses,
     writes: JoinSet<()>,
     permits: Arc<Semaphore>,
-    settled: mpsc::Sender<Settled>,
+    answers: mpsc::Sender<Answer>,
     recorder: Recorder,
 }
 
 impl Desk {
-    fn new(placer: Placer, settled: mpsc::Sender<Settled>) -> Self {
+    fn new(placer: Placer, answers: mpsc::Sender<Answer>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.settings.clone()).living_in(&placer.namespace),
+            placement: Placement::new(placer.settings.clone()).living_in(&placer.namespace).looking(),
             gated: HashMap::new(),
             born: HashMap::new(),
             misplaced: MisplacedBases::default(),
             statuses: Statuses::default(),
             writes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(WRITES)),
-            settled,
+            answers,
             recorder: Recorder::new(placer.client.clone(), reporter),
             placer,
         };
@@ -216,8 +220,11 @@ impl Desk {
         }
     }
 
-    fn settle(&mut self, settled: &Settled) {
-        self.placement.settle(&settled.pod, settled.outcome, now());
+    fn hear(&mut self, answer: Answer) {
+        match answer {
+            Answer::Settled { pod, outcome } => self.placement.settle(&pod, outcome, now()),
+            Answer::Looked(event) => self.placement.apply(event, now()),
+        }
     }
 
     fn restock(&mut self) {
@@ -294,6 +301,7 @@ impl Desk {
                     patch::record(patch::move_on(uid, known, &pool, &tier, &extras, reason), decision.as_ref())
                 });
             }
+            Action::Look { revision, name, controller, arrivals } => self.look(revision, name, controller, arrivals),
             Action::Warn { object, fault } => self.warn(object, &fault),
             Action::Note { object, note } => self.note(object, &note),
         }
@@ -347,18 +355,27 @@ impl Desk {
         });
     }
 
+    /// Reads a revision afresh, beside the loop. It waits for no permit: decisions wait for it.
+    fn look(&mut self, revision: RevisionId, name: ObjectName, controller: Controller, arrivals: u64) {
+        let (client, answers) = (self.placer.client.clone(), self.answers.clone());
+        self.writes.spawn(async move {
+            let found = look::look(&client, &revision, &name, controller).await;
+            let _ = answers.send(Answer::Looked(Event::Looked { revision, arrivals, found })).await;
+        });
+    }
+
     fn courier(&self) -> Courier {
         let Placer { client, leadership, metrics, .. } = self.placer.clone();
-        let (permits, settled, recorder) = (self.permits.clone(), self.settled.clone(), self.recorder.clone());
-        Courier { client, leadership, metrics, permits, settled, recorder }
+        let (permits, answers, recorder) = (self.permits.clone(), self.answers.clone(), self.recorder.clone());
+        Courier { client, leadership, metrics, permits, answers, recorder }
     }
 
     fn warn(&mut self, object: Annotated, fault: &Fault) {
-        self.publish_fault(annotated(object), fault.to_string());
+        self.publish_fault(annotated(object, &self.placer.foreign), fault.to_string());
     }
 
     fn note(&mut self, object: Annotated, note: &Note) {
-        let (about, note) = (annotated(object), note.to_string());
+        let (about, note) = (annotated(object, &self.placer.foreign), note.to_string());
         let (kind, namespace, name) = (&about.kind, &about.namespace, &about.name);
         tracing::warn!(kind, namespace, name, note, "a policy is not as it was meant");
         let recorder = self.recorder.clone();
@@ -383,7 +400,7 @@ struct Courier {
     leadership: watch::Receiver<Leadership>,
     metrics: PlacerMetrics,
     permits: Arc<Semaphore>,
-    settled: mpsc::Sender<Settled>,
+    answers: mpsc::Sender<Answer>,
     recorder: Recorder,
 }
 
@@ -397,7 +414,7 @@ impl Courier {
         let Some(outcome) = outcome else { return };
         self.metrics.wrote(outcome);
         if is_awaited {
-            let _ = self.settled.send(Settled { pod: pod.uid.clone(), outcome }).await;
+            let _ = self.answers.send(Answer::Settled { pod: pod.uid.clone(), outcome }).await;
         }
         if let Some(reason) = notice
             && outcome == Outcome::Applied
@@ -425,7 +442,7 @@ fn reference(pod: &PodRef) -> ObjectReference {
     ObjectReference { uid: Some(pod.uid.to_string()), ..object("v1", POD, &pod.name) }
 }
 
-fn annotated(carrier: Annotated) -> ObjectReference {
+fn annotated(carrier: Annotated, foreign: &ForeignKinds) -> ObjectReference {
     match carrier {
         Annotated::Namespace(name) => ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -434,7 +451,9 @@ fn annotated(carrier: Annotated) -> ObjectReference {
             ..ObjectReference::default()
         },
         Annotated::Workload { kind, name, uid } => {
-            ObjectReference { uid: Some(uid), ..object(api_version(kind), kind, &name) }
+            let foreign = foreign.iter().find(|foreign| *foreign.kind == *kind);
+            let api_version = foreign.map_or_else(|| api_version(&kind), |foreign| &foreign.api_version);
+            ObjectReference { uid: Some(uid), ..object(api_version, &kind, &name) }
         }
     }
 }

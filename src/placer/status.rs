@@ -269,13 +269,17 @@ impl StatusWrite {
 
 #[cfg(test)]
 mod tests {
-    use burstlet_engine::{placement::Kind, policy::Settings};
+    use burstlet_engine::{
+        placement::Kind,
+        policy::{MoveBack, Settings},
+    };
 
     use super::*;
-    use crate::run::config::Config;
 
     fn placement() -> Placement {
-        let mut placement = Placement::new(Settings { pools: Vec::new(), ..Config::default_settings() });
+        let move_back = MoveBack { after: Duration::ZERO, at_once: 1, cool_down: Duration::ZERO };
+        let settings = Settings { pools: Vec::new(), move_on_after: Duration::ZERO, move_back };
+        let mut placement = Placement::new(settings);
         for kind in Kind::ALL {
             placement.apply(Event::Begin(kind), burstlet_engine::model::Timestamp::default());
             placement.apply(Event::Finish(kind), burstlet_engine::model::Timestamp::default());

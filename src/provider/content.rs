@@ -6,6 +6,7 @@ use super::clouds::Secret;
 
 /// What of a pod's content a provider passes on. The kubelet reads no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent abilities, each of which some provider lacks")]
 pub struct Takes {
     /// Files of `configMap`, `secret`, `downwardAPI` and `projected` volumes.
     pub files: bool,

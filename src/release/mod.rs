@@ -21,6 +21,7 @@ use serde_json::json;
 pub use uninstall::{Left, Uninstall, uninstall};
 
 use crate::api::{
+    kinds::ForeignKinds,
     names,
     pod::{SlimPod, patchable, to_engine},
 };
@@ -65,11 +66,13 @@ pub async fn gates(client: &Client) -> Result<usize, ReleaseError> {
 /// All pods of the cluster, as written and as the engine sees them.
 async fn pods(client: &Client) -> Result<Vec<(SlimPod, Pod)>, ReleaseError> {
     let api = Api::<SlimPod>::all_with(client.clone(), &ApiResource::erase::<CorePod>(&()));
+    // What controls a pod makes no difference here.
+    let foreign = ForeignKinds::default();
     let mut pods = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let listed = api.list(&page).await.map_err(ReleaseError::refused("list pods"))?;
-        pods.extend(listed.items.into_iter().filter_map(|slim| to_engine(&slim).map(|pod| (slim, pod))));
+        pods.extend(listed.items.into_iter().filter_map(|slim| to_engine(&slim, &foreign).map(|pod| (slim, pod))));
         match listed.metadata.continue_ {
             Some(next) if !next.is_empty() => page = page.continue_token(&next),
             _ => return Ok(pods),

@@ -4,17 +4,21 @@ use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
 use burstlet_engine::{
-    model::PoolName,
+    model::{Bytes, MilliCpu, PoolName},
     policy::{MoveBack, Settings},
 };
 use serde::Deserialize;
 
 use crate::{
-    api::pool::{PoolSpec, Provider},
+    api::{
+        kinds::{ForeignKind, ForeignKinds},
+        pool::{PoolSpec, Provider},
+    },
     serve::ServerTls,
 };
 
@@ -53,6 +57,9 @@ pub struct Config {
     /// When to decide otherwise than at once.
     #[serde(default)]
     pub placement: Placement,
+    /// Kinds of other API groups that scale pods, beside Kubernetes' own.
+    #[serde(default)]
+    pub workloads: Vec<ForeignKind>,
     /// Where health and metrics are shown, over plain HTTP.
     pub telemetry: Option<Listen>,
     /// The webhook's listener.
@@ -183,20 +190,41 @@ pub struct Pool {
     pub memory: String,
     /// Who runs its instances.
     pub provider: Provider,
+    /// Set where its nodes come and go with the load, up to `nodes`: those of VirtualPools do.
+    #[serde(skip)]
+    pub(super) scaled: Option<Scaled>,
+}
+
+/// What bounds a pool's virtual nodes beside their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Scaled {
+    /// Pods that the pool takes at most.
+    pub(super) quota_pods: Option<u32>,
 }
 
 impl Pool {
     /// The pool that a VirtualPool describes.
     pub(super) fn of(name: &str, spec: &PoolSpec) -> Self {
         let nodes = spec.nodes.clone().unwrap_or_default();
+        let quota = spec.quota.clone().unwrap_or_default();
         Self {
             name: name.into(),
             nodes: nodes.max.unwrap_or_else(one),
             pods_per_node: nodes.pods_per_node.unwrap_or_else(default_pods_per_node),
-            cpu: nodes.cpu.unwrap_or_else(default_cpu),
-            memory: nodes.memory.unwrap_or_else(default_memory),
+            cpu: least::<MilliCpu>(nodes.cpu.unwrap_or_else(default_cpu), quota.cpu),
+            memory: least::<Bytes>(nodes.memory.unwrap_or_else(default_memory), quota.memory),
             provider: spec.provider.clone(),
+            scaled: Some(Scaled { quota_pods: quota.pods }),
         }
+    }
+}
+
+/// What a node shows, no more than the pool's quota.
+fn least<T: FromStr + PartialOrd>(shown: String, quota: Option<String>) -> String {
+    let amount = |text: &str| text.parse::<T>().ok();
+    match quota {
+        Some(quota) if amount(&quota).zip(amount(&shown)).is_some_and(|(quota, shown)| quota < shown) => quota,
+        _ => shown,
     }
 }
 
@@ -287,6 +315,11 @@ impl Config {
         Ok(())
     }
 
+    /// Kinds of other API groups that scale pods.
+    pub fn foreign_kinds(&self) -> ForeignKinds {
+        ForeignKinds::new(&self.workloads)
+    }
+
     /// What the engine takes from a configuration that says nothing.
     pub fn default_settings() -> Settings {
         settings(&Placement::default(), Vec::new())
@@ -351,6 +384,14 @@ mod tests {
         let Provider::AlibabaEci(eci) = &config.pools[0].provider else { panic!() };
         assert_eq!(eci.zones[1].zone_id.as_deref(), Some("cn-hangzhou-i"));
         assert!(pool("vswitch: vsw-a").unwrap_err().contains("vswitch"));
+    }
+
+    #[test]
+    fn the_nodes_of_a_virtual_pool_show_no_more_than_its_quota() {
+        let spec = "{provider: {simulated: {endpoint: 'http://x:1'}}, nodes: {cpu: '100'}, quota: {cpu: 9500m, memory: 64Ti, pods: 7}}";
+        let pool = Pool::of("p", &serde_saphyr::from_str(spec).unwrap());
+        assert_eq!((pool.cpu.as_str(), pool.memory.as_str()), ("9500m", "48Ti"));
+        assert_eq!(pool.scaled, Some(Scaled { quota_pods: Some(7) }));
     }
 
     #[test]

@@ -1,28 +1,33 @@
 //! What the leading replica runs, from the moment it wins the lease until it loses it.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use burstlet_engine::{model::PoolName, policy::Settings};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tower::ServiceExt;
 
 use crate::{
+    api::kinds::ForeignKinds,
     kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, server},
     placer::{Board, Placer, PlacerMetrics, Stocks},
     provider::Provider,
     run::{
         RunError,
         config::{ConfigError, KubeletListener, Pool},
+        fleet::{self, Fleet, Known},
         pools::{Running, RunningPools, drained, remove_nodes},
         stock, until_stopped,
     },
     serve,
     watch::Leadership,
 };
+
+/// How long a new leader looks for the nodes of a pool before it begins without knowing them.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The leader's work.
 pub(super) struct Lead {
@@ -38,6 +43,7 @@ pub(super) struct Lead {
 pub(super) struct Deciding {
     pub(super) settings: Settings,
     pub(super) namespace: String,
+    pub(super) foreign: ForeignKinds,
     pub(super) stocks: watch::Receiver<Stocks>,
     pub(super) metrics: PlacerMetrics,
     pub(super) board: Board,
@@ -83,11 +89,12 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { settings, namespace, stocks, metrics, board }) = &self.placer {
+        if let Some(Deciding { settings, namespace, foreign, stocks, metrics, board }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
                 settings: settings.clone(),
                 namespace: namespace.clone(),
+                foreign: foreign.clone(),
                 leadership: self.leadership.clone(),
                 stocks: stocks.clone(),
                 metrics: metrics.clone(),
@@ -161,6 +168,8 @@ struct Kept {
     ended: AbortOnDropHandle<()>,
     /// Tells the nodes of the pool's stock.
     _announced: Option<AbortOnDropHandle<Result<(), RunError>>>,
+    /// Has as many of them as the load wants.
+    _fleet: Option<AbortOnDropHandle<Result<(), RunError>>>,
     /// Removes the nodes of a pool that is gone.
     ending: Option<AbortOnDropHandle<()>>,
 }
@@ -179,7 +188,7 @@ impl KubeletKeeper {
                         before.stop.cancel();
                         let _ = before.ended.await;
                     }
-                    kept.insert(name.clone(), self.begin(&pool));
+                    kept.insert(name.clone(), self.begin(&pool).await);
                 }
                 if let Some(kept) = kept.get_mut(&name).filter(|kept| pool.ends && kept.ending.is_none()) {
                     kept.ending = Some(self.end(&name, kept.stop.clone()));
@@ -197,8 +206,12 @@ impl KubeletKeeper {
         }
     }
 
-    fn begin(&self, Running { pool, provider, .. }: &Running) -> Kept {
-        let nodes = pool.nodes(provider.name());
+    async fn begin(&self, Running { pool, provider, .. }: &Running) -> Kept {
+        let known = if pool.scaled.is_some() { self.stand(&pool.name).await } else { Known::new() };
+        // Of a pool whose maximum was lowered, all that stand are looked after until they have gone.
+        let count = known.keys().map(|index| index.saturating_add(1)).max().unwrap_or(0).max(pool.nodes);
+        let nodes = pool.nodes(provider.name(), count);
+        let capacity = pool.capacity();
         let stop = self.term.child_token();
         let announced = nodes.first().map(|first| {
             let (stocks, name) = (self.keeping.stocks.clone(), pool.name.clone());
@@ -207,11 +220,51 @@ impl KubeletKeeper {
         });
         let config = KubeletConfig::new(&self.keeping.cluster, nodes, self.keeping.address, self.port);
         let kubelet = Kubelet::new(self.client.clone(), config, provider.clone(), self.keeping.metrics.clone());
-        let kubelet = kubelet.led_by(self.leadership.clone());
+        let mut kubelet = kubelet.led_by(self.leadership.clone());
         let handle = kubelet.handle();
+        let mut kept_by_load = None;
+        if pool.scaled.is_some() {
+            let (sender, kept) = watch::channel(fleet::kept(&known, &capacity));
+            kubelet = kubelet.keeping(kept);
+            let fleet = Fleet {
+                client: self.client.clone(),
+                pool: pool.name.clone(),
+                cluster: self.keeping.cluster.clone(),
+                handle: handle.clone(),
+                provider: provider.clone(),
+                running: self.keeping.running.clone(),
+                stocks: self.keeping.stocks.clone(),
+                capacity,
+                kept: sender,
+                known,
+            };
+            kept_by_load = Some(AbortOnDropHandle::new(tokio::spawn(until_stopped(stop.clone(), fleet.keep()))));
+        }
         let stopped = stop.clone();
         let ended = AbortOnDropHandle::new(tokio::spawn(async move { kubelet.run(stopped).await }));
-        Kept { handle, provider: provider.clone(), stop, ended, _announced: announced, ending: None }
+        Kept {
+            handle,
+            provider: provider.clone(),
+            stop,
+            ended,
+            _announced: announced,
+            _fleet: kept_by_load,
+            ending: None,
+        }
+    }
+
+    async fn stand(&self, pool: &PoolName) -> Known {
+        match timeout(LOOK, fleet::stand(&self.client, pool)).await {
+            Ok(Ok(known)) => known,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, %pool, "the pool's virtual nodes not listed; those beyond the first are made as pods come");
+                Known::new()
+            }
+            Err(_) => {
+                tracing::warn!(%pool, "the pool's virtual nodes not listed within {LOOK:?}; those beyond the first are made as pods come");
+                Known::new()
+            }
+        }
     }
 
     /// The pool's object is gone: its virtual nodes go once their last pod has.
@@ -231,14 +284,15 @@ impl KubeletKeeper {
 }
 
 impl Pool {
-    /// The virtual nodes that stand for it.
-    fn nodes(&self, provider: &str) -> Vec<NodeTemplate> {
-        let capacity = Capacity {
-            cpu: Quantity(self.cpu.clone()),
-            memory: Quantity(self.memory.clone()),
-            pods: self.pods_per_node,
-        };
-        (0..self.nodes)
+    /// What each of its virtual nodes shows at most.
+    fn capacity(&self) -> Capacity {
+        Capacity { cpu: Quantity(self.cpu.clone()), memory: Quantity(self.memory.clone()), pods: self.pods_per_node }
+    }
+
+    /// The first `count` virtual nodes that stand for it.
+    fn nodes(&self, provider: &str, count: u32) -> Vec<NodeTemplate> {
+        let capacity = self.capacity();
+        (0..count)
             .map(|index| NodeTemplate::virtual_node(self.name.as_str(), provider, index, capacity.clone()))
             .collect()
     }

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod config;
+mod fleet;
 mod lead;
 mod pools;
 mod providers;
@@ -179,6 +180,7 @@ impl Run {
             self.client.clone(),
             policies,
             self.config.settings().pools,
+            self.config.foreign_kinds(),
             self.config.scheduler_name.clone(),
             metrics,
         );
@@ -249,8 +251,8 @@ impl Run {
         if self.components.contains(&Component::Placer) {
             let metrics = PlacerMetrics::register(&common.registry)?;
             let (settings, namespace) = (self.config.settings(), self.config.namespace.clone());
-            let board = self.board.clone();
-            placer = Some(Deciding { settings, namespace, stocks: stocks.clone(), metrics, board });
+            let (foreign, board) = (self.config.foreign_kinds(), self.board.clone());
+            placer = Some(Deciding { settings, namespace, foreign, stocks: stocks.clone(), metrics, board });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {

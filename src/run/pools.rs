@@ -86,10 +86,14 @@ impl PoolKeeper {
         }
         let before = specs.get(&name);
         // Prices and quotas reach the engine by themselves; only what virtual nodes are made of begins anew.
+        let pool = Pool::of(&name, &spec);
         if before.is_some_and(|(before, _)| before.provider == spec.provider && before.nodes == spec.nodes) {
+            self.running.send_if_modified(|running| {
+                let known = running.get_mut(&pool.name).filter(|known| known.pool.scaled != pool.scaled);
+                known.map(|known| known.pool.scaled = pool.scaled).is_some()
+            });
             return;
         }
-        let pool = Pool::of(&name, &spec);
         let provider = match provider(&pool.provider, &self.config, &self.client) {
             Ok(provider) => provider,
             Err(error) => {

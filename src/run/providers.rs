@@ -5,6 +5,7 @@ use std::path::Path;
 use std::{collections::BTreeMap, sync::Arc};
 
 use burstlet_engine::model::PoolName;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Client;
 
 #[cfg(feature = "lab")]
@@ -55,7 +56,7 @@ pub(super) fn provider(
             if let Credentials::SecretRef { name, namespace } = &settings.credentials {
                 let namespace = namespace.as_ref().unwrap_or(&config.namespace);
                 let keys = Arc::downgrade(&eci);
-                tokio::spawn(secret::follow(client.clone(), namespace.clone(), name.clone(), move |part| {
+                tokio::spawn(secret::follow::<Secret>(client.clone(), namespace.clone(), name.clone(), move |part| {
                     let Some(eci) = keys.upgrade() else { return Listening::No };
                     match alibaba_eci::Keys::from_parts(part) {
                         Ok(keys) => eci.keys().set(keys),
@@ -95,17 +96,25 @@ fn processes(folder: &Path, config: &Config) -> Result<Arc<dyn Provider>, Provid
     Ok(Arc::new(started.map_err(told)?))
 }
 
-/// The keys that a pool names; those of a Secret are read as long as somebody holds them.
+/// The keys that a pool names; those of a Secret or ConfigMap are read as long as somebody holds them.
 fn keys(from: &CredentialsFrom, config: &Config, client: &Client) -> Arc<dyn KeyStore> {
     let held = Arc::new(credentials::Held::default());
-    if let CredentialsFrom::SecretRef { name, namespace } = from {
-        let namespace = namespace.as_ref().unwrap_or(&config.namespace).clone();
-        let weak = Arc::downgrade(&held);
-        tokio::spawn(secret::follow(client.clone(), namespace, name.clone(), move |part| {
-            let Some(held) = weak.upgrade() else { return Listening::No };
-            held.take(part);
-            Listening::Yes
-        }));
+    let weak = Arc::downgrade(&held);
+    let take = move |part: &dyn Fn(&str) -> Option<String>| {
+        let Some(held) = weak.upgrade() else { return Listening::No };
+        held.take(part);
+        Listening::Yes
+    };
+    let home = |namespace: &Option<String>| namespace.as_ref().unwrap_or(&config.namespace).clone();
+    let client = client.clone();
+    match from {
+        CredentialsFrom::SecretRef { name, namespace } => {
+            tokio::spawn(secret::follow::<Secret>(client, home(namespace), name.clone(), take));
+        }
+        CredentialsFrom::ConfigMapRef { name, namespace } => {
+            tokio::spawn(secret::follow::<ConfigMap>(client, home(namespace), name.clone(), take));
+        }
+        CredentialsFrom::Environment {} | CredentialsFrom::Folder { .. } => {}
     }
     credentials::store(from).unwrap_or(held)
 }

@@ -1,40 +1,65 @@
-//! Secrets that pools take their keys from.
+//! Secrets and ConfigMaps that pools take their keys from.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::core::v1::{ConfigMap, Secret},
+};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use crate::watch::Listening;
 
-/// How often a Secret is read: rotated keys are taken up within this time.
+/// How often an object is read: rotated keys are taken up within this time.
 const EVERY: Duration = Duration::from_secs(30);
 /// The same, while it cannot be read.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Reads the Secret again and again and hands its parts on, until `take` listens no more.
+/// What has keys in it.
+pub(super) trait Keyed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned
+{
+    /// Its parts, by name.
+    fn parts(self) -> BTreeMap<String, String>;
+}
+
+impl Keyed for Secret {
+    fn parts(self) -> BTreeMap<String, String> {
+        let parts = self.data.unwrap_or_default().into_iter();
+        parts.filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes.0).ok()?))).collect()
+    }
+}
+
+impl Keyed for ConfigMap {
+    fn parts(self) -> BTreeMap<String, String> {
+        self.data.unwrap_or_default()
+    }
+}
+
+/// Reads the object again and again and hands its parts on, until `take` listens no more.
 ///
 /// Read, not watched: `get` on one name is the least permission there is.
-pub(super) async fn follow(
+pub(super) async fn follow<K: Keyed>(
     client: Client,
     namespace: String,
     name: String,
     take: impl Fn(&dyn Fn(&str) -> Option<String>) -> Listening + Send,
 ) {
-    let api = Api::<Secret>::namespaced(client, &namespace);
+    let kind = K::kind(&());
+    let api = Api::<K>::namespaced(client, &namespace);
     loop {
         let pause = match api.get(&name).await {
-            Ok(secret) => {
-                let data = secret.data.unwrap_or_default();
-                let part = |name: &str| String::from_utf8(data.get(name)?.0.clone()).ok();
-                if take(&part) == Listening::No {
+            Ok(object) => {
+                let parts = object.parts();
+                if take(&|name: &str| parts.get(name).cloned()) == Listening::No {
                     return;
                 }
                 EVERY
             }
             Err(error) => {
-                tracing::warn!(%error, %namespace, %name, "unable to read the Secret of a pool's credentials");
+                tracing::warn!(%error, %kind, %namespace, %name, "unable to read what a pool takes its keys from");
                 SOON
             }
         };

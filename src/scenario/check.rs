@@ -48,7 +48,12 @@ fn check_workloads(written: &Written) -> Result<(), (String, String)> {
         }
         return check_cpu("requestCpu".to_owned(), written.request_cpu.map(|span| span.0));
     };
-    for (field, is_there) in [("traffic", written.traffic.is_some()), ("updates", !written.updates.is_empty())] {
+    let at_the_top = [
+        ("traffic", written.traffic.is_some()),
+        ("updates", !written.updates.is_empty()),
+        ("metrics", !written.metrics.is_empty()),
+    ];
+    for (field, is_there) in at_the_top {
         if is_there {
             return refuse(field.to_owned(), "stands beside workloads; write it in each of them that it is for");
         }

@@ -1,6 +1,6 @@
 //! Workloads and what drives them: each Deployment of the manifests with its traffic, and what governs it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use burstlet_engine::{
     model::ObjectName,
@@ -11,6 +11,7 @@ use burstlet_engine::{
 use super::{
     Scenario, ScenarioError, Serving, Span, Workload,
     manifests::{Fault, Found, Manifests},
+    metrics::{self, MetricSource},
     read::{Driven, TrafficFile, Written, WrittenWorkload},
     workload::BASE_FIELD,
 };
@@ -28,11 +29,16 @@ pub(super) fn drive(
 ) -> Result<Vec<Driven>, ScenarioError> {
     let all = &manifests.workloads;
     let driven = |workload: &Workload, own: Own<'_>| {
+        let sources = own.metrics.iter().map(|(name, source)| Ok((name.clone(), source.source(&read)?)));
+        let sources = sources.collect::<Result<BTreeMap<_, _>, ScenarioError>>()?;
+        let serving = own.serving.or(written.serving.as_ref()).cloned().unwrap_or_default();
+        metrics::check(&workload.deployment, &workload.hpa, &sources, &serving).map_err(refuse)?;
         Ok::<_, ScenarioError>(Driven {
             workload: workload.clone(),
             traffic: read(own.traffic)?,
             request_cpu: own.request_cpu.or(written.request_cpu).map_or(Duration::ZERO, |span| span.0),
-            serving: own.serving.or(written.serving.as_ref()).cloned().unwrap_or_default(),
+            serving,
+            metrics: sources,
             updates: own.updates.iter().map(|span| span.0).collect(),
         })
     };
@@ -44,7 +50,8 @@ pub(super) fn drive(
             );
             return Err(refuse(("traffic".to_owned(), fault)));
         };
-        let own = Own { traffic, request_cpu: None, serving: None, updates: &written.updates };
+        let own =
+            Own { traffic, request_cpu: None, serving: None, metrics: &written.metrics, updates: &written.updates };
         return Ok(vec![driven(&only.object, own)?]);
     };
     let mut taken = Vec::<ObjectName>::new();
@@ -77,13 +84,14 @@ struct Own<'a> {
     traffic: &'a TrafficFile,
     request_cpu: Option<Span>,
     serving: Option<&'a Serving>,
+    metrics: &'a BTreeMap<String, MetricSource>,
     updates: &'a [Span],
 }
 
 impl<'a> From<&'a WrittenWorkload> for Own<'a> {
     fn from(entry: &'a WrittenWorkload) -> Self {
-        let WrittenWorkload { traffic, request_cpu, serving, updates, .. } = entry;
-        Self { traffic, request_cpu: *request_cpu, serving: serving.as_ref(), updates }
+        let WrittenWorkload { traffic, request_cpu, serving, metrics, updates, .. } = entry;
+        Self { traffic, request_cpu: *request_cpu, serving: serving.as_ref(), metrics, updates }
     }
 }
 

@@ -75,7 +75,7 @@ pub enum ManifestError {
         /// Path of the field.
         field: String,
         /// What is wrong and what is allowed.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// Two objects of one kind and name.
     #[error("{at}: {object}: stands at {first} already; the second would replace the first")]
@@ -130,9 +130,6 @@ pub enum Fault {
         /// The maximum.
         max: i32,
     },
-    /// A metric that traffic does not move.
-    #[error("{0} is not moved by the traffic; allowed is type Resource with the name cpu")]
-    Metric(String),
     /// What burstlet's admission would refuse, or what it would warn of and then not follow.
     #[error("{0}")]
     Refused(String),
@@ -150,7 +147,7 @@ pub(super) struct Found<T> {
 impl<T> Found<T> {
     pub(super) fn fault(&self, field: &str, fault: Fault) -> ManifestError {
         let (at, object) = (self.at.clone(), self.title.clone());
-        ManifestError::Field { at, object, field: field.to_owned(), fault }
+        ManifestError::Field { at, object, field: field.to_owned(), fault: Box::new(fault) }
     }
 
     fn refused(&self, FieldFault { path, says }: FieldFault) -> ManifestError {

@@ -33,6 +33,12 @@
 //!   giveUpAfter: 10s                # one that would wait longer is unserved
 //!   readyAfter: {min: 0s, max: 0s}  # from containers running to Ready
 //!   stop: 0s                        # from deletion to stopped; never more than the pod's grace
+//!   memory: {idle: 100Mi, perRequest: 1Mi}           # what a pod uses, for HPAs that ask for memory
+//!   container: web                  # the container that serves, by default the first; the others idle
+//! metrics:                          # * what the HPA's metrics of type Pods, Object and External are, by their names
+//!   http_requests_per_second: requestRate            # requests that arrive a second; servedRate: that are served
+//!   concurrency: inFlight           # requests that are being served or wait
+//!   queue_length: {file: queue.csv, speed: 1, scale: 1}   # recorded, in the format of traffic: its rates are the values
 //! nodeAutoscaler: {max: 10, boot: {min: 60s, max: 120s}, scan: 10s, scaleDownAfter: 10m, utilization: 50}   # *
 //! realNodes:
 //!   labels: {disk: ssd}             # *
@@ -52,13 +58,15 @@
 //! workloads:                        # instead of traffic and updates at the top
 //! - {deployment: shop/web, traffic: {file: web.csv}}
 //! - {deployment: shop/api, traffic: {file: api.csv}, requestCpu: 5ms, serving: {concurrency: 8}, updates: [10m]}
-//! requestCpu: 20ms                  # of those that say nothing else; serving likewise
+//! requestCpu: 20ms                  # of those that say nothing else; serving likewise. Each has metrics of its own
 //! startsAt: 2026-03-02T08:00:00+08:00   # * when the traffic begins; windows need it, budgets' hours and days go by it.
 //!                                   #   By default midnight, UTC
 //! ```
 //!
 //! Of a pool that has a VirtualPool in the manifests, `nodes`, `podsPerNode` and `price` are said there; what stands here as well
 //! must be the same. Pools without one come first where a policy names no tiers, in the file's order.
+//!
+//! Metrics are described in `docs/replay-metrics.md`.
 //!
 //! File names are relative to the scenario's folder. Unknown fields are refused, with line and column.
 
@@ -67,6 +75,7 @@ mod documents;
 mod driven;
 mod folder;
 mod manifests;
+mod metrics;
 mod plant;
 mod pool;
 mod pools;
@@ -75,6 +84,7 @@ mod setup;
 mod workload;
 
 pub use manifests::{Fault, ManifestError};
+pub use metrics::Memory;
 pub use plant::{ClusterSpeed, NodeAutoscaler, Rules, Serving};
 pub use pool::{
     Currency, NodePrice, Percent, Pool, Price, Reclaim, Span, StartUp, StockOut, Throttle, UnitPrice, Wave,

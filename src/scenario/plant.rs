@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Percent, Span, StartUp, Throttle};
+use super::{Memory, Percent, Span, StartUp, Throttle};
 
 /// How fast the cluster's own components are; left out, as Kubernetes comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -40,6 +40,10 @@ pub struct Serving {
     pub request_time: Option<Span>,
     /// Requests that a pod serves at once.
     pub concurrency: Option<NonZeroU32>,
+    /// The container that serves requests; left out, the first one.
+    pub container: Option<String>,
+    /// Memory that a pod uses, for an HPA that asks for it.
+    pub memory: Option<Memory>,
     /// A request that waits longer is late.
     pub late_after: Span,
     /// A request that would wait longer is unserved.
@@ -55,6 +59,8 @@ impl Default for Serving {
         Self {
             request_time: None,
             concurrency: None,
+            container: None,
+            memory: None,
             late_after: Span(Duration::from_secs(1)),
             give_up_after: Span(Duration::from_secs(10)),
             ready_after: StartUp::default(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, io, num::NonZeroU32, path::Path, time::Duration
 use burstlet_engine::{
     model::{Bytes, MilliCpu, ObjectName, Timestamp},
     policy::{Base, Marks, Spec},
+    simulator::Source,
     traffic::{Factor, Traffic, Zone, moment},
 };
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use super::{
     driven::{drive, governed},
     folder::{BUILT_IN, BuiltIn, FILE, Folder, built_in_names},
     manifests::Manifests,
+    metrics::{self, MetricSource},
     pools::{self, Behaviour},
 };
 use crate::record::RecordError;
@@ -66,6 +68,8 @@ pub struct Driven {
     pub request_cpu: Duration,
     /// What a pod can serve.
     pub serving: Serving,
+    /// What the HPA's metrics of type Pods, Object and External follow from, by their names.
+    pub metrics: BTreeMap<String, Source>,
     /// When a new revision is rolled out.
     pub updates: Vec<Duration>,
 }
@@ -201,6 +205,10 @@ impl Scenario {
         let fields = [
             ("updates", self.workloads.iter().any(|driven| !driven.updates.is_empty())),
             ("serving", self.workloads.iter().any(|driven| driven.serving != Serving::default())),
+            (
+                "metrics of the HPA other than cpu",
+                !self.workloads.iter().all(|driven| metrics::are_plain(&driven.workload.hpa)),
+            ),
             ("nodeAutoscaler", self.node_autoscaler.is_some()),
             ("realNodes.labels", !self.real_nodes.labels.is_empty()),
             ("realNodes.price", self.real_nodes.price.is_some()),
@@ -315,6 +323,8 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) serving: Option<Serving>,
     #[serde(default)]
+    pub(super) metrics: BTreeMap<String, MetricSource>,
+    #[serde(default)]
     pub(super) node_autoscaler: Option<NodeAutoscaler>,
 }
 
@@ -329,6 +339,8 @@ pub(super) struct WrittenWorkload {
     pub(super) request_cpu: Option<Span>,
     #[serde(default)]
     pub(super) serving: Option<Serving>,
+    #[serde(default)]
+    pub(super) metrics: BTreeMap<String, MetricSource>,
     #[serde(default)]
     pub(super) updates: Vec<Span>,
 }

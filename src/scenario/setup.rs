@@ -12,7 +12,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use super::{Driven, Pool, Scenario, Span, StartUp, StockOut, Throttle};
+use super::{Driven, Memory, Pool, Scenario, Span, StartUp, StockOut, Throttle, metrics::containers};
 
 /// Why a scenario cannot be simulated.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +138,7 @@ impl Scenario {
 }
 
 fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError> {
-    let Driven { workload, traffic, request_cpu, serving, updates } = driven;
+    let Driven { workload, traffic, request_cpu, serving, metrics, updates } = driven;
     let deployment = &workload.deployment;
     let hpa_name = workload.hpa.metadata.name.clone().unwrap_or_default();
     let spec = deployment.spec.as_ref();
@@ -150,18 +150,21 @@ fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError
         marks: workload.marks(),
         pods: workload.pod_marks(),
         replicas: spec.and_then(|spec| spec.replicas).and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-        requests: requests(pod.map_or(&[], |pod| &pod.containers)),
+        requests: requests(containers(deployment)),
+        containers: simulated_containers(driven),
         cpu_limit: workload.cpu_limit,
         node_selector: selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
         rolling: rolling(deployment)?,
         hpa: serde_json::to_value(&workload.hpa.spec)
             .and_then(serde_json::from_value::<Spec>)
             .map_err(|error| SetupError::Hpa { name: hpa_name, error })?,
+        metrics: metrics.clone(),
         traffic: traffic.clone(),
         serving: simulator::Serving {
             request_cpu: *request_cpu,
             request_time: serving.request_time.map_or(*request_cpu, |span| span.0),
             concurrency: serving.concurrency,
+            memory: serving.memory.map(|Memory { idle, per_request }| simulator::Memory { idle, per_request }),
             late_after: serving.late_after.0,
             give_up_after: serving.give_up_after.0,
             ready_after: latency("serving.readyAfter", &serving.ready_after)?,
@@ -169,6 +172,19 @@ fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError
         },
         updates: updates.clone(),
     })
+}
+
+/// The pods' containers, the one that serves first.
+fn simulated_containers(driven: &Driven) -> Vec<simulator::Container> {
+    let one = |container: &Container| simulator::Container {
+        name: container.name.clone(),
+        requests: requests(std::slice::from_ref(container)),
+    };
+    let mut all: Vec<_> = containers(&driven.workload.deployment).iter().map(one).collect();
+    let serves = |container: &simulator::Container| driven.serving.container.as_ref() == Some(&container.name);
+    let first = all.iter().position(serves).unwrap_or_default();
+    all.get_mut(..=first).unwrap_or_default().rotate_right(1);
+    all
 }
 
 fn rate_limit(Throttle { per_second, burst }: Throttle) -> RateLimit {

@@ -108,7 +108,7 @@ fn what_is_not_of_a_scenarios_shape_is_named_by_line_and_column() {
     ]
     .map(|(from, to)| fault(from, to));
     insta::assert_snapshot!(faults.join("\n"), @r#"
-    DIR/scenario.yaml: unknown field `setle`, expected one of name, about, manifests, traffic, requestCpu, workloads, startsAt, realNodes, pools, settle, seed, warmUp, sampleEvery, updates, cluster, rules, serving, nodeAutoscaler at line 13, column 1
+    DIR/scenario.yaml: unknown field `setle`, expected one of name, about, manifests, traffic, requestCpu, workloads, startsAt, realNodes, pools, settle, seed, warmUp, sampleEvery, updates, cluster, rules, serving, metrics, nodeAutoscaler at line 13, column 1
     DIR/scenario.yaml: invalid value: string "20", expected a duration at line 5, column 1
     DIR/scenario.yaml: invalid value: integer `0`, expected a nonzero u32 at line 9, column 3
     DIR/scenario.yaml: 0 is no factor; allowed are 0.001 to 1000 at line 4, column 37
@@ -231,6 +231,14 @@ fn manifests_and_scenario_that_contradict_each_other_are_named_with_both_places(
             "DIR/scenario.yaml: pools: says nothing of VirtualPool eci (DIR/pool.yaml:1); write how its instances start, \
              for example {name: eci, startUp: {min: 2s, max: 8s}}",
         ),
+    ] {
+        assert_eq!(changed_of("shared-pool", file, from, to).unwrap_err(), message);
+    }
+}
+
+#[test]
+fn policies_and_pools_that_cannot_work_are_named_by_file_and_line() {
+    for (file, from, to, message) in [
         (
             "policies.yaml",
             "pool: eci",

@@ -7,11 +7,7 @@ use burstlet_engine::{
     policy::{Base, BaseError, Marks},
 };
 use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec},
-        core::v1::Container,
-    },
+    api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Container},
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
@@ -45,7 +41,6 @@ impl Workload {
         let base = base(&deployment.object).map_err(in_deployment)?;
         let cpu_limit = cpu_limit(&deployment.object).map_err(in_deployment)?;
         let in_hpa = |(field, fault)| hpa.fault(field, fault);
-        check_metrics(&hpa.object).map_err(in_hpa)?;
         let most = most(&hpa.object).map_err(in_hpa)?;
         Ok(Self { deployment: deployment.object.clone(), hpa: hpa.object.clone(), base, cpu_limit, most })
     }
@@ -111,19 +106,6 @@ fn cpu_limit(deployment: &Deployment) -> Checked<Option<MilliCpu>> {
 fn cpu_of(field: &'static str, quantities: Option<&BTreeMap<String, Quantity>>) -> Checked<Option<MilliCpu>> {
     let quantity = quantities.and_then(|quantities| quantities.get("cpu"));
     quantity.map(|quantity| quantity.0.parse()).transpose().map_err(|error: QuantityError| (field, error.into()))
-}
-
-fn check_metrics(hpa: &HorizontalPodAutoscaler) -> Checked<()> {
-    let is_cpu = |metric: &&MetricSpec| metric.resource.as_ref().is_some_and(|resource| resource.name == "cpu");
-    // Without metrics, Kubernetes takes CPU at 80 %.
-    let metrics = hpa.spec.metrics.as_deref().unwrap_or_default();
-    match metrics.iter().find(|metric| !is_cpu(metric)) {
-        None => Ok(()),
-        Some(other) => {
-            let name = other.resource.as_ref().map_or("", |resource| &resource.name);
-            Err(("spec.metrics", Fault::Metric(format!("{} {name}", other.type_).trim_end().to_owned())))
-        }
-    }
 }
 
 fn most(hpa: &HorizontalPodAutoscaler) -> Checked<u32> {

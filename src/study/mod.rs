@@ -8,6 +8,7 @@
 //! A [`Piece`] is one simulation, whole in itself: what it needs goes in and a few figures come out, so that pieces may
 //! run anywhere and in any order, and those that a file holds already need not run again.
 
+mod caps;
 mod fidelity;
 mod figures;
 mod objective;
@@ -16,6 +17,7 @@ mod policy;
 mod predict;
 mod search;
 
+pub use caps::{CappedChoice, Limits, cheapest_capped};
 pub use fidelity::{Fidelity, LEAST_MOMENTS, Run, compare, phases};
 pub use figures::Figures;
 pub use objective::{Objective, ObjectiveError};

@@ -45,6 +45,24 @@ impl Objective {
         }
     }
 
+    /// Whether it bounds what becomes of requests. Delays alone do not tell of pods that never start.
+    pub fn is_of_requests(&self) -> bool {
+        matches!(self.figure, Figure::Late | Figure::Unserved)
+    }
+
+    /// The worst of these figures.
+    pub fn worst<'a>(&self, figures: &'a [Figures]) -> Option<&'a Figures> {
+        let value = |figures: &Figures| self.value(figures).unwrap_or_default();
+        figures.iter().reduce(|worst, next| if value(next) > value(worst) { next } else { worst })
+    }
+
+    /// Of several such sets the one whose worst figures are the best.
+    pub fn least<'a, K>(&self, sets: impl Iterator<Item = (K, &'a [Figures])>) -> Option<(K, &'a Figures)> {
+        let value = |figures: &Figures| self.value(figures).unwrap_or_default();
+        let worst = sets.filter_map(|(key, figures)| Some((key, self.worst(figures)?)));
+        worst.reduce(|best, next| if value(next.1) < value(best.1) { next } else { best })
+    }
+
     fn value(&self, figures: &Figures) -> Option<f64> {
         match self.figure {
             Figure::P50 => figures.delay_p50_s,

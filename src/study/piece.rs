@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use burstlet_engine::simulator::{self, Setup, hpa};
+use burstlet_engine::{
+    simulator::{self, Setup, Source, hpa},
+    traffic::Traffic,
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -200,10 +203,34 @@ pub fn days(setup: &Setup, day: Duration) -> Vec<Setup> {
     }
     let part = |index: u32| {
         let mut setup = setup.clone();
+        // Windows and budgets go by the clock of that day.
+        setup.starts_at = setup.starts_at.after(day * index);
         for workload in &mut setup.workloads {
-            workload.traffic = workload.traffic.clone().part(day * index, day * (index + 1));
+            let cut = |traffic: &mut Traffic| *traffic = traffic.clone().part(day * index, day * (index + 1));
+            cut(&mut workload.traffic);
+            for source in workload.metrics.values_mut() {
+                if let Source::Recorded(recorded) = source {
+                    cut(recorded);
+                }
+            }
         }
         setup
     };
     (0..count).map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn each_day_begins_when_it_does() {
+        let setup = Scenario::open("shared-pool").unwrap().setup().unwrap();
+        let parts = days(&setup, Duration::from_mins(20));
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[1].starts_at.since(setup.starts_at), Duration::from_mins(20));
+        let rows = parts.iter().map(|part| part.workloads.iter().map(|workload| workload.traffic.duration()).max());
+        assert_eq!(rows.collect::<Vec<_>>(), [Some(Duration::from_mins(20)); 2]);
+    }
 }

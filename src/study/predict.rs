@@ -45,13 +45,18 @@ impl Prices {
 
     /// What this base would cost over the same curve.
     pub fn predict(&self, figures: &Figures, base: u32) -> f64 {
+        self.predict_capped(figures, base, u32::MAX)
+    }
+
+    /// What this base would cost over the same curve with so many burst pods at most.
+    pub fn predict_capped(&self, figures: &Figures, base: u32, cap: u32) -> f64 {
         let mut cost = 0.0;
         for (pods, seconds) in &figures.held {
             let nodes = match self.least_nodes {
                 None => base.div_ceil(self.per_node),
                 Some(least) => base.min(*pods).div_ceil(self.per_node).max(least),
             };
-            let burst = pods.saturating_sub(base);
+            let burst = pods.saturating_sub(base).min(cap);
             cost += seconds * (f64::from(burst) * self.pod_second + f64::from(nodes) * self.node_second);
         }
         cost

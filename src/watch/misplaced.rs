@@ -3,10 +3,7 @@
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::{
-    apps::v1::{DaemonSet, StatefulSet},
-    batch::v1::{CronJob, Job},
-};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::{Api, Client, Resource, api::ObjectMeta, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -30,9 +27,6 @@ pub fn misplaced_bases(client: &Client) -> (mpsc::Receiver<Sighting>, JoinSet<()
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let mut tasks = JoinSet::new();
     watch::<DaemonSet>(&mut tasks, client, "DaemonSet", &sender);
-    watch::<StatefulSet>(&mut tasks, client, "StatefulSet", &sender);
-    watch::<Job>(&mut tasks, client, "Job", &sender);
-    watch::<CronJob>(&mut tasks, client, "CronJob", &sender);
     (receiver, tasks)
 }
 

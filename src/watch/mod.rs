@@ -2,6 +2,7 @@
 
 mod follow;
 mod leader;
+mod merged;
 mod misplaced;
 mod policies;
 mod sources;

@@ -8,7 +8,8 @@ use burstlet_engine::{
 };
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
+    apps::v1::{Deployment, ReplicaSet, StatefulSet},
+    batch::v1::{CronJob, Job},
     core::v1::{Namespace, Node, Pod},
 };
 use kube::{
@@ -21,14 +22,16 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     api::{
+        kinds::{ForeignKinds, Owns},
         node, owner,
-        owner::SlimReplicaSet,
+        owner::{SlimJob, SlimReplicaSet, SlimStatefulSet},
         pod,
         pod::{Patchable, SlimPod},
         policy, pool,
     },
     watch::{
         follow::{Listening, Seen, follow},
+        merged::{Merged, Part},
         policies,
     },
 };
@@ -77,7 +80,7 @@ impl From<Event> for EngineWatch {
 }
 
 /// Starts the watches; they end when the receiver or the task set is dropped.
-pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<()>) {
+pub fn engine_events(client: &Client, foreign: &ForeignKinds) -> (mpsc::Receiver<EngineWatch>, JoinSet<()>) {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     let mut tasks = JoinSet::new();
     let all = |client: &Client| client.clone();
@@ -87,32 +90,22 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
             Change::Gone(meta) => Event::NamespaceGone(meta.name_any()).into(),
         })
     });
-    watch(&mut tasks, &sender, Kind::Workload, Api::<PartialObjectMeta<Deployment>>::all(all(client)), |seen| {
-        Some(match seen {
-            Change::Set(meta) => Event::Workload(owner::deployment(meta.meta())?).into(),
-            Change::Gone(meta) => Event::WorkloadGone(meta.uid()?.into()).into(),
-        })
-    });
-    let sets = Api::<SlimReplicaSet>::all_with(all(client), &ApiResource::erase::<ReplicaSet>(&()));
-    watch(&mut tasks, &sender, Kind::Revision, sets, |seen| {
-        Some(match seen {
-            Change::Set(set) => Event::Revision(owner::replica_set(set)?).into(),
-            Change::Gone(set) => Event::RevisionGone(set.uid()?.into()).into(),
-        })
-    });
+    workloads(&mut tasks, &sender, client, foreign);
+    revisions(&mut tasks, &sender, client, foreign);
     watch(&mut tasks, &sender, Kind::Node, Api::<Node>::all(all(client)), |seen| {
         Some(match seen {
             Change::Set(node) => Event::Node(node::to_engine(node)?).into(),
             Change::Gone(node) => Event::NodeGone(node.name_any().into()).into(),
         })
     });
+    let known = foreign.clone();
     let pods = Api::<SlimPod>::all_with(all(client), &ApiResource::erase::<Pod>(&()));
-    watch(&mut tasks, &sender, Kind::Pod, pods, |seen| {
+    watch(&mut tasks, &sender, Kind::Pod, pods, move |seen| {
         Some(match seen {
             Change::Set(pod) => {
                 let gated = Some(pod::patchable(pod)).filter(|patchable| patchable.gate.is_some());
                 let has_misplaced_base = pod::has_misplaced_base(pod);
-                EngineWatch { event: Event::Pod(pod::to_engine(pod)?), gated, has_misplaced_base, about: None }
+                EngineWatch { event: Event::Pod(pod::to_engine(pod, &known)?), gated, has_misplaced_base, about: None }
             }
             Change::Gone(pod) => Event::PodGone(PodUid::from(pod.uid()?)).into(),
         })
@@ -145,6 +138,71 @@ pub fn engine_events(client: &Client) -> (mpsc::Receiver<EngineWatch>, JoinSet<(
         })
     });
     (receiver, tasks)
+}
+
+/// What scales other objects.
+fn workloads(tasks: &mut JoinSet<()>, sender: &mpsc::Sender<EngineWatch>, client: &Client, foreign: &ForeignKinds) {
+    let all = Merged::of(2 + foreign.iter().count(), Kind::Workload, |uid| Event::WorkloadGone(uid.into()), sender);
+    begin(sender, Kind::Workload);
+    let deployments = Api::<PartialObjectMeta<Deployment>>::all(client.clone());
+    let deployment = |object: &PartialObjectMeta<Deployment>| owner::workload(object.meta(), "Deployment");
+    tasks.spawn(follow(deployments, all.part().forward(move |object| deployment(object).map(Event::Workload))));
+    let cron_jobs = Api::<PartialObjectMeta<CronJob>>::all(client.clone());
+    let cron_job = |object: &PartialObjectMeta<CronJob>| owner::workload(object.meta(), "CronJob");
+    tasks.spawn(follow(cron_jobs, all.part().forward(move |object| cron_job(object).map(Event::Workload))));
+    for kind in foreign.iter().cloned() {
+        let api = Api::<DynamicObject>::all_with(client.clone(), &kind.api_resource());
+        follow_foreign(tasks, api, all.part(), sender, move |object| {
+            owner::workload(object.meta(), &kind.kind).map(Event::Workload)
+        });
+    }
+}
+
+/// What controls pods.
+fn revisions(tasks: &mut JoinSet<()>, sender: &mpsc::Sender<EngineWatch>, client: &Client, foreign: &ForeignKinds) {
+    let owners = || foreign.iter().filter(|kind| kind.owns == Owns::Pods);
+    let all = Merged::of(3 + owners().count(), Kind::Revision, |uid| Event::RevisionGone(uid.into()), sender);
+    begin(sender, Kind::Revision);
+    let sets = Api::<SlimReplicaSet>::all_with(client.clone(), &ApiResource::erase::<ReplicaSet>(&()));
+    let known = foreign.clone();
+    let replica_set = move |set: &SlimReplicaSet| owner::replica_set(set, &known).map(Event::Revision);
+    tasks.spawn(follow(sets, all.part().forward(replica_set)));
+    let sets = Api::<SlimStatefulSet>::all_with(client.clone(), &ApiResource::erase::<StatefulSet>(&()));
+    let stateful_set = |set: &SlimStatefulSet| owner::stateful_set(set).map(Event::Revision);
+    tasks.spawn(follow(sets, all.part().forward(stateful_set)));
+    let jobs = Api::<SlimJob>::all_with(client.clone(), &ApiResource::erase::<Job>(&()));
+    let job = |job: &SlimJob| owner::job(job).map(Event::Revision);
+    tasks.spawn(follow(jobs, all.part().forward(job)));
+    for kind in owners() {
+        let api = Api::<DynamicObject>::all_with(client.clone(), &kind.api_resource());
+        follow_foreign(tasks, api, all.part(), sender, |object| owner::foreign(object).map(Event::Revision));
+    }
+}
+
+/// A list of several kinds begins; the channel is fresh and has room.
+fn begin(sender: &mpsc::Sender<EngineWatch>, kind: Kind) {
+    let _ = sender.try_send(Event::Begin(kind).into());
+}
+
+/// Follows a kind that the cluster may not know: until it does, its list is empty.
+fn follow_foreign(
+    tasks: &mut JoinSet<()>,
+    api: Api<DynamicObject>,
+    mut part: Part,
+    sender: &mpsc::Sender<EngineWatch>,
+    convert: impl Fn(&DynamicObject) -> Option<Event> + Send + 'static,
+) {
+    let sender = sender.clone();
+    tasks.spawn(async move {
+        let empty = async {
+            if let Some(event) = part.complete() {
+                // Without a receiver there is nobody to tell.
+                let _ = sender.send(event.into()).await;
+            }
+        };
+        policies::once_known(&api, empty).await;
+        follow(api, part.forward(convert)).await;
+    });
 }
 
 /// A list's frame aside, what happened to an object.

@@ -10,6 +10,8 @@ mod azure_aci;
 mod conformance;
 mod keys;
 mod kingsoft_kci;
+mod seeds;
 mod simulated;
 mod trial;
 mod venv;
+mod vnode;

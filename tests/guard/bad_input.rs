@@ -71,11 +71,11 @@ async fn annotations(bench: &Bench, replica: &Replica) {
         fault("Deployment", "over", "\"150%\" is over 100%", "over-100-percent"),
         fault("ReplicaSet", "bare", "\"1.5\" is neither a number of pods nor a percentage", "malformed"),
         fault("DaemonSet", "agent", "a DaemonSet does not scale", "does-not-scale"),
-        fault("StatefulSet", "db", "burstlet does not govern StatefulSets yet", "not-governed-yet"),
+        fault("StatefulSet", "db", "\"some\" is neither a number of pods nor a percentage", "malformed"),
         fault("Pod", "single", "a Pod does not scale", "does-not-scale"),
-        fault("CronJob", "nightly", "burstlet does not govern CronJobs yet", "not-governed-yet"),
+        fault("CronJob", "nightly", "\"-2\" is negative", "negative"),
     ];
-    let bases = ["many", "-1", "150%", "1.5", "1", "1", "1", "1"];
+    let bases = ["many", "-1", "150%", "1.5", "1", "some", "1", "-2"];
     for (fault, base) in faults.iter().zip(bases) {
         let told = apply(bench, "bad", &object(fault, base));
         println!("kubectl apply: {}", told.trim());

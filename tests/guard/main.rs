@@ -6,10 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod coexist;
 mod extender_faults;
+mod fleet;
+mod kinds;
 mod observe;
 mod own_scheduler;
 mod policies;
 mod pools;
 mod support;
 mod telemetry;
+mod under_fire;

@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    io::Write,
+    process::{Command, Output, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -54,6 +56,33 @@ impl Bench {
         self.stand.run_here().await.unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Creates or changes an object as a user does.
+    pub(crate) fn apply(&self, object: &Value) -> String {
+        let output = self.kubectl_with(&["apply", "--filename", "-"], object);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{object}: {told}");
+        told
+    }
+
+    /// Runs kubectl with an object on its standard input.
+    pub(crate) fn kubectl_with(&self, arguments: &[&str], object: &Value) -> Output {
+        let mut command = self.stand.cluster().kubectl_command(arguments);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// What a command of burstlet's prints, as a user runs it.
+    pub(crate) fn burstlet(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_burstlet"));
+        let output = command.args(arguments).arg("--kubeconfig").arg(self.stand.cluster().kubeconfig()).output();
+        let output = output.unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        println!("burstlet {}:\n{told}", arguments.join(" "));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        told
+    }
+
     pub(crate) async fn stop(self) {
         self.stand.stop().await.unwrap();
     }
@@ -89,6 +118,12 @@ impl Bench {
     pub(crate) async fn scale(&self, namespace: &str, name: &str, replicas: u32) {
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         self.deployments(namespace).patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// How many pods run on nodes whose names begin so, those on their way out left out.
+    pub(crate) async fn runs_on(&self, namespace: &str, nodes: &str) -> usize {
+        let pods = self.pods(namespace).await;
+        pods.iter().filter(|pod| is_running(pod) && node(pod).is_some_and(|node| node.starts_with(nodes))).count()
     }
 
     /// Waits until so many pods run on real and on virtual nodes, and no other is there.

@@ -125,6 +125,27 @@ fn both_parts_together_may_do_what_one_process_may() {
 }
 
 #[test]
+fn each_part_may_read_the_kinds_that_the_values_name_and_takes_them_from_its_configuration() {
+    let settings = [
+        "clusterId=shop",
+        "workloads[0].apiVersion=argoproj.io/v1alpha1",
+        "workloads[0].kind=Rollout",
+        "workloads[0].resource=rollouts",
+        "workloads[0].owns=ReplicaSets",
+    ];
+    let rendered = objects(&render(&settings.join(",")));
+    let may = |part: &str| {
+        let all = grants(find(&rendered, "ClusterRole", part)).filter(|grant| grant.contains("argoproj.io/rollouts"));
+        all.map(|grant| grant.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(may("burstlet-admission"), ["get"]);
+    assert_eq!(may("burstlet-controller"), ["list", "watch"]);
+    let text = find(&rendered, "ConfigMap", "burstlet")["data"]["burstlet.yaml"].as_str().unwrap();
+    let config: Config = serde_saphyr::from_str(text).unwrap();
+    assert_eq!(config.foreign_kinds().iter().map(|kind| kind.resource.as_str()).collect::<Vec<_>>(), ["rollouts"]);
+}
+
+#[test]
 fn pools_and_policies_of_the_values_are_objects_that_burstlet_takes() {
     let pool = "pools[0].name=eci,pools[0].provider.simulated.endpoint=http://x,pools[0].quota.pods=20";
     let policy = "policies[0].name=web,policies[0].namespace=shop,policies[0].base=3,policies[0].tiers[0].pool=eci";

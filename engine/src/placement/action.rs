@@ -1,10 +1,11 @@
 //! What goes out: what the placer shall do, and the reasons that people read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use crate::placement::reason::{Reason, WhyReal};
 use crate::{
-    model::{NodeName, ObjectName, PodRef, PodUid, PoolName, Tier},
+    model::{NodeName, ObjectName, PodRef, PodUid, PoolName, RevisionId, Tier},
+    placement::event::Controller,
     policy::{Fault, resolve::Note},
 };
 
@@ -48,6 +49,18 @@ pub enum Action {
         /// Why.
         reason: Reason,
     },
+    /// Read afresh how many replicas the revision shall have: its watch may be behind the pods', and a share of what
+    /// was wanted before would be wrong. Answered with [`Event::Looked`](super::Event::Looked).
+    Look {
+        /// The revision.
+        revision: RevisionId,
+        /// Its namespace and name.
+        name: ObjectName,
+        /// What kind of controller it is.
+        controller: Controller,
+        /// How many pods had been seen when the look was asked for.
+        arrivals: u64,
+    },
     /// Tell on the pod why it waits.
     Explain {
         /// The pod.
@@ -79,7 +92,7 @@ impl Action {
             | Self::MoveOn { pod, .. }
             | Self::Evict { pod, .. }
             | Self::Explain { pod, .. } => Some(&pod.uid),
-            Self::Warn { .. } | Self::Note { .. } => None,
+            Self::Look { .. } | Self::Warn { .. } | Self::Note { .. } => None,
         }
     }
 }
@@ -92,7 +105,7 @@ pub enum Annotated {
     /// A namespaced object of this kind.
     Workload {
         /// Its kind, such as `Deployment`.
-        kind: &'static str,
+        kind: Arc<str>,
         /// Its namespace and name.
         name: ObjectName,
         /// Its UID.

@@ -26,6 +26,8 @@ pub(super) enum Pending {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) pod: Pod,
+    /// Its number among all pods, in the order in which they were first seen.
+    pub(super) arrival: u64,
     pub(super) pending: Option<Pending>,
     pub(super) standing: Standing,
     /// The tier that a policy which only observes would have chosen.
@@ -48,13 +50,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Takes in what the watch shows now; `before` is what was known of the pod.
-    pub(super) fn new(pod: Pod, before: Option<Self>, now: Timestamp) -> Self {
+    /// Takes in what the watch shows now; `before` is what was known of the pod, `arrival` its number if it is new.
+    pub(super) fn new(pod: Pod, before: Option<Self>, arrival: u64, now: Timestamp) -> Self {
         let is_unschedulable = pod.stage == Stage::Unbound { unschedulable: true };
         let mut entry = match before {
             Some(before) => Self { pod, ..before },
             None => Self {
                 pod,
+                arrival,
                 pending: None,
                 standing: Standing::NOWHERE,
                 imagined: None,

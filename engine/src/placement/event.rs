@@ -1,5 +1,7 @@
 //! What comes in: the watches, in the order in which the API server told them.
 
+use std::sync::Arc;
+
 use crate::{
     model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
     policy::{Budget, Marks, Price, Spec, annotation, fields::FieldFault},
@@ -20,7 +22,7 @@ pub struct Workload {
     /// Its UID.
     pub id: WorkloadId,
     /// Its kind, such as `Deployment`.
-    pub kind: &'static str,
+    pub kind: Arc<str>,
     /// Its namespace and name.
     pub name: ObjectName,
     /// Its labels and annotations.
@@ -30,8 +32,10 @@ pub struct Workload {
 /// What creates a revision's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Controller {
-    /// A ReplicaSet, or another controller whose pods are alike and replaced when they go.
+    /// A ReplicaSet: its pods are alike and replaced when they go.
     ReplicaSet,
+    /// A controller of another API group, taken to do as a ReplicaSet does.
+    Other,
     /// A StatefulSet: the base is its lowest ordinals, from this one on.
     StatefulSet {
         /// Its first ordinal (`spec.ordinals.start`).
@@ -39,6 +43,18 @@ pub enum Controller {
     },
     /// A Job: an evicted pod would count as failed, so none is moved back.
     Job,
+}
+
+impl Controller {
+    /// The kind of such an object, where that tells it.
+    pub fn kind(self) -> Option<&'static str> {
+        match self {
+            Self::ReplicaSet => Some("ReplicaSet"),
+            Self::StatefulSet { .. } => Some("StatefulSet"),
+            Self::Job => Some("Job"),
+            Self::Other => None,
+        }
+    }
 }
 
 /// What controls pods: a ReplicaSet, a StatefulSet, a Job.
@@ -58,6 +74,17 @@ pub struct Revision {
     pub pods: Marks,
     /// How many replicas it shall have.
     pub wanted: u32,
+    /// How often what it shall be has changed (`metadata.generation`): what was said of an earlier one is outdated.
+    pub generation: u64,
+}
+
+/// What a look at a revision found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// How many replicas it shall have.
+    pub wanted: u32,
+    /// As [`Revision::generation`].
+    pub generation: u64,
 }
 
 /// A pool as its object says: the price and the quota may change at any time.
@@ -131,6 +158,15 @@ pub enum Event {
     Revision(Revision),
     /// Deleted.
     RevisionGone(RevisionId),
+    /// The answer to [`Action::Look`](super::Action::Look).
+    Looked {
+        /// The revision.
+        revision: RevisionId,
+        /// As the action said.
+        arrivals: u64,
+        /// What was read; `None` where it is gone.
+        found: Option<Looked>,
+    },
     /// New or changed.
     Node(Node),
     /// Deleted.

@@ -36,13 +36,14 @@ pub(super) fn namespace_fault(name: &str, base: Option<&str>) -> Option<(Annotat
 
 pub(super) fn workload_fault(workload: &Workload) -> Option<(Annotated, Fault)> {
     let Governance::Faulty(fault) = governance(base(&workload.marks), None) else { return None };
-    let (kind, name, uid) = (workload.kind, workload.name.clone(), workload.id.to_string());
+    let (kind, name, uid) = (workload.kind.clone(), workload.name.clone(), workload.id.to_string());
     Some((Annotated::Workload { kind, name, uid }, fault))
 }
 
-/// Of a bare ReplicaSet; one that a Deployment controls only carries a copy of the Deployment's annotation.
+/// Of a bare controller; a ReplicaSet that a Deployment controls only carries a copy of the Deployment's annotation.
 pub(super) fn revision_fault(revision: &Revision) -> Option<(Annotated, Fault)> {
     let Governance::Faulty(fault) = governance(base(&revision.marks), None) else { return None };
     let (name, uid) = (revision.name.clone(), revision.id.to_string());
-    revision.workload.is_none().then_some((Annotated::Workload { kind: "ReplicaSet", name, uid }, fault))
+    let kind = revision.controller.kind()?.into();
+    revision.workload.is_none().then_some((Annotated::Workload { kind, name, uid }, fault))
 }

@@ -1,6 +1,6 @@
 //! Who governs what: policies and annotations, worked out anew where one of them changes.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use crate::{
     model::{ObjectName, PoolName, RevisionId, WorkloadId},
@@ -54,10 +54,13 @@ impl Placement {
         self.govern_where(|revision| revision.workload.as_ref() == Some(id));
     }
 
-    pub(super) fn apply_revision(&mut self, revision: Revision) {
+    pub(super) fn apply_revision(&mut self, mut revision: Revision) {
         let id = revision.id.clone();
         self.listed_revisions.insert(id.clone(), ());
         let state = self.revisions.entry(id.clone()).or_default();
+        if let Some(known) = state.facts.as_ref().filter(|known| known.generation > revision.generation) {
+            (revision.wanted, revision.generation) = (known.wanted, known.generation);
+        }
         let before = state.facts.replace(revision.clone());
         self.dirty.insert(id.clone());
         let before = before.as_ref();
@@ -165,12 +168,17 @@ impl Placement {
         // The Deployment controller copies annotations onto a ReplicaSet but never takes them off again, so the copy
         // counts only until the Deployment itself is known.
         let workload = facts.workload.as_ref().and_then(|id| self.workloads.get(id));
+        let workload = workload.map(|workload| match facts.controller {
+            // A Job's own are those of its CronJob's template, which fill in.
+            Controller::Job => Cow::Owned(workload.marks.clone().or(&facts.marks)),
+            _ => Cow::Borrowed(&workload.marks),
+        });
         let none = Marks::default();
         let namespace = self.namespaces.get(&*facts.name.namespace);
         let asked = Asked {
             namespace: &facts.name.namespace,
             pod: &facts.pods,
-            workload: workload.map_or(&facts.marks, |workload| &workload.marks),
+            workload: workload.as_deref().unwrap_or(&facts.marks),
             namespace_marks: namespace.map_or(&none, |namespace| &namespace.marks),
         };
         self.policies.resolve(&asked, &self.settings)
@@ -190,16 +198,14 @@ impl Placement {
         if facts.workload.is_some() && workload.is_none() {
             return None;
         }
-        let bare = match facts.controller {
-            Controller::ReplicaSet => "ReplicaSet",
-            Controller::StatefulSet { .. } => "StatefulSet",
-            Controller::Job => "Job",
-        };
         Some(match workload {
             Some(Workload { id, kind, name, .. }) => {
-                Annotated::Workload { kind, name: name.clone(), uid: id.to_string() }
+                Annotated::Workload { kind: kind.clone(), name: name.clone(), uid: id.to_string() }
             }
-            None => Annotated::Workload { kind: bare, name: facts.name.clone(), uid: facts.id.to_string() },
+            None => {
+                let kind = facts.controller.kind()?.into();
+                Annotated::Workload { kind, name: facts.name.clone(), uid: facts.id.to_string() }
+            }
         })
     }
 

@@ -25,6 +25,7 @@ mod fallback;
 mod faults;
 mod govern;
 mod ledger;
+mod look;
 mod marked;
 mod move_back;
 mod move_on;
@@ -46,7 +47,7 @@ use std::{
 };
 
 pub use action::{Action, Annotated, Extras, Outcome, Placing, Reason, WhyReal};
-pub use event::{Controller, Event, Kind, Namespace, PoolFacts, Quota, Revision, Workload};
+pub use event::{Controller, Event, Kind, Looked, Namespace, PoolFacts, Quota, Revision, Workload};
 pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
 pub use observe::Observation;
 pub use report::{PolicyReport, PoolReport, Spending, Trouble};
@@ -114,6 +115,10 @@ pub struct Placement {
     /// What was told of workloads' policies, and still holds.
     told: BTreeMap<ObjectName, BTreeSet<String>>,
     pool_has_changed: bool,
+    /// Whether revisions are looked at before a share of theirs is worked out.
+    looks: bool,
+    /// Pods seen so far.
+    arrivals: u64,
     last_tick: Timestamp,
     /// The moment of the present call.
     now: Timestamp,
@@ -164,6 +169,8 @@ impl Placement {
             warnings: Vec::new(),
             told: BTreeMap::new(),
             pool_has_changed: false,
+            looks: false,
+            arrivals: 0,
             last_tick: Timestamp::default(),
             now: Timestamp::default(),
         }
@@ -174,6 +181,13 @@ impl Placement {
     #[must_use]
     pub fn living_in(mut self, namespace: &str) -> Self {
         self.policies = Policies::new(namespace);
+        self
+    }
+
+    /// With [`Action::Look`]: where the watch of revisions may be behind that of pods, unlike a simulation's.
+    #[must_use]
+    pub fn looking(mut self) -> Self {
+        self.looks = true;
         self
     }
 
@@ -189,6 +203,7 @@ impl Placement {
             Event::WorkloadGone(id) => self.forget_workload(&id),
             Event::Revision(revision) => self.apply_revision(revision),
             Event::RevisionGone(id) => self.forget_revision(&id),
+            Event::Looked { revision, arrivals, found } => self.apply_look(&revision, arrivals, found),
             Event::Node(node) => self.apply_node(node),
             Event::NodeGone(name) => self.forget_node(&name),
             Event::Pod(pod) => self.apply_pod(pod),
@@ -276,6 +291,7 @@ impl Placement {
         }
         for state in self.revisions.values_mut() {
             state.returns.not_after(now);
+            state.looks.not_after(now);
             state.short_since.values_mut().for_each(|since| *since = now.min(*since));
         }
         let pods: Vec<_> = self.pods.iter().map(|(uid, _)| uid.clone()).collect();

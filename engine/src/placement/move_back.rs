@@ -135,7 +135,7 @@ fn may_return(state: &RevisionState) -> Option<MoveBack> {
     state.enforced()?.move_back.filter(|_| match state.controller() {
         None => false,
         Some(Controller::Job) => planted!(JobMovesBack),
-        Some(Controller::ReplicaSet | Controller::StatefulSet { .. }) => true,
+        Some(Controller::ReplicaSet | Controller::StatefulSet { .. } | Controller::Other) => true,
     })
 }
 

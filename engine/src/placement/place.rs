@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a share's pods wait for their ReplicaSet's watch to catch up, at most.
-const LAG: Duration = Duration::from_secs(5);
+pub(super) const LAG: Duration = Duration::from_secs(5);
 /// Pods that wait for less are not told why: the write would cost more than it tells.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -28,6 +28,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 enum Verdict {
     /// Nothing governs it.
     Release,
+    /// The share cannot be told before what is wanted was read afresh.
+    Look,
     /// Its policy was asked.
     Walked(Arc<EffectivePolicy>, Walk),
     /// Nothing to do until something else happens.
@@ -61,6 +63,10 @@ impl Placement {
                         break;
                     }
                     passed_over.push(uid);
+                }
+                Verdict::Look => {
+                    self.look(id, actions);
+                    break;
                 }
                 Verdict::Rest => break,
             }
@@ -105,9 +111,15 @@ impl Placement {
         if state.is_observed() && entry.pod.stage == Stage::Gated {
             return Verdict::Release;
         }
-        let is_fresh = self.now.since(entry.pod.created) < LAG && entry.pod.created <= self.now.after(LAG);
-        if is_fresh && self.lags(id, state, policy) {
-            return Verdict::Rest;
+        if self.looks && !state.is_observed() {
+            if policy.has_shares() && !self.is_looked_at(id, state, entry) && !planted!(ShareOutdated) {
+                return Verdict::Look;
+            }
+        } else {
+            let is_fresh = self.now.since(entry.pod.created) < LAG && entry.pod.created <= self.now.after(LAG);
+            if is_fresh && self.lags(id, state, policy) {
+                return Verdict::Rest;
+            }
         }
         Verdict::Walked(policy.clone(), self.walk(id, state, policy, &entry.pod))
     }

@@ -48,7 +48,8 @@ impl Placement {
     pub(super) fn apply_pod(&mut self, pod: Pod) {
         let before = self.take_pod(&pod.uid).map(|(entry, _)| entry);
         let was_home = before.as_ref().is_none_or(|before| before.standing.is_home);
-        self.put_pod(Entry::new(pod, before, self.now), was_home, self.pods.mark());
+        self.arrivals += u64::from(before.is_none());
+        self.put_pod(Entry::new(pod, before, self.arrivals, self.now), was_home, self.pods.mark());
     }
 
     /// Changes what is known of a pod, and works out anew where it stands.

@@ -266,25 +266,30 @@ impl Pool {
 
     fn obstacle(&self, requests: Resources, imagined: bool) -> Option<Obstacle> {
         let beside = if imagined { self.imagined } else { Sum::default() };
-        if let Some(fault) = &self.fault
+        // Where burstlet may only look, it has no virtual nodes, nor perhaps the provider's keys: a pool that is described
+        // counts as if it had.
+        let needs_no_node = imagined && self.open.is_empty() && self.facts.is_some();
+        if let Some(fault) = self.fault.as_ref().filter(|_| !needs_no_node)
             && !planted!(FaultIgnored)
         {
             return Some(Obstacle::Fault(fault.clone()));
         }
-        // Where burstlet may only look, it has no virtual nodes: a pool that is described counts as if it had.
-        let needs_no_node = imagined && self.open.is_empty() && self.facts.is_some();
         if self.open.is_empty() && !needs_no_node {
             return Some(Obstacle::NoNode);
-        }
-        if !needs_no_node && self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
-            let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
-            return Some(Obstacle::Full { capacity });
         }
         let starting = if planted!(StockIgnored) { 0 } else { self.starting };
         if self.stock.is_some_and(|stock| starting + beside.pods >= stock) {
             return Some(Obstacle::NoStock);
         }
-        self.over_quota(self.all + beside + Sum::one(requests)).map(Obstacle::Quota)
+        if let Some(lacking) = self.over_quota(self.all + beside + Sum::one(requests)) {
+            return Some(Obstacle::Quota(lacking));
+        }
+        // Last, for nodes show no more room than stock and quota leave: those are the better reasons.
+        if !needs_no_node && self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
+            let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
+            return Some(Obstacle::Full { capacity });
+        }
+        None
     }
 
     fn over_quota(&self, then: Sum) -> Option<&'static str> {
@@ -340,12 +345,15 @@ mod tests {
         pools.set_nodes(&"short".into(), [node("s", "short", true, 9)].iter());
         pools.set_stock(&"short".into(), Some(0));
         pools.set_nodes(&"ill".into(), [node("i", "ill", true, 9)].iter());
+        pools.set_nodes(&"spent".into(), [node("e", "spent", true, 0)].iter());
+        pools.set_stock(&"spent".into(), Some(0));
         pools.set_fault(&"ill".into(), Some("no answer for a minute".into()));
         let told = |pool: &str| told(&pools, pool).unwrap();
         assert_eq!(told("full"), "is full (0 pods)");
         assert_eq!(told("bare"), "has no virtual node that is ready");
         assert_eq!(told("unknown"), "has no virtual node that is ready");
         assert_eq!(told("short"), "is out of stock");
+        assert_eq!(told("spent"), "is out of stock", "its node shows no room because of it");
         assert_eq!(told("ill"), "is at fault (no answer for a minute)");
     }
 
@@ -396,9 +404,10 @@ mod tests {
             Some(PoolFacts { name: "p".into(), price: None, quota, budget: None, fallback: None }),
         );
         assert_eq!(pools.obstacle(&"p".into(), EACH, false), Some(Obstacle::NoNode));
+        pools.set_fault(&"p".into(), Some("no key".into()));
         assert_eq!(pools.obstacle(&"p".into(), EACH, true), None);
         pools.enter(&Occupancy { imagined: true, ..standing("p", false) });
-        assert_eq!(pools.obstacle(&"p".into(), EACH, true), Some(Obstacle::Quota("pod")));
+        assert_eq!(pools.obstacle(&"p".into(), EACH, true), Some(Obstacle::Quota("pod")), "and within its quota");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
         event::{Controller, Revision},
         explain::Record,
         ledger::Ledger,
+        look::Looks,
         tier::Step,
     },
     policy::{EffectivePolicy, Mode, MoveBack},
@@ -29,6 +30,7 @@ pub(super) struct RevisionState {
     pub(super) conflict: Option<Vec<ObjectName>>,
     pub(super) ledger: Ledger,
     pub(super) returns: Returns,
+    pub(super) looks: Looks,
     /// Since when each place has been short. Kept in memory only: a new leader waits anew.
     pub(super) short_since: BTreeMap<Step, Timestamp>,
     /// Why its next pod waits, while one does.

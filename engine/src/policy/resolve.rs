@@ -47,6 +47,15 @@ impl Marks {
         self.annotations.get(key).map(String::as_str)
     }
 
+    /// These annotations, and where they say nothing, those of `other`.
+    #[must_use]
+    pub fn or(mut self, other: &Self) -> Self {
+        for (key, value) in &other.annotations {
+            self.annotations.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
     /// Keeps the annotations that resolution reads: others, such as what `kubectl apply` keeps, can be long.
     #[must_use]
     pub fn slim(mut self) -> Self {

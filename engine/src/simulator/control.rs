@@ -110,7 +110,7 @@ impl World<'_> {
                     Happening::Delete(id)
                 }),
                 // Texts for people change nothing here.
-                Action::Explain { .. } | Action::Warn { .. } | Action::Note { .. } => None,
+                Action::Explain { .. } | Action::Look { .. } | Action::Warn { .. } | Action::Note { .. } => None,
             };
             if let Some(event) = event {
                 self.plan_in(write, event);

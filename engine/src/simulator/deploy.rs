@@ -59,7 +59,7 @@ impl World<'_> {
         let setup = &self.setup.workloads[ix.0];
         Event::Workload(SeenWorkload {
             id: self.workloads[ix.0].id.clone(),
-            kind: "Deployment",
+            kind: "Deployment".into(),
             name: setup.name.clone(),
             marks: setup.marks.clone().slim(),
         })
@@ -78,6 +78,7 @@ impl World<'_> {
             marks: setup.marks.clone().slim(),
             pods: setup.pods.clone(),
             wanted,
+            generation: 0,
         }))
     }
 
@@ -260,7 +261,7 @@ impl World<'_> {
             let stop = self.setup.workloads[workload.0].serving.stop;
             self.plan_in(stop + self.setup.timing.status_lag, Happening::Gone(id));
         } else {
-            self.pods[id.0 as usize].deleted = Some(now);
+            self.change(id, |pod| pod.deleted = Some(now));
             self.be_gone(id);
         }
     }

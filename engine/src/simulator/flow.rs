@@ -42,8 +42,25 @@ pub(super) struct Flow {
     served: u128,
     late: u128,
     unserved: u128,
+    /// Arrived and served before the start.
+    forgotten: (u128, u128),
     /// CPU time that a pod which was Ready all the time has used, in nanoseconds.
     cpu_each: u64,
+}
+
+/// What a flow has counted since it began; requests in 10⁻⁹.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    /// CPU time that a pod which was Ready all the time has used, in nanoseconds.
+    pub(super) cpu_each: u64,
+    /// Requests that came.
+    pub(super) arrived: u128,
+    /// Requests that were served.
+    pub(super) served: u128,
+    /// Requests that wait.
+    pub(super) backlog: u128,
+    /// Pods that are Ready.
+    pub(super) ready: u32,
 }
 
 impl Flow {
@@ -67,6 +84,7 @@ impl Flow {
             served: 0,
             late: 0,
             unserved: 0,
+            forgotten: (0, 0),
             cpu_each: 0,
         }
     }
@@ -90,6 +108,7 @@ impl Flow {
     /// Forgets what came before the start; the line stays.
     pub(super) fn start(&mut self, now: Timestamp) {
         self.advance(now);
+        self.forgotten = (self.forgotten.0 + self.arrived, self.forgotten.1 + self.served);
         (self.arrived, self.served, self.late, self.unserved) = (0, 0, 0, 0);
     }
 
@@ -97,6 +116,17 @@ impl Flow {
     pub(super) fn cpu_each(&mut self, now: Timestamp) -> u64 {
         self.advance(now);
         self.cpu_each
+    }
+
+    /// All that is counted, from the flow's beginning on.
+    pub(super) fn counters(&mut self, now: Timestamp) -> Counters {
+        Counters {
+            cpu_each: self.cpu_each(now),
+            arrived: self.forgotten.0 + self.arrived,
+            served: self.forgotten.1 + self.served,
+            backlog: self.backlog,
+            ready: self.ready,
+        }
     }
 
     pub(super) fn load(&self) -> Load {
@@ -209,6 +239,7 @@ mod tests {
             request_cpu: Duration::from_millis(100),
             request_time: Duration::from_millis(100),
             concurrency: None,
+            memory: None,
             late_after: Duration::from_secs(1),
             give_up_after: Duration::from_secs(4),
             ready_after: Latency::fixed(Duration::ZERO),

@@ -43,7 +43,7 @@ impl Setup {
         self.policies.clear();
         self.namespaces.clear();
         for workload in &mut self.workloads {
-            (workload.marks, workload.pods) = Default::default();
+            (workload.marks, workload.pods) = (Marks::default(), Marks::default());
         }
     }
 }

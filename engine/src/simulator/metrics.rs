@@ -8,12 +8,14 @@
 use std::time::Duration;
 
 use crate::{
-    model::{MilliCpu, Timestamp},
+    model::{Bytes, MilliCpu, Timestamp},
     simulator::{
-        flow,
-        hpa::{self, MilliValue, Moment, OtherMetrics, PodSample, Reading, Target},
+        flow::{self, Counters},
+        hpa::{self, ContainerSample, MetricSpec, MilliValue, Moment, PodSample, Reading, Spec, Target},
         pod::{Pod, PodId, Step, WorkloadIx},
-        world::{Happening, World},
+        setup::Workload,
+        told::{self, Readings, Told},
+        world::{Happening, WorkloadState, World},
     },
 };
 
@@ -29,22 +31,28 @@ pub(super) struct Crowd {
     pub(super) mature: u32,
 }
 
-/// The last two readings of a workload's counter.
-#[derive(Debug, Clone, Copy, Default)]
+/// The last two readings of a workload's counters, and what they tell.
+#[derive(Debug, Default)]
 pub(super) struct Scrapes {
     before: Option<Scrape>,
     last: Option<Scrape>,
+    told: Told,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Scrape {
     at: Timestamp,
-    cpu: u64,
+    counters: Counters,
 }
 
 impl Scrapes {
-    fn add(&mut self, at: Timestamp, cpu: u64) {
-        (self.before, self.last) = (self.last, Some(Scrape { at, cpu }));
+    fn add(&mut self, at: Timestamp, counters: Counters, setup: &Workload, offset: Duration) {
+        (self.before, self.last) = (self.last, Some(Scrape { at, counters }));
+        if let (Some(before), Some(last)) = (self.before, self.last) {
+            let window = last.at.since(before.at);
+            let readings = Readings { before: before.counters, last: last.counters, window };
+            self.told = Told::of(setup, readings, offset);
+        }
     }
 
     /// What is told of a pod: its use, and over which time it was measured.
@@ -63,22 +71,52 @@ impl Scrapes {
         if ready >= last.at {
             return Some((flow::average(0, window), window));
         }
-        let from = self.before.filter(|before| ready <= before.at).map_or(pod.ready_cpu, |before| before.cpu);
-        Some((flow::average(last.cpu.saturating_sub(from), window), window))
+        let from =
+            self.before.filter(|before| ready <= before.at).map_or(pod.ready_cpu, |before| before.counters.cpu_each);
+        Some((flow::average(last.counters.cpu_each.saturating_sub(from), window), window))
     }
 
     /// A pod that was Ready through all of the window, for longer than the HPA's initialisation period.
-    fn mature(&self, request: MilliValue) -> PodSample<'static> {
+    fn mature(&self, requests: Requests) -> PodSample<'_> {
         let told = self.before.zip(self.last).map(|(before, last)| {
             let window = last.at.since(before.at);
-            flow::average(last.cpu.saturating_sub(before.cpu), window)
+            flow::average(last.counters.cpu_each.saturating_sub(before.counters.cpu_each), window)
         });
         PodSample {
             name: "mature",
             ready: Some(true),
             started: Some(Moment::default()),
-            cpu: Reading { request: Some(request), usage: told.map(milli) },
+            cpu: Reading { request: Some(requests.cpu), usage: told.map(MilliValue::from) },
+            memory: Reading { request: requests.memory, usage: told.and_then(|_| self.told.memory(true)) },
             sampled: Moment::from(self.told_at()).whole_second(),
+            metrics: &self.told.ready,
+            ..PodSample::default()
+        }
+    }
+
+    /// A pod as the HPA sees it. The API keeps whole seconds.
+    fn sample<'a>(&'a self, pod: &'a Pod, requests: Requests) -> PodSample<'a> {
+        let second = |at: Timestamp| Moment::from(at).whole_second();
+        let usage = self.usage(pod);
+        let at_reading = |since: Option<Timestamp>| since.zip(self.last).is_some_and(|(since, last)| since <= last.at);
+        let was_ready = at_reading(pod.ready);
+        let metrics = match (was_ready, at_reading(pod.running)) {
+            (true, _) => &*self.told.ready,
+            (false, true) => &*self.told.starting,
+            (false, false) => &[],
+        };
+        PodSample {
+            name: &pod.name.name,
+            phase: if pod.running.is_some() { hpa::Phase::Running } else { hpa::Phase::Pending },
+            deleted: pod.deleted.is_some(),
+            ready: pod.bound.map(|_| pod.step == Step::Ready),
+            ready_since: pod.ready.or(pod.bound).map(second).unwrap_or_default(),
+            started: pod.bound.map(second),
+            cpu: Reading { request: Some(requests.cpu), usage: usage.map(|(cpu, _)| cpu.into()) },
+            memory: Reading { request: requests.memory, usage: usage.and_then(|_| self.told.memory(was_ready)) },
+            sampled: Moment::from(self.told_at()).whole_second(),
+            window: usage.map_or(Duration::ZERO, |(_, window)| window),
+            metrics,
             ..PodSample::default()
         }
     }
@@ -91,9 +129,10 @@ impl Scrapes {
 impl World<'_> {
     /// metrics-server reads the counters of all pods.
     pub(super) fn scrape(&mut self) {
-        for state in &mut self.workloads {
-            let cpu = state.flow.cpu_each(self.now);
-            state.scrapes.add(self.now, cpu);
+        let offset = self.now.since(self.start);
+        for (state, setup) in self.workloads.iter_mut().zip(&self.setup.workloads) {
+            let counters = state.flow.counters(self.now);
+            state.scrapes.add(self.now, counters, setup, offset);
         }
         self.plan_in(self.setup.timing.metrics_resolution, Happening::Scrape);
     }
@@ -102,22 +141,27 @@ impl World<'_> {
     pub(super) fn sync(&mut self, ix: WorkloadIx) {
         self.plan_in(self.setup.timing.hpa_sync, Happening::Sync(ix));
         let setup = &self.setup.workloads[ix.0];
-        let request = MilliValue(i64::try_from(setup.requests.cpu.0).unwrap_or(i64::MAX));
         self.let_mature(ix);
-        let state = &self.workloads[ix.0];
-        let young = state.crowd.young.iter().filter_map(|id| self.pods.get(id.0 as usize));
-        let mut samples: Vec<PodSample<'_>> = young.map(|pod| sample(pod, &state.scrapes, request)).collect();
-        if let Some(more) = state.crowd.mature.checked_sub(1) {
-            samples.push(PodSample { alike: more, ..state.scrapes.mature(request) });
+        let WorkloadState { crowd, scrapes, books, hpa, wanted, .. } = &mut self.workloads[ix.0];
+        let scrapes = &*scrapes;
+        let requests = Requests::of(setup);
+        let young = crowd.young.iter().filter_map(|id| self.pods.get(id.0 as usize));
+        let mut samples: Vec<PodSample<'_>> = young.map(|pod| scrapes.sample(pod, requests)).collect();
+        if let Some(more) = crowd.mature.checked_sub(1) {
+            samples.push(PodSample { alike: more, ..scrapes.mature(requests) });
+        }
+        let containers = if asks_for_containers(&setup.hpa) { container_samples(setup, &samples) } else { Vec::new() };
+        for (sample, containers) in samples.iter_mut().zip(containers.chunks(setup.containers.len().max(1))) {
+            sample.containers = containers;
         }
         let target = Target {
-            spec_replicas: i32::try_from(state.wanted).unwrap_or(i32::MAX),
-            status_replicas: i32::try_from(state.books.live()).unwrap_or(i32::MAX),
+            spec_replicas: i32::try_from(*wanted).unwrap_or(i32::MAX),
+            status_replicas: i32::try_from(books.live()).unwrap_or(i32::MAX),
         };
-        let (now, state) = (Moment::from(self.now), &mut self.workloads[ix.0]);
-        let verdict = state.hpa.sync(now, target, &samples, &OtherMetrics::default());
+        let before = *wanted;
+        let verdict = hpa.sync(Moment::from(self.now), target, &samples, &scrapes.told.other);
         let wanted = u32::try_from(verdict.desired).unwrap_or_default();
-        if wanted != state.wanted {
+        if wanted != before {
             self.want(ix, wanted);
         }
     }
@@ -145,26 +189,27 @@ impl World<'_> {
     }
 }
 
-/// A pod as the HPA sees it. The API keeps whole seconds.
-fn sample<'a>(pod: &'a Pod, scrapes: &Scrapes, request: MilliValue) -> PodSample<'a> {
-    let second = |at: Timestamp| Moment::from(at).whole_second();
-    let usage = scrapes.usage(pod);
-    let ready_since = pod.ready.or(pod.bound).map(second).unwrap_or_default();
-    PodSample {
-        name: &pod.name.name,
-        phase: if pod.running.is_some() { hpa::Phase::Running } else { hpa::Phase::Pending },
-        deleted: pod.deleted.is_some(),
-        ready: pod.bound.map(|_| pod.step == Step::Ready),
-        ready_since,
-        started: pod.bound.map(second),
-        cpu: Reading { request: Some(request), usage: usage.map(|(cpu, _)| milli(cpu)) },
-        memory: Reading::default(),
-        sampled: Moment::from(scrapes.told_at()).whole_second(),
-        window: usage.map_or(Duration::ZERO, |(_, window)| window),
-        ..PodSample::default()
+/// What each pod of a workload requests, as the HPA reads it.
+#[derive(Debug, Clone, Copy)]
+struct Requests {
+    cpu: MilliValue,
+    memory: Option<MilliValue>,
+}
+
+impl Requests {
+    fn of(setup: &Workload) -> Self {
+        let memory = setup.requests.memory;
+        Self { cpu: setup.requests.cpu.into(), memory: (memory > Bytes(0)).then(|| memory.into()) }
     }
 }
 
-fn milli(cpu: MilliCpu) -> MilliValue {
-    MilliValue(i64::try_from(cpu.0).unwrap_or(i64::MAX))
+fn asks_for_containers(spec: &Spec) -> bool {
+    let asks = |metric: &MetricSpec| metric.container_resource.is_some();
+    spec.metrics.as_ref().is_some_and(|metrics| metrics.iter().any(asks))
+}
+
+/// The containers of all these pods, one pod after the other.
+fn container_samples<'a>(setup: &'a Workload, samples: &[PodSample<'_>]) -> Vec<ContainerSample<'a>> {
+    let of = |pod: &PodSample<'_>| told::containers(&setup.containers, pod.cpu.usage, pod.memory.usage);
+    samples.iter().flat_map(of).collect()
 }

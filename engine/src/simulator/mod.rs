@@ -14,7 +14,8 @@
 //! # What is simulated, and how
 //!
 //! - **Requests** are a flow with a queue (`flow`): served, late, unserved.
-//! - **CPU** follows from it; metrics-server tells it late and averaged (`metrics`).
+//! - **CPU** follows from it; metrics-server tells it late and averaged (`metrics`). So do memory and the HPA's metrics of type
+//!   Pods, Object and External (`told`), some of which may be recorded instead.
 //! - **The HPA** is upstream's, rule by rule ([`hpa`]).
 //! - **Deployments and ReplicaSets**: rolling updates with surge and lack, scaling in proportion amid one (`rollout`), the
 //!   order of deletion (`victims`), the controllers' limits on requests (`bucket`).
@@ -46,6 +47,7 @@ mod revisions;
 mod rollout;
 mod schedule;
 mod setup;
+mod told;
 mod total;
 mod victims;
 mod world;
@@ -54,8 +56,10 @@ pub use govern::with_base;
 pub use money::{Money, PerMilli};
 pub use outcome::{Load, Outcome, Plant, Played, PodStory, Record, Sample, Summary, TierUse};
 pub use setup::{
-    Amount, Autoscaler, Latency, Pool, RateLimit, RealNodes, Reclaim, Rolling, Serving, Setup, Timing, Workload,
+    Amount, Autoscaler, Container, Latency, Memory, Pool, RateLimit, RealNodes, Reclaim, Rolling, Serving, Setup,
+    Timing, Workload,
 };
+pub use told::Source;
 
 /// Simulates a whole run. Fails where the API server would refuse an HPA.
 pub fn run(setup: &Setup) -> Result<Outcome, hpa::Invalid> {

@@ -9,10 +9,10 @@ use std::{
 };
 
 use crate::{
-    model::{MilliCpu, ObjectName, PoolName, Resources, Timestamp},
+    model::{Bytes, MilliCpu, ObjectName, PoolName, Resources, Timestamp},
     placement::PoolFacts,
     policy::{Marks, Settings, Spec},
-    simulator::{hpa, money::PerMilli},
+    simulator::{hpa, money::PerMilli, told::Source},
     traffic::Traffic,
 };
 
@@ -62,6 +62,8 @@ pub struct Workload {
     pub replicas: u32,
     /// What a pod requests.
     pub requests: Resources,
+    /// A pod's containers, the one that serves requests first; where there are none, one of the name `app`.
+    pub containers: Vec<Container>,
     /// CPU that one pod can use.
     pub cpu_limit: Option<MilliCpu>,
     /// Labels that a pod's node must have.
@@ -70,12 +72,23 @@ pub struct Workload {
     pub rolling: Rolling,
     /// The HPA.
     pub hpa: hpa::Spec,
+    /// Metrics of type Pods, Object and External that the HPA may ask for, by their names.
+    pub metrics: BTreeMap<String, Source>,
     /// What comes, from the start.
     pub traffic: Traffic,
     /// What a pod can serve.
     pub serving: Serving,
     /// When a new revision is rolled out.
     pub updates: Vec<Duration>,
+}
+
+/// A container of a workload's pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// What it requests.
+    pub requests: Resources,
 }
 
 /// Bounds of a rolling update, as Deployments have them.
@@ -111,6 +124,8 @@ pub struct Serving {
     pub request_time: Duration,
     /// Requests that a pod serves at once.
     pub concurrency: Option<NonZeroU32>,
+    /// Memory that a pod uses; `None` where nobody asks.
+    pub memory: Option<Memory>,
     /// A request that waits longer is late.
     pub late_after: Duration,
     /// A request that would wait longer is unserved.
@@ -119,6 +134,15 @@ pub struct Serving {
     pub ready_after: Latency,
     /// From a pod's deletion until its containers have stopped.
     pub stop: Duration,
+}
+
+/// The memory of one pod: what it always uses, and what each request adds that it serves or that waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Without requests.
+    pub idle: Bytes,
+    /// Of each request.
+    pub per_request: Bytes,
 }
 
 /// The real nodes that stand from the start, all alike.

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+mod told;
+
 use super::*;
 use crate::{
     model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
@@ -28,15 +30,18 @@ fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
         pods: Marks::default(),
         replicas: 2,
         requests: Resources { cpu: MilliCpu(200), memory: Bytes(256 << 20) },
+        containers: vec![],
         cpu_limit: Some(MilliCpu(1_000)),
         node_selector: vec![],
         rolling: Rolling::default(),
         hpa: spec,
+        metrics: BTreeMap::new(),
         traffic: Traffic::from_csv(&format!("seconds,requests_per_second\n{traffic}")).unwrap(),
         serving: Serving {
             request_cpu: Duration::from_millis(20),
             request_time: Duration::from_millis(20),
             concurrency: None,
+            memory: None,
             late_after: Duration::from_secs(1),
             give_up_after: Duration::from_secs(10),
             ready_after: Latency::fixed(Duration::ZERO),
@@ -204,6 +209,16 @@ fn a_pool_without_stock_makes_pods_wait_behind_the_gate() {
     let at = |second: usize| &played.samples[second];
     assert_eq!((at(290).ready, at(290).gated + at(290).pending), (7, 13));
     assert_eq!(at(400).ready, 20, "stock is back");
+}
+
+#[test]
+fn pods_that_are_deleted_behind_the_gate_wait_no_more() {
+    let mut setup = crowd();
+    setup.pools[0].stock = vec![(Duration::ZERO, Some(4))];
+    let played = played(&setup);
+    assert_eq!(played.samples[400].gated, 13);
+    let last = played.samples.last().unwrap();
+    assert_eq!((last.wanted, last.ready, last.gated, last.pending), (2, 2, 0, 0));
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Truth {
     pub(crate) streams: BTreeMap<Kind, VecDeque<Event>>,
     current: [Option<RevisionId>; 5],
     serial: u32,
+    /// Which generation of its revision made each pod.
+    pub(crate) made_by: BTreeMap<PodUid, u64>,
 }
 
 /// An annotation from few words: a base, or `policy=` and a policy's name.
@@ -91,6 +93,7 @@ impl Truth {
             streams: KINDS.map(|kind| (kind, VecDeque::new())).into(),
             current: [const { None }; 5],
             serial: 0,
+            made_by: BTreeMap::new(),
         };
         for (name, base) in [("web", Some("2")), ("api", Some("30%")), ("job", None)] {
             truth.annotate(name, base);
@@ -157,7 +160,7 @@ impl Truth {
 
     pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
         let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
-        let workload = Workload { id: id.clone(), kind: "Deployment", name, marks: annotated(base) };
+        let workload = Workload { id: id.clone(), kind: "Deployment".into(), name, marks: annotated(base) };
         self.workloads.insert(id, workload.clone());
         self.emit(Kind::Workload, Event::Workload(workload));
     }
@@ -179,9 +182,11 @@ impl Truth {
         self.current[index] = Some(id.clone());
         let name = ObjectName::new("shop", id.as_str());
         let workload = OWNERS[index].map(WorkloadId::from);
+        let generation = self.revisions.get(&id).map_or(1, |known| known.generation + 1);
         let revision = Revision {
             id: id.clone(),
             name,
+            generation,
             controller: match index {
                 3 => Controller::Job,
                 4 => Controller::StatefulSet { first: 0 },
@@ -323,6 +328,7 @@ impl Truth {
         let is_governed = is_policy || base_text(own.as_deref(), self.namespace.as_deref()).is_some();
         let stage = if is_governed && self.webhook { Stage::Gated } else { Stage::Unbound { unschedulable: false } };
         let uid = format!("p{:04}", self.serial);
+        self.made_by.insert(uid.as_str().into(), revision.generation);
         let cpu = if revision.workload.as_ref().is_some_and(|id| id.as_str() == "job") { 400 } else { 200 };
         self.set(Pod {
             name: ObjectName::new("shop", name.unwrap_or(&uid)),

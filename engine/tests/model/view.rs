@@ -100,9 +100,20 @@ impl View {
                 self.workloads.insert(workload.id.clone(), workload);
             }
             Event::WorkloadGone(id) => drop(self.workloads.remove(&id)),
-            Event::Revision(revision) => {
+            Event::Revision(mut revision) => {
                 name(Kind::Revision, revision.id.as_str());
+                if let Some(newer) = self.revisions.get(&revision.id).filter(|old| old.generation > revision.generation)
+                {
+                    (revision.wanted, revision.generation) = (newer.wanted, newer.generation);
+                }
                 self.revisions.insert(revision.id.clone(), revision);
+            }
+            Event::Looked { revision, found, .. } => {
+                if let (Some(known), Some(found)) = (self.revisions.get_mut(&revision), found)
+                    && found.generation > known.generation
+                {
+                    (known.wanted, known.generation) = (found.wanted, found.generation);
+                }
             }
             Event::RevisionGone(id) => drop(self.revisions.remove(&id)),
             Event::Node(node) => {

@@ -34,6 +34,19 @@ impl Cluster {
         cluster
     }
 
+    /// As with a Deployment `web`, where the ReplicaSet's watch may be behind the pods'.
+    pub(crate) fn looking(base: &str, wanted: u32) -> Self {
+        let placement = Placement::new(settings()).looking();
+        let mut cluster = Self { placement, now: at(1_000) };
+        for kind in Kind::ALL {
+            cluster.list(kind, []);
+        }
+        cluster.apply(deployment("web", Some(base)));
+        cluster.apply(replica_set("web-a", Some("web"), wanted));
+        cluster.apply(Event::Node(virtual_node("v", 10)));
+        cluster
+    }
+
     pub(crate) fn unlisted() -> Self {
         Self { placement: Placement::new(settings()), now: at(1_000) }
     }
@@ -169,6 +182,7 @@ fn line(action: &Action) -> String {
         Action::Warn { object: Annotated::Workload { kind, name, .. }, fault } => {
             format!("warn {kind} {name}: {fault}")
         }
+        Action::Look { revision, arrivals, .. } => format!("look at {revision} after {arrivals}"),
         Action::Note { note, .. } => format!("note {note}"),
     }
 }
@@ -183,7 +197,7 @@ pub(crate) fn namespace(base: Option<&str>) -> Event {
 
 pub(crate) fn deployment(name: &str, base: Option<&str>) -> Event {
     let (id, marks) = (WorkloadId::from(name), marks(base.map(|base| ("base", base))));
-    Event::Workload(Workload { id, kind: "Deployment", name: ObjectName::new("shop", name), marks })
+    Event::Workload(Workload { id, kind: "Deployment".into(), name: ObjectName::new("shop", name), marks })
 }
 
 pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> Event {
@@ -197,6 +211,7 @@ pub(crate) fn replica_set(name: &str, deployment: Option<&str>, wanted: u32) -> 
         marks: Marks::default(),
         pods: Marks::default(),
         wanted,
+        generation: 0,
     })
 }
 

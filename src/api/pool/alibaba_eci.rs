@@ -6,11 +6,16 @@
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
+use burstlet_engine::policy::fields::FieldFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Zones that a pool may name: so many vSwitches a creation may name at ECI.
 pub const MOST_ZONES: usize = 10;
+/// Tags that a pool may add: the limit is 20 with burstlet's own and the annotation's.
+const MOST_TAGS: usize = 12;
+/// The least time between two polls.
+const LEAST_POLL: Duration = Duration::from_millis(100);
 
 /// A pool on Alibaba Cloud's Elastic Container Instance. Durations are in humantime's form (`90s`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +72,47 @@ pub struct AlibabaEci {
     #[serde(default = "default_memory", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub remember_shortage: Duration,
+}
+
+impl AlibabaEci {
+    /// What cannot work, by its field; nothing is asked of the cloud for it.
+    pub fn faults(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, says: String| faults.push(FieldFault::new(field, says));
+        let is_word =
+            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+        if !is_word(&self.region) || self.region.chars().any(|c| c.is_ascii_uppercase()) {
+            fault("region", format!("{:?} is no region; write one such as cn-hangzhou", self.region));
+        }
+        let zones = self.zones.len();
+        if zones == 0 || zones > MOST_ZONES {
+            fault("zones", format!("{zones} are named; name 1 to {MOST_ZONES}, each with its vSwitchId"));
+        }
+        for (number, zone) in self.zones.iter().enumerate() {
+            if !is_word(&zone.v_switch_id) {
+                let says = format!("{:?} is no id; write one such as vsw-7xv2yk45qp5etidgf", zone.v_switch_id);
+                fault(&format!("zones[{number}].vSwitchId"), says);
+            }
+            if let Some(id) = zone.zone_id.as_ref().filter(|id| !is_word(id) || !id.starts_with(&self.region)) {
+                let says = format!("{id:?} is no zone of {}; write one such as {}-h", self.region, self.region);
+                fault(&format!("zones[{number}].zoneId"), says);
+            }
+        }
+        if !is_word(&self.security_group_id) {
+            let says = format!("{:?} is no id; write one such as sg-7xv5tcch4kjdr65t", self.security_group_id);
+            fault("securityGroupId", says);
+        }
+        if self.tags.len() > MOST_TAGS {
+            fault("tags", format!("{} are named; a pool may name {MOST_TAGS}", self.tags.len()));
+        }
+        if self.poll_every < LEAST_POLL {
+            fault("pollEvery", format!("the least is {LEAST_POLL:?}"));
+        }
+        if self.spot.as_ref().and_then(|spot| spot.duration).is_some_and(|hours| hours > 1) {
+            fault("spot.duration", "0 or 1 hours are possible".to_owned());
+        }
+        faults
+    }
 }
 
 fn default_domain() -> String {

@@ -10,7 +10,7 @@ use burstlet_engine::{
     },
 };
 
-use super::PoolSpec;
+use super::{PoolSpec, Provider};
 
 impl PoolSpec {
     /// What policies' checks know of it. Amounts that make no sense count as left out.
@@ -83,6 +83,14 @@ impl PoolSpec {
             }
         }
         self.check_money(&mut reader);
+        let (provider, faults) = match &self.provider {
+            Provider::AlibabaEci(settings) => ("alibabaEci", settings.faults()),
+            Provider::KingsoftKci(settings) => ("kingsoftKci", settings.faults()),
+            _ => ("", Vec::new()),
+        };
+        for fault in faults {
+            reader.fault(&format!("spec.provider.{provider}.{}", fault.path), fault.says);
+        }
         reader.into_faults()
     }
 
@@ -172,6 +180,28 @@ mod tests {
             fault(json!({"price": negative, "quota": {"pods": 1}}))
                 .starts_with("spec.price.cpuSecond: \"-1 CNY\" is negative")
         );
+    }
+
+    #[test]
+    fn a_clouds_limits_are_named_with_the_field_before_anything_is_asked_of_it() {
+        let eci = |zones: usize| {
+            let zones = (0..zones).map(|number| json!({"vSwitchId": format!("vsw-{number}")})).collect::<Vec<_>>();
+            let eci = json!({"region": "Hangzhou!", "zones": zones, "securityGroupId": "sg 1",
+                "credentials": {"environment": {}}});
+            let spec = json!({"provider": {"alibabaEci": eci}, "quota": {"pods": 1}});
+            let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("eci", &KnownPools::new()).faults;
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let faults = eci(11);
+        assert!(faults[0].starts_with("spec.provider.alibabaEci.region: \"Hangzhou!\" is no region"), "{faults:?}");
+        assert!(faults[1].starts_with("spec.provider.alibabaEci.zones: 11 are named; name 1 to 10"), "{faults:?}");
+        assert!(faults[2].starts_with("spec.provider.alibabaEci.securityGroupId"), "{faults:?}");
+        assert_eq!((faults.len(), eci(10).len()), (3, 2));
+        let kci = json!({"kingsoftKci": {"region": "cn-beijing-6", "securityGroupIds": ["a", "b", "c", "d"]}});
+        let spec = json!({"provider": kci, "quota": {"pods": 1}});
+        let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("kci", &KnownPools::new()).faults;
+        let expected = "spec.provider.kingsoftKci.securityGroupIds: 4 are too many; at most 3";
+        assert_eq!(faults[0].to_string(), expected);
     }
 
     #[test]

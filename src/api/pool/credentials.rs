@@ -24,6 +24,14 @@ pub enum CredentialsFrom {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         namespace: Option<String>,
     },
+    /// A `ConfigMap`, read again every half minute, as Kingsoft's clusters have temporary keys (`user-temp-aksk`).
+    ConfigMapRef {
+        /// Its name.
+        name: String,
+        /// Its namespace; burstlet's own where missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
+    },
 }
 
 impl Default for CredentialsFrom {

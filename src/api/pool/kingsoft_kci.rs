@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use burstlet_engine::policy::fields::FieldFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ use super::{SubnetOrder, credentials::CredentialsFrom};
 pub const MOST_SUBNETS: usize = 5;
 /// Most security groups of an instance (`SecurityGroupId.N`).
 pub const MOST_SECURITY_GROUPS: usize = 3;
+/// Why instances do not reach `ClusterIP`s.
+pub const CLUSTER_MODE: &str = "Kingsoft opens ClusterIPs to instances in cluster mode only, which burstlet does not use, \
+                                because they hold a kubeconfig of the whole cluster; set it to false";
 
 /// Kingsoft Cloud's Container Instances.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +106,48 @@ pub struct Size {
     pub cpu_millis: u64,
     /// GiB of memory, ascending.
     pub memory_gib: Vec<u64>,
+}
+
+impl KingsoftKci {
+    /// What cannot work, by its field; nothing is asked of the cloud for it.
+    pub fn faults(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, says: String| faults.push(FieldFault::new(field, says));
+        if !is_region(&self.region) {
+            fault("region", format!("{:?} is no region; write for example cn-beijing-6", self.region));
+        }
+        let mut at_most = |field: &str, ids: &[String], most: usize| {
+            if ids.len() > most {
+                fault(field, format!("{} are too many; at most {most}", ids.len()));
+            }
+            if ids.iter().any(String::is_empty) {
+                fault(field, "an empty id names nothing; take it out".to_owned());
+            }
+        };
+        at_most("subnetIds", &self.subnet_ids, MOST_SUBNETS);
+        at_most("securityGroupIds", &self.security_group_ids, MOST_SECURITY_GROUPS);
+        if self.kube_proxy {
+            fault("kubeProxy", CLUSTER_MODE.to_owned());
+        }
+        if self.cluster_server.is_some() {
+            let says = "only instances in cluster mode use it, which burstlet does not; leave it out";
+            fault("clusterServer", says.to_owned());
+        }
+        if self.calls_per_second == 0 {
+            fault("callsPerSecond", "at least 1".to_owned());
+        }
+        faults
+    }
+}
+
+/// Words with dashes, the last a number: `cn-beijing-6`.
+fn is_region(region: &str) -> bool {
+    let parts = region.split('-').collect::<Vec<_>>();
+    let is_word =
+        |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    parts.len() >= 3
+        && parts.iter().all(is_word)
+        && parts.last().is_some_and(|part| part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn cluster_local() -> String {

@@ -113,7 +113,7 @@ impl Scaled {
                 autoscaler.metadata.namespace.as_deref().unwrap_or(namespace) == own
             });
             let autoscalers: Vec<_> = self.autoscalers.iter().filter(of_namespace).cloned().collect();
-            let warnings = workload::bases_above(&autoscalers, workload::Kind::Deployment, &name, base);
+            let warnings = workload::bases_above(&autoscalers, &workload::Kind::Deployment, &name, base);
             told.extend(warnings.into_iter().map(|warning| format!("Deployment {name}: warning: {warning}")));
         }
         told

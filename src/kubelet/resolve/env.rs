@@ -21,7 +21,7 @@ struct Values {
 enum Value {
     Text(String),
     /// The provider fills it in.
-    Field(EnvVarSource),
+    Field(Box<EnvVarSource>),
 }
 
 impl Values {
@@ -86,7 +86,7 @@ impl Source<'_> {
         let variables = order.into_iter().filter_map(|name| {
             let (value, value_from) = match values.remove(&name)? {
                 Value::Text(text) => (Some(text), None),
-                Value::Field(from) => (None, Some(from)),
+                Value::Field(from) => (None, Some(*from)),
             };
             Some(EnvVar { name, value, value_from })
         });
@@ -141,7 +141,7 @@ impl Source<'_> {
         }
         if let Some(field) = &from.field_ref {
             if fields::is_instances_own(&field.field_path) {
-                return Ok(Some(Value::Field(from)));
+                return Ok(Some(Value::Field(Box::new(from))));
             }
             let value = fields::field(self.pod, self.host, &field.field_path);
             return match value.map_err(|problem| Unresolved::Invalid { field: at(), problem })? {

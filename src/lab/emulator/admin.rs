@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -35,6 +35,7 @@ pub(super) fn router(ground: Arc<Ground>, cloud: Arc<dyn Cloud>) -> Router {
         .route("/_admin/reclaim", post(reclaim))
         .route("/_admin/advance", post(advance))
         .route("/_admin/instances", get(instances))
+        .route("/_admin/instances/{id}", get(asked))
         .route("/_admin/bill", get(bill))
         .route("/_admin/calls", get(calls))
         .with_state((ground, cloud))
@@ -73,6 +74,13 @@ async fn advance(State((ground, _)): Driven, Json(Advance { by }): Json<Advance>
 
 async fn instances(State((_, cloud)): Driven) -> Json<Value> {
     Json(cloud.instances())
+}
+
+async fn asked(State((_, cloud)): Driven, Path(id): Path<String>) -> Response {
+    match cloud.asked(&id) {
+        Some(parameters) => Json(parameters).into_response(),
+        None => refused(&format!("no instance {id} stands, or this cloud does not keep what it was asked for with")),
+    }
 }
 
 async fn bill(State((ground, cloud)): Driven) -> Json<Value> {

@@ -46,6 +46,8 @@ pub use ground::{Calls, Ground};
 pub use settings::{Range, Settings, ThrottleRate};
 pub use stock::{StockStep, ZoneStock};
 
+use std::collections::BTreeMap;
+
 use axum::{Router, body::Bytes, http::request::Parts, response::Response};
 
 /// Which delivery of a request this is: networks and gateways send some twice.
@@ -83,6 +85,13 @@ pub trait Cloud: Send + Sync + 'static {
 
     /// All instances that stand or have ended, as the admin endpoint shows them.
     fn instances(&self) -> serde_json::Value;
+
+    /// The parameters that a standing instance was asked for with, as they came; `None` where it does not stand, or the
+    /// cloud does not keep them.
+    fn asked(&self, id: &str) -> Option<BTreeMap<String, String>> {
+        let _ = id;
+        None
+    }
 
     /// Takes a spot instance back, with the cloud's notice; `false` where there is none of that id.
     fn reclaim(&self, id: &str) -> bool;

@@ -13,10 +13,10 @@ use serde_json::json;
 use crate::{
     admission::{Endpoint, webhook_configurations},
     api::crd::definitions,
-    kubelet::MANAGED_BY,
+    kubelet::{MANAGED_BY, virtual_node_name},
     lab::{
         service::Service,
-        stand::{Ground, StandError},
+        stand::{Ground, SimulatedPool, StandError},
     },
 };
 
@@ -27,6 +27,9 @@ pub(super) const NAMESPACE: &str = "burstlet-system";
 
 /// The role that a user of burstlet binds, too.
 const ROLE: &str = include_str!("../../../docs/install/role.yaml");
+
+/// The role by which burstlet acts as its virtual nodes.
+const NODES_ROLE: &str = include_str!("../../../docs/install/nodes-role.yaml");
 
 /// Makes burstlet's namespace. Where it stands already, somebody else has burstlet there.
 pub(super) async fn namespace(client: &Client) -> Result<(), StandError> {
@@ -48,11 +51,27 @@ pub(super) async fn kinds(client: &Client) -> Result<(), StandError> {
 
 /// Gives burstlet's user its role.
 pub(super) async fn role(client: &Client) -> Result<(), StandError> {
-    let role = serde_saphyr::from_str::<serde_json::Value>(ROLE).unwrap_or_default();
+    bound(client, serde_saphyr::from_str::<serde_json::Value>(ROLE).unwrap_or_default()).await
+}
+
+/// Lets burstlet's user act as the nodes of these pools, and as no other.
+pub(super) async fn nodes(client: &Client, pools: &[SimulatedPool]) -> Result<(), StandError> {
+    let mut role = serde_saphyr::from_str::<serde_json::Value>(NODES_ROLE).unwrap_or_default();
+    let of_pool = |pool: &SimulatedPool| {
+        let name = pool.name.clone();
+        (0..pool.nodes).map(move |index| format!("system:node:{}", virtual_node_name(&name, index)))
+    };
+    role["rules"][0]["resourceNames"] = pools.iter().flat_map(of_pool).collect();
+    bound(client, role).await
+}
+
+/// Makes a role and binds it to burstlet's user.
+async fn bound(client: &Client, role: serde_json::Value) -> Result<(), StandError> {
+    let name = role["metadata"]["name"].clone();
     create::<ClusterRole>(client, role).await?;
     let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USER});
-    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "burstlet"});
-    let binding = json!({"metadata": {"name": "burstlet"}, "roleRef": role_ref, "subjects": [subject]});
+    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+    let binding = json!({"metadata": {"name": name}, "roleRef": role_ref, "subjects": [subject]});
     create::<ClusterRoleBinding>(client, binding).await
 }
 

@@ -191,6 +191,7 @@ impl Stand {
         let ground = Ground::of(&cluster)?;
         install::namespace(&ground.client).await?;
         install::role(&ground.client).await?;
+        install::nodes(&ground.client, &options.pools).await?;
         install::kinds(&ground.client).await?;
         let stand = Self::assemble(cluster, ground, options).await?;
         install::webhooks(&stand.ground, &stand.admission).await?;

@@ -15,6 +15,7 @@ use tokio::{task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    api::kinds::ForeignKind,
     lab::{
         cluster::CertificateFiles,
         stand::{Ground, Identity, SCHEDULER, Scheduler, Stand, StandError, install},
@@ -58,13 +59,23 @@ enum Running {
 impl<C> Stand<C> {
     /// Runs burstlet in this process.
     pub async fn run_here(&self) -> Result<Replica, StandError> {
-        self.run_components(&ALL_COMPONENTS).await
+        self.run_of(&ALL_COMPONENTS, &[]).await
     }
 
     /// Runs some of burstlet in this process.
     pub async fn run_components(&self, components: &[Component]) -> Result<Replica, StandError> {
+        self.run_of(components, &[]).await
+    }
+
+    /// Runs burstlet in this process, told of these kinds of other API groups.
+    pub async fn run_here_with(&self, workloads: &[ForeignKind]) -> Result<Replica, StandError> {
+        self.run_of(&ALL_COMPONENTS, workloads).await
+    }
+
+    async fn run_of(&self, components: &[Component], workloads: &[ForeignKind]) -> Result<Replica, StandError> {
         let ports = ReplicaPorts::free(self.ground.address)?;
         let config = Config::read(&self.write_config(&ports)?).map_err(RunError::from)?;
+        let config = Config { workloads: workloads.to_vec(), ..config };
         let client = self.burstlets_client().await?;
         let board = Board::default();
         let run = Run {

@@ -19,12 +19,12 @@ pub trait KeyStore: fmt::Debug + Send + Sync + 'static {
     async fn value(&self, name: &str) -> Result<Option<Secret>, ProviderError>;
 }
 
-/// The store that a pool names; `None` for a Secret, whose parts somebody has to read into a [`Held`].
+/// The store that a pool names; `None` for a Secret or `ConfigMap`, whose parts somebody has to read into a [`Held`].
 pub fn store(from: &CredentialsFrom) -> Option<Arc<dyn KeyStore>> {
     match from {
         CredentialsFrom::Environment {} => Some(Arc::new(Environment)),
         CredentialsFrom::Folder { path } => Some(Arc::new(Folder { path: path.clone() })),
-        CredentialsFrom::SecretRef { .. } => None,
+        CredentialsFrom::SecretRef { .. } | CredentialsFrom::ConfigMapRef { .. } => None,
     }
 }
 

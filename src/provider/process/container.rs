@@ -20,7 +20,7 @@ use super::{
     Settings,
     command::{self, Input, Output, Running, Terminal, feed},
     log::{Lines, Log},
-    plan::{ContainerPlan, Restart},
+    plan::{ContainerPlan, Hook, Restart},
     probe,
     system::{Group, Used},
 };
@@ -218,18 +218,41 @@ impl Container {
             ended = running.wait() => return ended,
             _ = stopping.wait_for(Option::is_some) => None,
             () = probe::until_dead(self) => Some(Instant::now() + self.plan.grace),
+            () = self.until_start_fails() => Some(Instant::now() + self.plan.grace),
         };
-        group.terminate();
-        loop {
-            let asked = *stopping.borrow_and_update();
-            let deadline = [asked, ended].into_iter().flatten().min().unwrap_or_else(Instant::now);
+        if let Some(hook) = &self.plan.pre_stop {
             tokio::select! {
+                _ = self.done(hook) => {}
                 ended = running.wait() => return ended,
-                () = sleep_until(deadline) => group.kill(),
-                // A shorter grace holds from now on.
-                Ok(()) = stopping.changed() => continue,
+                () = until_deadline(stopping, ended) => {}
             }
-            return running.wait().await;
+        }
+        group.terminate();
+        tokio::select! {
+            ended = running.wait() => return ended,
+            () = until_deadline(stopping, ended) => group.kill(),
+        }
+        running.wait().await
+    }
+
+    /// Does what is to be done at the start; ends only where that fails.
+    async fn until_start_fails(&self) {
+        if let Some(hook) = &self.plan.post_start
+            && !self.done(hook).await
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// Whether it could be done.
+    async fn done(&self, hook: &Hook) -> bool {
+        match hook {
+            Hook::Act(act) => probe::passes(self, act).await,
+            Hook::Sleep(time) => {
+                sleep(*time).await;
+                true
+            }
         }
     }
 
@@ -355,6 +378,18 @@ impl Container {
     ) {
         let mut input = self.input.lock().await;
         feed(&mut input, stdin, resize, self.plan.stdin_once).await;
+    }
+}
+
+/// Waits until the pod must have stopped, or `other`, whichever is first. A shorter grace holds as soon as it is known.
+async fn until_deadline(stopping: &mut Stopping, other: Option<Instant>) {
+    loop {
+        let asked = *stopping.borrow_and_update();
+        let deadline = [asked, other].into_iter().flatten().min().unwrap_or_else(Instant::now);
+        tokio::select! {
+            () = sleep_until(deadline) => return,
+            Ok(()) = stopping.changed() => {}
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Probe, Volume};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec, Probe, Volume};
 
 use super::{files, system::MARKER};
 use crate::provider::{Content, ProviderError};
@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) init: Vec<ContainerPlan>,
     pub(super) containers: Vec<ContainerPlan>,
     volumes: Vec<String>,
+    /// How long it may run in all.
+    pub(super) deadline: Option<Duration>,
 }
 
 /// A container, ready to run.
@@ -66,8 +68,31 @@ pub(super) struct ContainerPlan {
     pub(super) startup: Option<Probe>,
     pub(super) readiness: Option<Probe>,
     pub(super) liveness: Option<Probe>,
+    /// Done as soon as it runs; where it fails, the container ends.
+    pub(super) post_start: Option<Hook>,
+    /// Done before it is asked to end, within its grace.
+    pub(super) pre_stop: Option<Hook>,
     /// What it is given to end by itself when its liveness probe has found it dead.
     pub(super) grace: Duration,
+}
+
+/// What is done at a container's start or end.
+#[derive(Debug, Clone)]
+pub(super) enum Hook {
+    /// The same as a probe does, once.
+    Act(Box<Probe>),
+    Sleep(Duration),
+}
+
+impl Hook {
+    fn of(handler: &LifecycleHandler) -> Option<Self> {
+        if let Some(sleep) = &handler.sleep {
+            return Some(Self::Sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))));
+        }
+        let LifecycleHandler { exec, http_get, tcp_socket, .. } = handler.clone();
+        let has_any = exec.is_some() || http_get.is_some() || tcp_socket.is_some();
+        has_any.then(|| Self::Act(Box::new(Probe { exec, http_get, tcp_socket, ..Probe::default() })))
+    }
 }
 
 impl Plan {
@@ -85,6 +110,7 @@ impl Plan {
             init: plans(spec.init_containers.as_deref().unwrap_or_default(), true)?,
             containers: plans(&spec.containers, false)?,
             volumes: volumes.map(|volume| volume_folder(volume).map(str::to_owned)).collect::<Result<_, _>>()?,
+            deadline: spec.active_deadline_seconds.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs),
             folder,
         })
     }
@@ -123,8 +149,8 @@ impl Plan {
 impl Plan {
     /// Puts the files of `content` in the place of those that are there.
     pub(super) fn put(&self, content: &Content) -> io::Result<()> {
-        let own = content.volumes.iter().filter(|(volume, _)| self.volumes.contains(volume));
-        own.map(|(volume, files)| files::put(&self.folder.join("volumes").join(volume), files)).collect()
+        let mut own = content.volumes.iter().filter(|(volume, _)| self.volumes.contains(volume));
+        own.try_for_each(|(volume, files)| files::put(&self.folder.join("volumes").join(volume), files))
     }
 }
 
@@ -204,6 +230,8 @@ impl ContainerPlan {
             startup: container.startup_probe.clone(),
             readiness: container.readiness_probe.clone(),
             liveness: container.liveness_probe.clone(),
+            post_start: container.lifecycle.as_ref().and_then(|life| life.post_start.as_ref()).and_then(Hook::of),
+            pre_stop: container.lifecycle.as_ref().and_then(|life| life.pre_stop.as_ref()).and_then(Hook::of),
             grace: {
                 let own = container.liveness_probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
                 let seconds = own.or(spec.termination_grace_period_seconds).and_then(|grace| u64::try_from(grace).ok());

@@ -102,20 +102,34 @@ impl Pod {
     pub(super) async fn run(&self, settings: &Settings) {
         let (init, own) = self.containers.split_at(self.plan.init.len());
         let mut sidecars = JoinSet::new();
-        let broken = self.initialise(init, &mut sidecars, settings).await;
-        let ends = match broken {
-            Some(end) => vec![end],
-            None => join_all(own.iter().map(|container| container.run(settings, self.stopping.subscribe()))).await,
+        let work = async {
+            match self.initialise(init, &mut sidecars, settings).await {
+                Some(end) => vec![end],
+                None => join_all(own.iter().map(|container| container.run(settings, self.stopping.subscribe()))).await,
+            }
         };
+        let (ends, is_late) = self.within_deadline(work).await;
         if self.stopping.borrow().is_none() {
             // Sidecars serve the others: they end after them.
             let grace = self.plan.all().map(|container| container.grace).max().unwrap_or_default();
             self.stop(grace);
         }
         while sidecars.join_next().await.is_some() {}
-        let state = outcome(&ends);
+        let state = if is_late { late() } else { outcome(&ends) };
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// Asks the pod to end where `work` takes longer than it may; answers whether it did.
+    async fn within_deadline<T>(&self, work: impl Future<Output = T>) -> (T, bool) {
+        let mut work = std::pin::pin!(work);
+        let Some(deadline) = self.plan.deadline else { return (work.await, false) };
+        tokio::select! {
+            done = &mut work => return (done, false),
+            () = tokio::time::sleep(deadline) => {}
+        }
+        self.stop(self.plan.all().map(|container| container.grace).max().unwrap_or_default());
+        (work.await, true)
     }
 
     /// Runs the init containers in order and starts the sidecars among them; answers the end of one that failed for good.
@@ -148,6 +162,15 @@ impl Pod {
             }
         }
         None
+    }
+}
+
+/// How a pod ended that has run for too long.
+fn late() -> InstanceState {
+    InstanceState::Failed {
+        reason: "DeadlineExceeded".to_owned(),
+        message: "the pod ran for longer than its activeDeadlineSeconds".to_owned(),
+        exit_code: 137,
     }
 }
 

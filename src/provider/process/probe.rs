@@ -118,7 +118,8 @@ async fn each(container: &Container, probe: &Probe, mut decided: impl FnMut(bool
     }
 }
 
-async fn passes(container: &Container, probe: &Probe) -> bool {
+/// Probes once; answers whether it passes.
+pub(super) async fn passes(container: &Container, probe: &Probe) -> bool {
     if let Some(command) = probe.exec.as_ref().and_then(|exec| exec.command.as_ref()) {
         let streams = Streams { stdin: None, stdout: None, stderr: None, tty: false, resize: None };
         return container.exec(command, streams).await.is_ok_and(|status| status.code == 0);

@@ -167,6 +167,110 @@ async fn a_failing_liveness_probe_restarts_and_readiness_is_what_its_probe_says(
 }
 
 #[tokio::test]
+async fn hooks_are_done_at_the_start_and_before_the_end() {
+    let fixture = Fixture::new();
+    let mut container = shell("c", "trap 'cat order; exit 0' TERM; while :; do sleep 0.05; done");
+    let exec = |script: &str| json!({"exec": {"command": ["sh", "-c", script]}});
+    container["lifecycle"] = json!({"postStart": exec("echo start >> order"), "preStop": exec("echo stop >> order")});
+    let owner = fixture.run("a", json!({"restartPolicy": "Never", "containers": [container]})).await;
+    fixture.until("a", |instance| instance.state == InstanceState::Running).await;
+    let order = fixture.folder.path().join("a/containers/c/root/order");
+    let began = Instant::now();
+    while !order.exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "no hook at the start");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let log = tokio::spawn({
+        let (processes, owner) = (fixture.processes.clone(), owner.clone());
+        async move { processes.logs(&owner, "c", &options).await.unwrap().collect::<Vec<_>>().await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    fixture.processes.delete(&owner, Duration::from_secs(20)).await.unwrap();
+    let pieces = log.await.unwrap().into_iter().map(Result::unwrap).collect::<Vec<_>>().concat();
+    assert_eq!(String::from_utf8(pieces).unwrap(), "start\nstop\n");
+}
+
+#[tokio::test]
+async fn a_start_hook_that_fails_ends_the_container() {
+    let fixture = Fixture::new();
+    let mut container = shell("c", "sleep 600");
+    container["lifecycle"] = json!({"postStart": {"exec": {"command": ["false"]}}});
+    let spec = json!({"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]});
+    fixture.run("a", spec).await;
+    let ended = fixture.until("a", |instance| instance.state.is_finished()).await;
+    assert!(matches!(ended.state, InstanceState::Failed { .. }), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_pod_runs_no_longer_than_its_deadline() {
+    let fixture = Fixture::new();
+    let spec = json!({"activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 1, "containers": [shell("c", "sleep 600")]});
+    fixture.run("a", spec).await;
+    let ended = fixture.until("a", |instance| instance.state.is_finished()).await;
+    let InstanceState::Failed { reason, .. } = ended.state else { panic!("{ended:?}") };
+    assert_eq!(reason, "DeadlineExceeded");
+}
+
+/// An HTTP probe, and one that only connects.
+#[tokio::test]
+async fn probes_ask_over_http_and_tcp() {
+    let fixture = Fixture::new();
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let router = axum::Router::new().route("/ready", axum::routing::get(|| async { "yes" }));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let probed = |name: &str, probe: Value| {
+        let mut container = shell(name, "sleep 600");
+        container["ports"] = json!([{"name": "web", "containerPort": port}]);
+        container["readinessProbe"] = probe;
+        container
+    };
+    let containers = json!([
+        probed("http", json!({"httpGet": {"path": "/ready", "port": "web"}, "periodSeconds": 1})),
+        probed("missing", json!({"httpGet": {"path": "/no", "port": port}, "periodSeconds": 1, "failureThreshold": 1})),
+        probed("tcp", json!({"tcpSocket": {"port": port}, "periodSeconds": 1})),
+    ]);
+    fixture.run("a", json!({"containers": containers})).await;
+    let ready =
+        fixture.until("a", |instance| report(instance, "http").is_ready && report(instance, "tcp").is_ready).await;
+    assert!(!report(&ready, "missing").is_ready);
+}
+
+#[tokio::test]
+async fn files_are_there_before_the_containers_begin_and_follow_what_is_told() {
+    let fixture = Fixture::new();
+    let owner = owner("a");
+    let mut container = shell("c", "cat etc/map/colour; echo; sleep 600");
+    container["volumeMounts"] = json!([{"name": "map", "mountPath": "/etc/map"}]);
+    container["env"] = json!([{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]);
+    let spec = json!({"containers": [container], "volumes": [{"name": "map", "configMap": {"name": "settings"}}]});
+    let pod = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
+    let content = |colour: &str| {
+        let file = crate::provider::File { data: colour.as_bytes().to_vec(), mode: 0o644 };
+        let files = BTreeMap::from([("colour".to_owned(), file)]);
+        Content { volumes: BTreeMap::from([("map".to_owned(), files)]), registries: Vec::new() }
+    };
+    fixture.processes.create_with(&owner, &pod, &content("red")).await.unwrap();
+    fixture.until("a", |instance| instance.state == InstanceState::Running).await;
+    fixture.processes.renew(&owner, &content("green")).await.unwrap();
+    let file = fixture.folder.path().join("a/containers/c/root/etc/map/colour");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "green");
+    let (mut own, theirs) = tokio::io::duplex(1024);
+    let streams = Streams { stdin: None, stdout: Some(Box::pin(theirs)), stderr: None, tty: false, resize: None };
+    let command = ["sh", "-c", "echo $IP"].map(str::to_owned);
+    fixture.processes.exec(&owner, "c", &command, streams).await.unwrap();
+    let mut said = String::new();
+    own.read_to_string(&mut said).await.unwrap();
+    assert_eq!(said, "127.0.0.1\n");
+    let began = Instant::now();
+    while fixture.log(&owner, LogOptions::default()).await.unwrap() != "red\n" {
+        assert!(began.elapsed() < Duration::from_secs(20), "the container did not read the first file");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn an_exec_whose_caller_leaves_is_ended_with_all_its_children() {
     let fixture = Fixture::new();
     let owner = fixture.run("a", json!({"containers": [shell("c", "sleep 600")]})).await;

@@ -103,12 +103,6 @@ fn what_cannot_work_is_named_by_object_field_and_what_is_allowed() {
              but there is only apps/v1 Deployment web in namespace default",
         ),
         (
-            "      name: cpu",
-            "      name: memory",
-            "web.yaml:24: HorizontalPodAutoscaler web: spec.metrics: Resource memory is not moved by the traffic; allowed is \
-             type Resource with the name cpu",
-        ),
-        (
             "minReplicas: 3",
             "minReplicas: 30",
             "web.yaml:24: HorizontalPodAutoscaler web: spec: minReplicas 30 and maxReplicas 20; allowed are 1 or more, the \

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Change, Event, History, Verdict, instances, judge, scale_in};
+use super::{Change, Event, History, Verdict, caps, instances, judge, least_ready, passed_on, scale_in};
 
 /// A cluster made of events: one revision `rs`, a real node `real`, a virtual one `virtual`.
 struct Script {
@@ -318,4 +318,60 @@ fn scale_in_takes_burst_first() {
     wrong.terminate("b");
     let (_, _, violations) = scale_in(&wrong.history(), 0, u64::MAX);
     assert_eq!(violations, ["a of the base went, and d of burst stayed", "b of the base went, and d of burst stayed"]);
+}
+
+/// A pod sent to a pool by a decision at this second.
+fn sent_to(script: &mut Script, name: &str, pool: &str, at: u64) {
+    script.create(name, true);
+    script.change(name, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
+    script.decide(name, "burst", at);
+    script.change(name, |pod| pod["metadata"]["annotations"]["burstlet.dev/pool"] = json!(pool));
+}
+
+#[test]
+fn a_pool_beyond_its_cap_and_a_later_one_too_early_are_found() {
+    let tiers = [("spot", 2), ("demand", 1)];
+    let mut script = Script::new("0", 4);
+    sent_to(&mut script, "a", "spot", 1);
+    sent_to(&mut script, "b", "spot", 1);
+    sent_to(&mut script, "c", "demand", 2);
+    assert_eq!(caps(&script.history(), "web", &tiers), Vec::<String>::new());
+    sent_to(&mut script, "d", "spot", 3);
+    assert!(caps(&script.history(), "web", &tiers)[0].contains("spot held 3 of 2 pods"));
+    let mut script = Script::new("0", 4);
+    sent_to(&mut script, "a", "spot", 1);
+    sent_to(&mut script, "c", "demand", 1);
+    assert!(caps(&script.history(), "web", &tiers)[0].contains("c was sent to demand while spot held 1 of 2"));
+}
+
+#[test]
+fn a_pod_that_passes_real_nodes_too_early_is_found() {
+    let mut script = Script::new("9", 2);
+    for name in ["a", "b"] {
+        script.create(name, true);
+        script.change(name, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
+        script.decide(name, "base", 1);
+    }
+    script.bind("a", "real");
+    script.seen += Duration::from_secs(10);
+    script.change("b", |pod| pod["metadata"]["annotations"]["burstlet.dev/tier"] = json!("base-short"));
+    let judged = |after, capacity| passed_on(&script.history(), "web", Duration::from_secs(after), capacity);
+    assert_eq!(judged(10, 1), (1, Vec::new()));
+    assert!(judged(20, 1).1[0].contains("b passed on after 10s, not 20s"));
+    assert!(judged(10, 2).1[0].contains("while real nodes held 1 of 2"));
+}
+
+#[test]
+fn the_fewest_ready_pods_are_those_of_the_worst_moment() {
+    let mut script = Script::new("2", 2);
+    for name in ["a", "b"] {
+        script.create(name, true);
+        script.change(name, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
+        script.decide(name, "base", 1);
+        script.bind(name, "real");
+    }
+    let since = script.version;
+    assert_eq!(least_ready(&script.history(), "web", since), 2);
+    script.terminate("a");
+    assert_eq!(least_ready(&script.history(), "web", since), 1);
 }

@@ -329,6 +329,32 @@ def network():
             vpc.DeleteRouteEntryRequest(region_id=REGION, route_entry_id=made))
 
 
+def entry(destination, hop, name):
+    return vpc.CreateRouteEntryRequest(region_id=REGION, route_table_id="vtb-emulated", destination_cidr_block=destination,
+                                       next_hop_type="Instance", next_hop_id=hop, route_entry_name=name)
+
+
+def routes_before():
+    """Entries that stand before burstlet comes."""
+    client = Vpc(config())
+    client.create_route_entry(entry("10.99.0.0/24", "i-mine", "by-hand"))
+    client.create_route_entry(entry("10.88.8.0/24", "i-x", "burstlet_other_x"))
+    client.create_route_entry(entry("10.88.9.0/24", "i-gone", "burstlet_prod_gone"))
+
+
+def routes_after():
+    """What burstlet has made of them."""
+    client = Vpc(config())
+    page = client.describe_route_entry_list(vpc.DescribeRouteEntryListRequest(
+        region_id=REGION, route_table_id="vtb-emulated", route_entry_type="Custom", max_result=50)).body
+    found = {(e.destination_cidr_block, e.next_hops.next_hop[0].next_hop_id, e.route_entry_name)
+             for e in page.route_entrys.route_entry}
+    assert found == {
+        ("10.99.0.0/24", "i-mine", "by-hand"), ("10.88.8.0/24", "i-x", "burstlet_other_x"),
+        ("10.88.0.0/24", "i-bp1a", "burstlet_prod_vnode-test001"), ("10.88.1.0/24", "i-bp1b", "burstlet_prod_vnode-test002"),
+    }, found
+
+
 def keys():
     """Wrong keys, a skewed clock, a replayed nonce; with both signatures."""
     usage = m.ListUsageRequest(region_id=REGION)
@@ -394,5 +420,6 @@ def old_sdk():
 if __name__ == "__main__":
     # The SDKs retry by themselves where they are not told otherwise; here each call is one call.
     time.tzset()
-    {f.__name__: f for f in (life, refusals, paging, idempotency, late, throttle, catalog, nodes, network, keys, old_sdk)}[
+    {f.__name__: f for f in (life, refusals, paging, idempotency, late, throttle, catalog, nodes, network, routes_before, routes_after,
+                                 keys, old_sdk)}[
         sys.argv[2]]()

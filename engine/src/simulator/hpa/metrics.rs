@@ -144,13 +144,7 @@ impl Proposing<'_> {
                 "unable to get metrics for resource {name}: no metrics returned from resource metrics API"
             )));
         }
-        let known = container.is_none_or(|container| container == "app");
-        let reading = |pod: &PodSample<'_>| match name {
-            _ if !known => Reading::default(),
-            "cpu" => pod.cpu,
-            "memory" => pod.memory,
-            _ => Reading::default(),
-        };
+        let reading = |pod: &PodSample<'_>| pod.reading(name, container);
         let readiness = (name == "cpu").then_some(self.readiness);
         let current = self.seen.target.spec_replicas;
         match target {

@@ -56,7 +56,7 @@ pub use metrics::{InvalidMetrics, MetricError, SyncError};
 pub use moment::Moment;
 pub use play::{Report, ScenarioError, Seconds, StepReport};
 pub use quantity::{MilliValue, Quantity, QuantityError};
-pub use sample::{OtherMetrics, Phase, PodSample, Reading, Target};
+pub use sample::{ContainerSample, OtherMetrics, Phase, PodSample, Reading, Target};
 pub use scenario::Scenario;
 pub use selector::{LabelSelector, LabelSelectorRequirement};
 pub use settings::{FeatureGates, Settings};

@@ -244,6 +244,7 @@ impl Pod {
         let started = self.start_time.map(moment);
         let memory = |bytes: Option<i64>| bytes.map(|bytes| MilliValue(bytes.wrapping_mul(1_000)));
         PodSample {
+            containers: &[],
             name: &self.name,
             phase: self.phase.into(),
             deleted: self.deleted,

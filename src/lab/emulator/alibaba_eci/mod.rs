@@ -183,6 +183,15 @@ impl Cloud for Eci {
         state.summaries(now)
     }
 
+    fn asked(&self, id: &str) -> Option<BTreeMap<String, String>> {
+        let state = lock(&self.state);
+        let definition = match state.groups.get(id) {
+            Some(group) => &group.definition,
+            None => state.nodes.get(id)?.definition(),
+        };
+        Some(definition.flat())
+    }
+
     fn reclaim(&self, id: &str) -> bool {
         let now = self.ground.clock.now();
         let notice = self.ground.settings().reclaim_notice;

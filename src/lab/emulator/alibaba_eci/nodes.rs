@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{
     error::ApiError,
     state::{Context, State},
+    tree::Tree,
 };
 use crate::lab::emulator::Moment;
 
@@ -23,9 +24,15 @@ pub(super) struct VirtualNode {
     tags: BTreeMap<String, String>,
     created: Moment,
     ready_at: Moment,
+    definition: Tree,
 }
 
 impl VirtualNode {
+    /// The parameters that it was asked for with.
+    pub(super) fn definition(&self) -> &Tree {
+        &self.definition
+    }
+
     fn status(&self, now: Moment) -> &'static str {
         if now < self.ready_at { "Pending" } else { "Ready" }
     }
@@ -60,7 +67,17 @@ pub(super) fn create(state: &mut State, context: &Context<'_>) -> Result<Value, 
     let id = state.id("vnd");
     let name = tree.text("VirtualNodeName").unwrap_or(&id).to_owned();
     let ready_at = context.now + context.ground.start_up();
-    let node = VirtualNode { id: id.clone(), name, security_group, vswitches, tags, created: context.now, ready_at };
+    let definition = tree.clone();
+    let node = VirtualNode {
+        id: id.clone(),
+        name,
+        security_group,
+        vswitches,
+        tags,
+        created: context.now,
+        ready_at,
+        definition,
+    };
     state.nodes.insert(id.clone(), node);
     Ok(json!({"VirtualNodeId": id}))
 }

@@ -46,6 +46,17 @@ impl Tree {
         root
     }
 
+    /// The parameters that it was made of.
+    pub(super) fn flat(&self) -> BTreeMap<String, String> {
+        let mut flat = BTreeMap::new();
+        let mut left = vec![self];
+        while let Some(at) = left.pop() {
+            flat.extend(at.value.iter().map(|value| (at.name.clone(), value.clone())));
+            left.extend(at.below.values());
+        }
+        flat
+    }
+
     fn child(&self, path: &str) -> Option<&Self> {
         path.split('.').try_fold(self, |at, part| at.below.get(&Key::of(part)))
     }
@@ -131,6 +142,8 @@ mod tests {
         let names = tree.list("C").into_iter().map(|c| c.needed("Name").unwrap().to_owned()).collect::<Vec<_>>();
         assert_eq!(names, ["a", "b", "j"]);
         assert_eq!(tree.list("C")[1].texts("Arg"), ["x"]);
+        assert_eq!(tree.flat().into_iter().next().unwrap(), ("C.1.Name".to_owned(), "a".to_owned()));
+        assert_eq!(tree.flat().len(), 4);
         assert_eq!(tree.list("C")[1].needed("Image").unwrap_err().code, "MissingC.2.Image");
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Group {
     pub(super) containers: Vec<Container>,
     pub(super) labels: Vec<(String, String)>,
     pub(super) created: String,
+    /// As it was asked for.
+    pub(super) params: Params,
 }
 
 pub(super) fn labels(params: &Params) -> Vec<(String, String)> {
@@ -102,6 +104,7 @@ impl Group {
             containers,
             labels,
             created: String::new(),
+            params: params.clone(),
         };
         Ok((group, subnets))
     }

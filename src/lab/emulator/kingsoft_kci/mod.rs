@@ -268,6 +268,10 @@ impl Cloud for Kci {
         json!(self.state().machines.shown(self.ground.clock.now()))
     }
 
+    fn asked(&self, id: &str) -> Option<BTreeMap<String, String>> {
+        Some(self.state().groups.get(id)?.params.all().clone())
+    }
+
     fn settle(&self) {
         self.state().machines.settle(&self.ground, self.ground.clock.now());
     }

@@ -18,6 +18,11 @@ impl Params {
         Self(pairs.collect())
     }
 
+    /// All of them, as they came.
+    pub(super) fn all(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+
     /// A value that is there and not empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())

@@ -1,6 +1,6 @@
 //! The provider's client: settings, calls, and what is known.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex};
 
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use super::{
     translate::invalid,
 };
 use crate::{
-    api::pool::alibaba_eci::{AlibabaEci, MOST_ZONES, ScheduleStrategy},
+    api::pool::alibaba_eci::{AlibabaEci, ScheduleStrategy},
     provider::{
         ProviderError,
         clouds::{
@@ -20,9 +20,6 @@ use crate::{
         },
     },
 };
-
-/// Tags that a pool may add: the limit is 20 with burstlet's own and the annotation's.
-const MOST_POOL_TAGS: usize = 12;
 
 /// A pool on ECI. Cheap to share by `Arc`.
 #[derive(Debug)]
@@ -94,30 +91,7 @@ impl Eci {
 }
 
 fn check(settings: &AlibabaEci) -> Result<(), ProviderError> {
-    let zones = settings.zones.len();
-    if zones == 0 || zones > MOST_ZONES {
-        return Err(invalid(format!("zones: {zones} are named; name 1 to {MOST_ZONES}, each with its vSwitchId")));
-    }
-    let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    if !is_word(&settings.region) || settings.region.chars().any(|c| c.is_ascii_uppercase()) {
-        return Err(invalid(format!("region: {:?} is no region; write one such as cn-hangzhou", settings.region)));
-    }
-    let ids = settings.zones.iter().flat_map(|zone| [Some(&zone.v_switch_id), zone.zone_id.as_ref()]).flatten();
-    if let Some(id) = ids.chain([&settings.security_group_id]).find(|id| !is_word(id)) {
-        return Err(invalid(format!(
-            "{id:?} is no id; vSwitch, zone and security group are ids such as vsw-…, cn-hangzhou-h and sg-…"
-        )));
-    }
-    if settings.tags.len() > MOST_POOL_TAGS {
-        return Err(invalid(format!("tags: {} are named; a pool may name {MOST_POOL_TAGS}", settings.tags.len())));
-    }
-    if settings.poll_every < Duration::from_millis(100) {
-        return Err(invalid("pollEvery: the least is 100ms"));
-    }
-    if settings.spot.as_ref().and_then(|spot| spot.duration).is_some_and(|hours| hours > 1) {
-        return Err(invalid("spot.duration: 0 or 1 hours are possible"));
-    }
-    Ok(())
+    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(fault)))
 }
 
 #[cfg(test)]

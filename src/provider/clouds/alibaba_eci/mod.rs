@@ -20,6 +20,7 @@ mod create;
 mod credentials;
 mod error;
 mod ledger;
+pub mod manage;
 mod observe;
 mod provider;
 pub mod signing;

@@ -231,3 +231,19 @@ impl Client {
         Ok(request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::clouds::credentials::Held;
+
+    #[test]
+    fn the_internal_address_is_asked_where_the_pool_says_so() {
+        let address = |extra: &str| {
+            let settings = serde_saphyr::from_str(&format!("{{region: cn-beijing-6{extra}}}")).unwrap();
+            Client::new(&settings, Arc::new(Held::default())).unwrap().address.to_string()
+        };
+        assert_eq!(address(""), "https://kci.api.ksyun.com/");
+        assert_eq!(address(", requestInternal: true"), "https://kci.internal.api.ksyun.com/");
+    }
+}

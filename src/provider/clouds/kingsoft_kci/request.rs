@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::sizes::{Chosen, Sizes};
 use crate::{
-    api::pool::kingsoft_kci::{ChargeType, KingsoftKci, MOST_SECURITY_GROUPS},
+    api::pool::kingsoft_kci::{CLUSTER_MODE, ChargeType, KingsoftKci, MOST_SECURITY_GROUPS},
     provider::{
         Owner, ProviderError,
         clouds::{
@@ -40,9 +40,6 @@ const ABILITIES: Abilities = Abilities { containers: 5, init: true, refuses_prob
 
 /// Longest name of an instance.
 const LONGEST_NAME: usize = 128;
-
-const CLUSTER_MODE: &str = "Kingsoft opens ClusterIPs to instances in cluster mode only, which burstlet does not use, \
-                            because they hold a kubeconfig of the whole cluster; set it to false";
 
 /// A request without its subnet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,38 +129,7 @@ fn refuse_kube_proxy(pod: &Pod) -> Result<(), ProviderError> {
 
 /// Checks what no pod is needed for.
 pub(super) fn check(settings: &KingsoftKci) -> Result<(), ProviderError> {
-    use crate::api::pool::kingsoft_kci::MOST_SUBNETS;
-    let is_region = |region: &str| {
-        let parts = region.split('-').collect::<Vec<_>>();
-        parts.len() >= 3
-            && parts
-                .iter()
-                .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
-            && parts.last().is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()))
-    };
-    if !is_region(&settings.region) {
-        return Err(invalid("region", format!("{:?} is no region; write for example cn-beijing-6", settings.region)));
-    }
-    if settings.subnet_ids.len() > MOST_SUBNETS {
-        return Err(invalid(
-            "subnetIds",
-            format!("{} are too many; at most {MOST_SUBNETS}", settings.subnet_ids.len()),
-        ));
-    }
-    few_security_groups("securityGroupIds", &settings.security_group_ids)?;
-    if settings.kube_proxy {
-        return Err(invalid("kubeProxy", CLUSTER_MODE));
-    }
-    if settings.cluster_server.is_some() {
-        return Err(invalid(
-            "clusterServer",
-            "only instances in cluster mode use it, which burstlet does not; leave it out",
-        ));
-    }
-    if settings.calls_per_second == 0 {
-        return Err(invalid("callsPerSecond", "at least 1"));
-    }
-    Ok(())
+    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(&fault.path, fault.says)))
 }
 
 fn few_security_groups(field: &str, groups: &[String]) -> Result<(), ProviderError> {

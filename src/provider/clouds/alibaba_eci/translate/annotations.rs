@@ -13,6 +13,7 @@ use crate::provider::{
     clouds::{
         Bytes, Resources,
         alibaba_eci::{signing::Parameters, size},
+        bandwidth::{EGRESS, INGRESS, bandwidth},
     },
 };
 
@@ -85,11 +86,8 @@ struct Found<'a>(Option<&'a BTreeMap<String, String>>);
 
 impl<'a> Found<'a> {
     fn text(&self, name: &str) -> Option<&'a str> {
-        self.whole(&format!("{PREFIX}{name}"))
-    }
-
-    fn whole(&self, name: &str) -> Option<&'a str> {
-        self.0?.get(name).map(|text| text.trim()).filter(|text| !text.is_empty())
+        let name = format!("{PREFIX}{name}");
+        self.0?.get(&name).map(|text| text.trim()).filter(|text| !text.is_empty())
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ProviderError> {
@@ -140,7 +138,7 @@ impl Annotations {
         let groups = found.list("eci-security-group", MOST_SECURITY_GROUPS)?;
         read.security_groups = (!groups.is_empty()).then(|| groups.join(","));
         read.set_plain(&found)?;
-        read.set_bandwidth(&found)?;
+        read.set_bandwidth(pod)?;
         Ok(read)
     }
 
@@ -196,16 +194,10 @@ impl Annotations {
         Ok(())
     }
 
-    fn set_bandwidth(&mut self, found: &Found<'_>) -> Result<(), ProviderError> {
-        for (name, parameter) in [
-            ("kubernetes.io/ingress-bandwidth", "IngressBandwidth"),
-            ("kubernetes.io/egress-bandwidth", "EgressBandwidth"),
-        ] {
-            if let Some(text) = found.whole(name) {
-                let bits: Bytes = text.parse().map_err(|_| {
-                    invalid(format!("annotation {name}: {text:?} is no bandwidth; write bits a second, such as 100M"))
-                })?;
-                set(&mut self.plain, parameter, bits.0);
+    fn set_bandwidth(&mut self, pod: &Pod) -> Result<(), ProviderError> {
+        for (key, parameter) in [(INGRESS, "IngressBandwidth"), (EGRESS, "EgressBandwidth")] {
+            if let Some(bits) = bandwidth(pod, key)? {
+                set(&mut self.plain, parameter, bits);
             }
         }
         Ok(())

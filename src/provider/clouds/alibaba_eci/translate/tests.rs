@@ -298,8 +298,22 @@ fn resolved_files_and_variables_travel_with_the_pod() {
     assert_eq!(parameters["ImageRegistryCredential.1.Password"], "hunter2");
     assert_eq!(parameters["Container.1.EnvironmentVar.1.Key"], "A");
     assert_eq!(parameters["Container.1.EnvironmentVar.2.Value"], "2");
+}
+
+#[test]
+fn a_kube_proxy_joins_pods_that_are_restarted_always() {
+    let ask = |policy: &str| {
+        let mut pod = least(json!({}));
+        pod["spec"]["restartPolicy"] = policy.into();
+        let pod = serde_json::from_value(pod).unwrap();
+        translate(&owner(), &pod, &settings(), Some("kubeconfig"), &Resolved::default()).unwrap().parameters
+    };
+    let parameters = ask("Always");
+    assert_known(&parameters);
     assert_eq!(parameters["Container.2.Name"], "burstlet-kube-proxy");
-    assert_eq!(parameters["Volume.2.Name"], "burstlet-kube-proxy");
+    assert_eq!(parameters["Volume.1.Name"], "burstlet-kube-proxy");
+    // A job would never end beside it.
+    assert!(!ask("Never").contains_key("Container.2.Name"));
 }
 
 /// The kubelet writes a dollar that is one as `$$`.

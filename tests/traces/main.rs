@@ -1,7 +1,9 @@
-//! Every real trace of `../shared/traces`, read and held to the figures of its README. The folder stands beside the
-//! checkout and is no part of it: its licences differ.
+//! Every real trace of `../shared/traces`, read and held to the figures of its README, and replayed. The folder stands
+//! beside the checkout and is no part of it: its licences differ.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by it, its helpers too")]
+
+mod replay;
 
 use std::{
     collections::BTreeSet,

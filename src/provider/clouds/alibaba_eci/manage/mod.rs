@@ -1,0 +1,60 @@
+//! What an account has beside a pool's instances: virtual nodes that ECI manages itself, and the VPC's routes.
+//!
+//! Nothing here runs by itself; commands call it on behalf of a person.
+
+mod routes;
+mod virtual_nodes;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use routes::{Route, RouteTable};
+pub use virtual_nodes::{CreatedNode, NewVirtualNode, NodeTaint, VirtualNode};
+
+use super::{
+    call::{Service, ServiceSettings},
+    credentials::{KeySource, Keys},
+    error::CallError,
+};
+use crate::{api::pool::alibaba_eci::Signature, provider::ProviderError};
+
+/// Most members of a page of virtual nodes; routes take more.
+const PAGE: u32 = 20;
+
+/// An account at Alibaba Cloud, in one region.
+#[derive(Debug)]
+pub struct Account {
+    eci: Service,
+    vpc: Service,
+    tokens: AtomicU64,
+}
+
+impl Account {
+    /// The account of `keys` in `region`; `endpoint` stands for both APIs, as an emulator's does.
+    pub fn new(region: &str, keys: Keys, endpoint: Option<&str>) -> Result<Self, ProviderError> {
+        let keys = KeySource::fixed(keys);
+        let service = |name: &str, version| {
+            let own = format!("https://{name}.{region}.aliyuncs.com");
+            let endpoint = endpoint.unwrap_or(&own);
+            let settings = ServiceSettings { endpoint, version, region, signature: Signature::V3, certificate: None };
+            Service::new(&settings, keys.clone())
+        };
+        Ok(Self { eci: service("eci", "2018-08-08")?, vpc: service("vpc", "2016-04-28")?, tokens: AtomicU64::new(0) })
+    }
+
+    /// A client token that no other call has.
+    fn token(&self) -> String {
+        let now = jiff::Timestamp::now().as_nanosecond();
+        format!("burstlet-{now:x}-{}-{}", std::process::id(), self.tokens.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What is gone already is deleted.
+fn gone<T>(result: Result<T, CallError>, code: &str) -> Result<(), ProviderError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => match error.into_provider() {
+            ProviderError::Invalid(text) if text.contains(code) => Ok(()),
+            other => Err(other),
+        },
+    }
+}
