@@ -263,7 +263,8 @@ fn the_live_page_is_drawn_right_at_every_width_and_in_both_schemes() {
         assert_eq!(told["tables"], 4, "{told}");
         assert_eq!(told["unreachable"], 0, "a table that scrolls must take the focus: {told}");
     }
-    drawn("page-empty", &page(&Sight::default()), VIEWS[0]);
+    let first = Moment { at: Timestamp::from_millis(1), ..Moment::default() };
+    drawn("page-empty", &page(&Sight { moments: [first].into(), ..Sight::default() }), VIEWS[0]);
 }
 
 #[test]

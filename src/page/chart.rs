@@ -42,7 +42,9 @@ pub(super) fn timeline(moments: &[Moment], now: Timestamp) -> String {
         let mut lower = steps(&moments, now, x, |moment| y(below(moment, index)));
         lower.reverse();
         let points = upper.iter().chain(&lower).map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>();
-        let _ = writeln!(drawing, "<polygon class=\"area {class}\" points=\"{}\"/>", points.join(" "));
+        if !points.is_empty() {
+            let _ = writeln!(drawing, "<path class=\"area {class}\" d=\"M{}Z\"/>", points.join("L"));
+        }
     }
     let legend = LAYERS
         .iter()

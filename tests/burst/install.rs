@@ -436,6 +436,11 @@ impl<'a> House<'a> {
         trial.until("the crowd bursts", |history| (history.ready("crowd").1 >= 5).then_some(())).await;
         let so_far = judge(&trial.auditor.history());
         assert!(so_far.violations.is_empty(), "{:#?}", so_far.violations);
+        // A gated pod that nothing would make anew: the hook lets it go as it is.
+        let mut alone = deployment("alone", None, 1)["spec"]["template"]["spec"].clone();
+        alone["schedulingGates"] = json!([{"name": "burstlet.dev/placement"}]);
+        let alone: Pod = serde_json::from_value(json!({"metadata": {"name": "alone"}, "spec": alone})).unwrap();
+        trial.pods().create(&PostParams::default(), &alone).await.unwrap();
         self.helm(&["uninstall", RELEASE]).await;
     }
 
