@@ -108,7 +108,7 @@ pub fn scaler_of_set<'a, 'b>(
     Some((owner, Some(foreign.find(owner, Owns::ReplicaSets)?)))
 }
 
-/// The CronJob that a Job is of. By hand (`kubectl create job --from`) it is owned, not controlled.
+/// The `CronJob` that a Job is of. By hand (`kubectl create job --from`) it is owned, not controlled.
 pub fn cron_job_of(job: &ObjectMeta) -> Option<&OwnerReference> {
     let mut owners = job.owner_references.iter().flatten();
     owners.find(|owner| is_of(owner, "batch", "CronJob"))

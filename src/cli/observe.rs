@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(super) struct ObserveArgs {
-    /// Address of burstlet's metrics, such as http://127.0.0.1:9090/metrics; else those of its pods are read through the
+    /// Address of burstlet's metrics, such as <http://127.0.0.1:9090/metrics>; else those of its pods are read through the
     /// API server
     #[arg(long, value_name = "URL")]
     metrics: Option<reqwest::Url>,

@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn the_emptiest_node_is_drained_after_a_while_and_one_at_a_time() {
         let mut nodes = nodes(&[3, 2, 1, 1]);
-        assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER - Duration::from_secs(1)), []);
+        assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER.checked_sub(Duration::from_secs(1)).unwrap()), []);
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [Step::Drain(3)]);
         apply(&mut nodes, Step::Drain(3));
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [], "a second while the first drains");

@@ -97,7 +97,7 @@ pub struct Placer {
 /// What became of one action.
 enum Answer {
     Settled { pod: PodUid, outcome: Outcome },
-    Looked(Event),
+    Looked(Box<Event>),
 }
 
 impl Placer {
@@ -223,7 +223,7 @@ impl Desk {
     fn hear(&mut self, answer: Answer) {
         match answer {
             Answer::Settled { pod, outcome } => self.placement.settle(&pod, outcome, now()),
-            Answer::Looked(event) => self.placement.apply(event, now()),
+            Answer::Looked(event) => self.placement.apply(*event, now()),
         }
     }
 
@@ -360,7 +360,7 @@ impl Desk {
         let (client, answers) = (self.placer.client.clone(), self.answers.clone());
         self.writes.spawn(async move {
             let found = look::look(&client, &revision, &name, controller).await;
-            let _ = answers.send(Answer::Looked(Event::Looked { revision, arrivals, found })).await;
+            let _ = answers.send(Answer::Looked(Box::new(Event::Looked { revision, arrivals, found }))).await;
         });
     }
 

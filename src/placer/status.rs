@@ -149,8 +149,8 @@ fn told(faults: &[FieldFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn count(number: impl TryInto<u32>) -> Option<u32> {
-    Some(number.try_into().unwrap_or(u32::MAX))
+fn count(number: impl TryInto<u32>) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
 }
 
 fn policy_status(report: &PolicyReport, about: &About, before: &[Condition]) -> PolicyStatus {
@@ -177,14 +177,14 @@ fn policy_status(report: &PolicyReport, about: &About, before: &[Condition]) -> 
         let told = format!("{faults}; workloads that name it are plain, and nothing of it is followed");
         (condition("Accepted", false, "Invalid", &told), condition("Ready", false, "Invalid", &told))
     };
-    let tier = |(place, pods): &(String, usize)| TierStatus { place: place.clone(), pods: count(*pods).unwrap_or(0) };
+    let tier = |(place, pods): &(String, usize)| TierStatus { place: place.clone(), pods: count(*pods) };
     PolicyStatus {
         observed_generation: about.generation,
         conditions: vec![accepted, ready],
-        workloads: count(report.workloads),
-        real: count(report.real),
-        burst: count(report.burst),
-        waiting: count(report.waiting),
+        workloads: Some(count(report.workloads)),
+        real: Some(count(report.real)),
+        burst: Some(count(report.burst)),
+        waiting: Some(count(report.waiting)),
         tiers: report.places.iter().map(tier).collect(),
     }
 }
@@ -222,8 +222,8 @@ fn pool_status(report: &PoolReport, news: &ProviderNews, about: &About, before: 
     PoolStatus {
         observed_generation: about.generation,
         conditions: vec![accepted, ready, takes],
-        nodes: count(report.nodes),
-        pods: count(report.pods),
+        nodes: Some(count(report.nodes)),
+        pods: Some(count(report.pods)),
         cpu: Some(format!("{cpu}m")),
         memory: Some(memory.to_string()),
         free: report.free,
@@ -257,13 +257,13 @@ impl StatusWrite {
             Subject::Pool(name) => format!("{group}/virtualpools/{name}"),
         };
         // Another object of the same name is not meant.
-        let patch = json!([
+        let changes = json!([
             {"op": "test", "path": "/metadata/uid", "value": self.uid},
             {"op": "add", "path": "/status", "value": self.status},
         ]);
         Request::patch(format!("{path}/status?timeout={}s&fieldManager={}", WITHIN.as_secs(), names::MANAGER))
             .header(header::CONTENT_TYPE, "application/json-patch+json")
-            .body(patch.to_string().into_bytes())
+            .body(changes.to_string().into_bytes())
     }
 }
 
@@ -333,8 +333,8 @@ mod tests {
         let (mut placement, mut statuses) = (placement(), Statuses::default());
         apply(&mut placement, &mut statuses, policy(json!({"base": 1})), Some(about(1)));
         let faults = vec![FieldFault::new("spec.base", "\"x\" is no number")];
-        let faulty = Event::PolicyFaulty { name: ObjectName::new("shop", "web"), faults };
-        for event in [faulty.clone(), Event::Begin(Kind::Policy), faulty.clone(), Event::Finish(Kind::Policy)] {
+        let told = Event::PolicyFaulty { name: ObjectName::new("shop", "web"), faults };
+        for event in [told.clone(), Event::Begin(Kind::Policy), told.clone(), Event::Finish(Kind::Policy)] {
             let about = matches!(event, Event::PolicyFaulty { .. }).then(|| about(2));
             apply(&mut placement, &mut statuses, event, about);
         }
@@ -343,7 +343,7 @@ mod tests {
         assert_eq!(condition(&write.status, "Ready")["reason"], "LastGood");
         // A leader that never saw a good version has nothing to follow.
         let (mut placement, mut statuses) = (self::placement(), Statuses::default());
-        apply(&mut placement, &mut statuses, faulty, Some(about(2)));
+        apply(&mut placement, &mut statuses, told, Some(about(2)));
         let [write] = statuses.due(&placement, &Stocks::new(), Instant::now()).try_into().unwrap();
         assert_eq!(condition(&write.status, "Ready")["status"], "False");
         assert_eq!(condition(&write.status, "Ready")["reason"], "Invalid");

@@ -282,15 +282,13 @@ impl Objects {
         let version = target.api_version.as_deref().unwrap_or_default();
         let is_deployment = version == Deployment::API_VERSION && target.kind == Deployment::KIND;
         let named = self.deployments.get_key_value(&ObjectName::new(namespace, &target.name));
-        match named.filter(|_| is_deployment) {
-            Some((name, _)) => Ok(name),
-            None => {
-                let found = format!("{version} {} {} in namespace {namespace}", target.kind, target.name);
-                let told =
-                    |name: &ObjectName| format!("apps/v1 Deployment {} in namespace {}", name.name, name.namespace);
-                let there = self.deployments.keys().map(told).collect::<Vec<_>>().join(", ");
-                Err(hpa.fault("spec.scaleTargetRef", Fault::Reference { found, there }))
-            }
+        if let Some((name, _)) = named.filter(|_| is_deployment) {
+            Ok(name)
+        } else {
+            let found = format!("{version} {} {} in namespace {namespace}", target.kind, target.name);
+            let told = |name: &ObjectName| format!("apps/v1 Deployment {} in namespace {}", name.name, name.namespace);
+            let there = self.deployments.keys().map(told).collect::<Vec<_>>().join(", ");
+            Err(hpa.fault("spec.scaleTargetRef", Fault::Reference { found, there }))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Every kind that scales pods keeps its base: StatefulSet, Job, CronJob, and what other API groups bring. A bare ReplicaSet's is
+//! Every kind that scales pods keeps its base: StatefulSet, Job, `CronJob`, and what other API groups bring. A bare ReplicaSet's is
 //! in `own_scheduler`.
 
 use std::{collections::BTreeSet, time::Duration};

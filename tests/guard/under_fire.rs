@@ -1,5 +1,5 @@
 //! Thousands of pods on virtual nodes while the leading replica is killed, the API server restarts and etcd hangs: no
-//! node goes NotReady, no instance is lost or doubled.
+//! node goes `NotReady`, no instance is lost or doubled.
 
 use std::{
     collections::{BTreeSet, HashSet},

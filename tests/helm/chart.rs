@@ -13,7 +13,7 @@ use burstlet::{
 use burstlet_engine::policy::check::KnownPools;
 use serde_json::{Value, json};
 
-use crate::tool::{chart, fail, root, succeed};
+use crate::tool::{chart, root, run, succeed};
 
 const NAMESPACE: &str = "burstlet-system";
 
@@ -26,6 +26,13 @@ fn arguments(settings: &str) -> Vec<String> {
 fn render(settings: &str) -> String {
     let arguments = arguments(settings);
     succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Runs Helm, which shall fail, and answers why it says it did.
+fn fail(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "helm {arguments:?} should fail: {}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
 fn objects(rendered: &str) -> Vec<Value> {

@@ -59,10 +59,3 @@ pub(crate) fn succeed(arguments: &[&str]) -> String {
     assert!(output.status.success(), "helm {arguments:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
 }
-
-/// Runs Helm, which shall fail, and answers why it says it did.
-pub(crate) fn fail(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert!(!output.status.success(), "helm {arguments:?} should fail: {}", String::from_utf8_lossy(&output.stdout));
-    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
-}

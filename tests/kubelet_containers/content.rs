@@ -23,8 +23,8 @@ async fn install(client: &Client) {
         let mut role: ClusterRole = serde_saphyr::from_str(&text).unwrap();
         let users = role.rules.iter_mut().flatten().filter(|rule| rule.resources == Some(vec!["users".to_owned()]));
         users.for_each(|rule| rule.resource_names = Some(vec![format!("system:node:{NODE}")]));
-        let rules = serde_json::to_string(&role).unwrap();
-        assert!(!rules.contains("secrets") && !rules.contains("configmaps"), "{file}: {rules}");
+        let text = serde_json::to_string(&role).unwrap();
+        assert!(!text.contains("secrets") && !text.contains("configmaps"), "{file}: {text}");
         let name = role.metadata.name.clone().unwrap();
         roles.create(&PostParams::default(), &role).await.unwrap();
         let binding = json!({

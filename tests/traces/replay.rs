@@ -123,11 +123,14 @@ fn pod_time_is_the_curves_integral(file: &str, played: &Played, length: Duration
         assert!((integral - used.pod_s).abs() < 1e-3, "{file}: {tier}: {integral} against {}", used.pod_s);
     }
     // What is printed second by second is the same curve, as far as its samples see: those terminating are missing.
-    let placed: f64 = played.summary.tiers.values().map(|used| used.pod_s).sum();
+    let pod_seconds: f64 = played.summary.tiers.values().map(|used| used.pod_s).sum();
     let every = played.samples[1].t - played.samples[0].t;
     let samples = played.samples.iter().map(|sample| f64::from(sample.real + sample.pools.values().sum::<u32>()));
-    let sampled = samples.sum::<f64>() * every;
-    assert!((sampled - placed).abs() < 0.05 * placed, "{file}: {sampled} by samples, {placed} by the books");
+    let seen = samples.sum::<f64>() * every;
+    assert!(
+        (seen - pod_seconds).abs() < 0.05 * pod_seconds,
+        "{file}: {sampled} by samples, {pod_seconds} by the books"
+    );
 }
 
 /// How many lives there are from each moment on.

@@ -198,15 +198,11 @@ impl Placement {
         if facts.workload.is_some() && workload.is_none() {
             return None;
         }
-        Some(match workload {
-            Some(Workload { id, kind, name, .. }) => {
-                Annotated::Workload { kind: kind.clone(), name: name.clone(), uid: id.to_string() }
-            }
-            None => {
-                let kind = facts.controller.kind()?.into();
-                Annotated::Workload { kind, name: facts.name.clone(), uid: facts.id.to_string() }
-            }
-        })
+        let (kind, name, uid) = match workload {
+            Some(Workload { id, kind, name, .. }) => (kind.clone(), name.clone(), id.to_string()),
+            None => (facts.controller.kind()?.into(), facts.name.clone(), facts.id.to_string()),
+        };
+        Some(Annotated::Workload { kind, name, uid })
     }
 
     /// Tells what is new of the notes. A base that is none has its own warning.

@@ -82,7 +82,7 @@ pub struct Spending {
 impl Placement {
     /// How each policy stands, those that make no sense among them.
     pub fn policy_reports(&self) -> BTreeMap<ObjectName, PolicyReport> {
-        let known = self.policies.names().cloned().map(|name| (name.clone(), self.bare_report(&name, true)));
+        let known = self.policies.names().map(|name| (name.clone(), self.bare_report(name, true)));
         let mut all: BTreeMap<_, _> = known.collect();
         for (name, faults) in &self.policy_faults {
             let report = all.entry(name.clone()).or_insert_with(|| self.bare_report(name, false));
@@ -163,7 +163,7 @@ impl Placement {
 
     /// How each pool stands that an object or the configuration describes.
     pub fn pool_reports(&self) -> BTreeMap<PoolName, PoolReport> {
-        let described = self.pools.order().cloned().map(|name| (name.clone(), self.pool_report(&name)));
+        let described = self.pools.order().map(|name| (name.clone(), self.pool_report(name)));
         let mut all: BTreeMap<_, _> = described.collect();
         for (name, faults) in &self.pool_faults {
             let report = all.entry(name.clone()).or_insert_with(|| self.pool_report(name));

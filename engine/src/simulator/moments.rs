@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::policy::Money;
 use crate::simulator::{
     govern::is_observed,
     outcome::{Outcome, Plant, Played, Sample, Summary, TierUse},
@@ -126,7 +127,7 @@ impl World<'_> {
             for (pool, observation) in observations.get(&setup.name).into_iter().flatten() {
                 let used = state.observed.entry(pool.to_string()).or_default();
                 let before = state.observed_before.entry(pool.clone()).or_default();
-                let cost = observation.cost.as_ref().map_or(0, |cost| cost.nanos());
+                let cost = observation.cost.as_ref().map_or(0, Money::nanos);
                 let minutes = observation.pod_minutes;
                 *used = TierUse {
                     pod_s: crate::simulator::books::pod_seconds(u128::from(minutes - before.0) * 60_000),

@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CheckArgs {
     /// Files in YAML; - is standard input. They are checked together: policies may name pools and parents of other files.
-    /// Deployments and HorizontalPodAutoscalers among them are looked at for a base that leaves nothing to burst
+    /// Deployments and `HorizontalPodAutoscalers` among them are looked at for a base that leaves nothing to burst
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Namespace of policies that name none

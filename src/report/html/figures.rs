@@ -1,6 +1,6 @@
 //! The figures of one workload's run: charts, tiles, tables.
 
-use burstlet_engine::simulator::{Plant, Played, Sample, Summary};
+use burstlet_engine::simulator::{Plant, Played, Sample, Summary, TierUse};
 
 use super::{
     axis::Axis,
@@ -205,15 +205,12 @@ impl<'a> Figures<'a> {
             .chain(summary.tiers.iter().filter(|(tier, _)| *tier != "real"));
         let rows: String = in_order.map(|(tier, used)| row(&name(tier), used.pod_s, used.cost, "")).collect();
         let all = row("all", time, summary.cost, " class=\"sum\"");
-        let observed: String = summary
-            .observed
-            .iter()
-            .map(|(pool, used)| {
-                let name = escaped(&format!("would have burst to {pool}"));
-                let (hours, cost) = (fixed(used.pod_s / 3600.0, 2), short(used.cost));
-                format!("<tr><th scope=\"row\">{name}</th><td>{hours}</td><td>–</td><td>{cost}</td></tr>\n")
-            })
-            .collect();
+        let would_be = |(pool, used): (&String, &TierUse)| {
+            let name = escaped(&format!("would have burst to {pool}"));
+            let (hours, cost) = (fixed(used.pod_s / 3600.0, 2), short(used.cost));
+            format!("<tr><th scope=\"row\">{name}</th><td>{hours}</td><td>–</td><td>{cost}</td></tr>\n")
+        };
+        let observed = summary.observed.iter().map(would_be).collect::<Vec<_>>().concat();
         format!(
             "<div class=\"card wide\"><table><caption>Tiers</caption><thead><tr><th scope=\"col\">tier</th><th scope=\"col\">pod-hours</th>\
              <th scope=\"col\">share</th><th scope=\"col\">{}</th></tr></thead><tbody>\n{rows}{all}{observed}</tbody></table></div>\n",
