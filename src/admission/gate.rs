@@ -140,7 +140,8 @@ mod tests {
         let owner_of = |metadata: &Value, spec: &Value| {
             owner(&read(&pod(metadata, spec)), &foreign).map(|(owner, _)| owner.uid.clone())
         };
-        let replica_set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "x"});
+        let replica_set =
+            json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "x", "controller": true});
         let with = |field: &str, value: Value| {
             let mut owner = replica_set.clone();
             owner[field] = value;

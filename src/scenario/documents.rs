@@ -68,20 +68,18 @@ impl Document<'_> {
 /// The documents of a file that hold more than comments. A line that begins with `---` ends a document anywhere in
 /// YAML, so lines suffice to tell them apart.
 pub(super) fn documents<'a>(file: &'a str, text: &str) -> Vec<Document<'a>> {
-    let mut documents = vec![Document { file, line: 1, text: String::new() }];
+    let mut texts = vec![String::new()];
     for (number, line) in (1..).zip(text.lines()) {
         let rest = line.strip_prefix("---").filter(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
-        match (rest, documents.last_mut()) {
-            (None, Some(document)) => document.text.extend([line, "\n"]),
-            (rest, _) => {
-                let text = format!("{}   {}\n", "\n".repeat(number - 1), rest.unwrap_or_default());
-                documents.push(Document { file, line: number + 1, text });
-            }
+        match (rest, texts.last_mut()) {
+            (None, Some(text)) => text.extend([line, "\n"]),
+            // Lines before it stay, empty, so that a parser counts as the file does.
+            (rest, _) => texts.push(format!("{}   {}\n", "\n".repeat(number - 1), rest.unwrap_or_default())),
         }
     }
-    documents
-        .retain(|document| document.text.lines().any(|line| !matches!(line.trim().chars().next(), None | Some('#'))));
-    documents
+    let holds = |line: &str| !matches!(line.trim().chars().next(), None | Some('#'));
+    let begun = texts.into_iter().filter_map(|text| Some((text.lines().position(holds)? + 1, text)));
+    begun.map(|(line, text)| Document { file, line, text }).collect()
 }
 
 /// Path of the first field of `written` that `kept` no longer has. Fields without a value do not count.

@@ -156,12 +156,12 @@ fn a_file_that_is_not_there_or_cannot_be_used_is_named() {
     );
     assert_eq!(
         changed("workload.yaml", "burstlet.dev/base: \"3\"", "burstlet.dev/bass: \"3\"").unwrap_err(),
-        "DIR/workload.yaml:1: Deployment web: metadata.annotations[burstlet.dev/base]: missing; nothing governs it; a number \
+        "DIR/workload.yaml:2: Deployment web: metadata.annotations[burstlet.dev/base]: missing; nothing governs it; a number \
          of pods or a percentage is needed, such as \"3\" or 30%, or a BurstPolicy that is for it"
     );
     assert_eq!(
         changed("workload.yaml", "base: \"3\"", "base: three").unwrap_err(),
-        "DIR/workload.yaml:1: Deployment web: metadata.annotations[burstlet.dev/base]: \"three\" is neither a number of pods nor a \
+        "DIR/workload.yaml:2: Deployment web: metadata.annotations[burstlet.dev/base]: \"three\" is neither a number of pods nor a \
          percentage; write for example 3 or 30%"
     );
 }
@@ -180,7 +180,7 @@ fn manifests_and_scenario_that_contradict_each_other_are_named_with_both_places(
             FILE,
             "- {deployment: shop/catalogue, traffic: {file: catalogue.csv}}\n",
             "",
-            "DIR/scenario.yaml: workloads: Deployment catalogue (DIR/catalogue.yaml:1) has no traffic here; add it, or \
+            "DIR/scenario.yaml: workloads: Deployment catalogue (DIR/catalogue.yaml:2) has no traffic here; add it, or \
              leave its manifest out",
         ),
         (
@@ -250,7 +250,7 @@ fn policies_and_pools_that_cannot_work_are_named_by_file_and_line() {
             "policies.yaml",
             "app: checkout",
             "app: catalogue",
-            "DIR/catalogue.yaml:1: Deployment catalogue: burstlet: shop/catalogue and shop/checkout all match by their \
+            "DIR/catalogue.yaml:2: Deployment catalogue: burstlet: shop/catalogue and shop/checkout all match by their \
              selectors, and none of them is followed; name one with burstlet.dev/policy, or narrow the selectors",
         ),
         (

@@ -209,12 +209,12 @@ impl<'a> House<'a> {
                 }
             }
             let nodes = self.virtual_nodes().await;
-            let is_ready = |node: &&Node| {
+            let is_ready = |node: &Node| {
                 let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
                 conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
             };
             let named: BTreeSet<_> = nodes.iter().map(|node| node.labels()["burstlet.dev/pool"].clone()).collect();
-            let is_all = named.len() == pools && nodes.iter().filter(is_ready).count() == pools + 1;
+            let is_all = named.len() == pools && nodes.iter().all(is_ready);
             if is_all { Ok(()) } else { Err(format!("virtual nodes {named:?}")) }
         })
         .await;

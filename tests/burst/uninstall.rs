@@ -44,7 +44,7 @@ async fn nothing_is_left_after_an_uninstall_amid_a_burst() {
     let what = Uninstall {
         namespace: NAMESPACE.to_owned(),
         controller: CONTROLLER.to_owned(),
-        scheduler: "none".to_owned(),
+        scheduler: "burstlet-scheduler".to_owned(),
         within: Duration::from_mins(2),
     };
     let begun = Instant::now();

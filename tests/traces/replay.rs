@@ -127,10 +127,7 @@ fn pod_time_is_the_curves_integral(file: &str, played: &Played, length: Duration
     let every = played.samples[1].t - played.samples[0].t;
     let samples = played.samples.iter().map(|sample| f64::from(sample.real + sample.pools.values().sum::<u32>()));
     let seen = samples.sum::<f64>() * every;
-    assert!(
-        (seen - pod_seconds).abs() < 0.05 * pod_seconds,
-        "{file}: {sampled} by samples, {pod_seconds} by the books"
-    );
+    assert!((seen - pod_seconds).abs() < 0.05 * pod_seconds, "{file}: {seen} by samples, {pod_seconds} by the books");
 }
 
 /// How many lives there are from each moment on.

@@ -121,12 +121,17 @@ impl Log {
                         return Ok(());
                     }
                 }
-                None => at = At::open(&self.inner.path, seen.rotations).await?,
+                None => {
+                    at = self.newest().await?;
+                    if at.file.is_some() {
+                        continue;
+                    }
+                }
             }
             let is_behind = at.file.is_none() && seen.written > 0 || at.rotations < seen.rotations;
             if is_behind {
                 // What is in the file that was put aside has been read.
-                at = At::open(&self.inner.path, seen.rotations).await?;
+                at = self.newest().await?;
                 if at.file.is_some() {
                     continue;
                 }
@@ -138,6 +143,17 @@ impl Log {
             tokio::select! {
                 changed = progress.changed() => if changed.is_err() { return Ok(()) },
                 () = reader.sender.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Opens the file of now, at its beginning. One that was put aside meanwhile is not taken for it.
+    async fn newest(&self) -> io::Result<At> {
+        loop {
+            let rotations = self.inner.progress.borrow().rotations;
+            let at = At::open(&self.inner.path, rotations).await?;
+            if rotations == self.inner.progress.borrow().rotations {
+                return Ok(at);
             }
         }
     }
@@ -397,6 +413,20 @@ mod tests {
             fixture.read(LogOptions { tail_lines: Some(2), ..LogOptions::default() }).await,
             format!("{long}\nlast")
         );
+    }
+
+    #[tokio::test]
+    async fn a_follower_of_a_silent_log_gets_its_first_line_at_once() {
+        let mut fixture = Fixture::new(100);
+        let mut followed = fixture.log.read(LogOptions { follow: true, ..LogOptions::default() });
+        // It has looked, and waits.
+        while fixture.log.inner.progress.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        fixture.write(0, "first\n").await;
+        let first = tokio::time::timeout(std::time::Duration::from_secs(20), followed.next()).await;
+        assert_eq!(first.unwrap().unwrap().unwrap(), "first\n");
     }
 
     #[tokio::test]

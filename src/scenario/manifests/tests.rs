@@ -60,7 +60,7 @@ fn an_unknown_field_is_refused_by_its_path() {
     );
     assert_eq!(
         fault("replicas: 3", "replcas: 3"),
-        "web.yaml: the Deployment that begins at line 1 has an unknown field spec.replcas"
+        "web.yaml: the Deployment that begins at line 2 has an unknown field spec.replcas"
     );
 }
 
@@ -68,7 +68,7 @@ fn an_unknown_field_is_refused_by_its_path() {
 fn other_kinds_and_other_counts_are_refused() {
     assert_eq!(
         fault("kind: Deployment", "kind: StatefulSet"),
-        "web.yaml: line 1 begins a apps/v1 StatefulSet; a scenario takes an apps/v1 Deployment, an autoscaling/v2 \
+        "web.yaml: line 2 begins a apps/v1 StatefulSet; a scenario takes an apps/v1 Deployment, an autoscaling/v2 \
          HorizontalPodAutoscaler, a v1 Namespace, and BurstPolicy and VirtualPool of burstlet.dev/v1alpha1"
     );
     let count = |text: &str| read(text).unwrap_err().to_string();
@@ -78,7 +78,7 @@ fn other_kinds_and_other_counts_are_refused() {
     );
     assert_eq!(
         count(&format!("{WEB}\n---\n{WEB}")),
-        "web.yaml:53: Deployment web: stands at web.yaml:1 already; the second would replace the first"
+        "web.yaml:51: Deployment web: stands at web.yaml:2 already; the second would replace the first"
     );
 }
 
@@ -88,12 +88,12 @@ fn what_cannot_work_is_named_by_object_field_and_what_is_allowed() {
         (
             "base: \"3\"",
             "base: \"-3\"",
-            "web.yaml:1: Deployment web: metadata.annotations[burstlet.dev/base]: \"-3\" is negative; the least base is 0",
+            "web.yaml:2: Deployment web: metadata.annotations[burstlet.dev/base]: \"-3\" is negative; the least base is 0",
         ),
         (
             "requests: {cpu: 200m,",
             "requests: {cpu: \"0\",",
-            "web.yaml:1: Deployment web: spec.template.spec.containers[].resources.requests.cpu: missing; every container needs \
+            "web.yaml:2: Deployment web: spec.template.spec.containers[].resources.requests.cpu: missing; every container needs \
              a CPU request, or the HPA cannot compute a utilization",
         ),
         (
@@ -119,12 +119,12 @@ fn each_deployment_has_one_hpa() {
     let refused = |text: &str| read(text).unwrap_err().to_string();
     assert_eq!(
         refused(deployment),
-        "web.yaml:1: Deployment web: metadata.name: no HorizontalPodAutoscaler scales it; a scenario's workloads each need one"
+        "web.yaml:2: Deployment web: metadata.name: no HorizontalPodAutoscaler scales it; a scenario's workloads each need one"
     );
     let second = hpa.replacen("name: web", "name: web-too", 1);
     assert_eq!(
         refused(&format!("{WEB}\n---\n{second}")),
-        "web.yaml:53: HorizontalPodAutoscaler web-too: spec.scaleTargetRef: names Deployment default/web, which \
+        "web.yaml:50: HorizontalPodAutoscaler web-too: spec.scaleTargetRef: names Deployment default/web, which \
          HorizontalPodAutoscaler web (web.yaml:24) scales already; two of them would pull it to and fro"
     );
 }
@@ -140,7 +140,7 @@ fn policies_and_pools_are_read_with_the_line_of_what_is_wrong() {
     let fault = |spec: &str| with(spec).unwrap_err().to_string();
     with("  base: 30%\n").unwrap();
     assert!(
-        fault("  base: 3\n  tier: []\n").starts_with("policy.yaml: unknown field `tier`, expected one of `selector`"),
+        fault("  base: 3\n  tier: []\n").starts_with("policy.yaml: unknown field `tier`, expected one of selector"),
         "{}",
         fault("  base: 3\n  tier: []\n")
     );

@@ -53,7 +53,8 @@ impl Script {
     fn create(&mut self, name: &str, is_gated: bool) {
         let gates = if is_gated { json!([{"name": "burstlet.dev/placement"}]) } else { json!([]) };
         let owner = json!({"kind": "ReplicaSet", "uid": "rs", "controller": true});
-        let metadata = json!({"uid": name, "name": name, "annotations": {}, "ownerReferences": [owner]});
+        let metadata =
+            json!({"uid": name, "name": name, "labels": {"app": "web"}, "annotations": {}, "ownerReferences": [owner]});
         let pod = json!({"metadata": metadata, "spec": {"schedulingGates": gates}, "status": {"phase": "Pending"}});
         self.pods.insert(name.to_owned(), pod);
         self.change(name, |_| {});
@@ -323,7 +324,6 @@ fn scale_in_takes_burst_first() {
 /// A pod sent to a pool by a decision at this second.
 fn sent_to(script: &mut Script, name: &str, pool: &str, at: u64) {
     script.create(name, true);
-    script.change(name, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
     script.decide(name, "burst", at);
     script.change(name, |pod| pod["metadata"]["annotations"]["burstlet.dev/pool"] = json!(pool));
 }
@@ -349,7 +349,6 @@ fn a_pod_that_passes_real_nodes_too_early_is_found() {
     let mut script = Script::new("9", 2);
     for name in ["a", "b"] {
         script.create(name, true);
-        script.change(name, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
         script.decide(name, "base", 1);
     }
     script.bind("a", "real");
@@ -366,7 +365,6 @@ fn the_fewest_ready_pods_are_those_of_the_worst_moment() {
     let mut script = Script::new("2", 2);
     for name in ["a", "b"] {
         script.create(name, true);
-        script.change(name, |pod| pod["metadata"]["labels"] = json!({"app": "web"}));
         script.decide(name, "base", 1);
         script.bind(name, "real");
     }
