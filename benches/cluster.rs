@@ -262,7 +262,7 @@ fn mean(figures: &[f64]) -> f64 {
 
 async fn bound_at_default_limits() {
     println!("\n1,000 pods created → bound, schedulers at their default client limits, 10 real nodes");
-    let mut bench = Bench::start(10, false).await;
+    let mut bench = Box::pin(Bench::start(10, false)).await;
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for pair in 1..=PAIRS {
         bench.prepare(Turn::Without).await;
@@ -296,7 +296,7 @@ async fn algorithm(bench: &Bench, scheduler: Component) -> (f64, f64) {
 
 async fn schedulers_time() {
     println!("\nkube-scheduler's own time a pod, 1,000 real nodes, client limits raised, 1,000 pods a turn");
-    let mut bench = Bench::start(1000, true).await;
+    let mut bench = Box::pin(Bench::start(1000, true)).await;
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for pair in 1..=PAIRS {
         let mut millis = Vec::new();
@@ -331,7 +331,7 @@ async fn schedulers_time() {
 
 async fn ungated() {
     println!("\ncreated → ungated, 100 pods a second for 10 s: from the watch's first sight to the one without gate");
-    let mut bench = Bench::start(10, true).await;
+    let mut bench = Box::pin(Bench::start(10, true)).await;
     let replica = bench.prepare(Turn::With).await;
     let mut p99s = Vec::new();
     for round in 1..=PAIRS {

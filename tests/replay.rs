@@ -157,12 +157,13 @@ fn days(peaks: [u32; 4]) -> tempfile::TempDir {
     let scenario = std::fs::read_to_string(from.join("scenario.yaml")).unwrap();
     std::fs::write(folder.path().join("scenario.yaml"), scenario.replace("updates: [25m]\n", "")).unwrap();
     std::fs::copy(from.join("workload.yaml"), folder.path().join("workload.yaml")).unwrap();
-    let mut traffic = "seconds,requests_per_second\n".to_owned();
-    for (day, peak) in (0..).zip(peaks) {
+    let rows = |(day, peak): (u32, u32)| {
         let at = |second: u32| day * 1_200 + second;
-        traffic += &format!("{},12\n{},{peak}\n{},12\n", at(0), at(300), at(800));
-    }
-    std::fs::write(folder.path().join("traffic.csv"), traffic + "4800,12\n").unwrap();
+        format!("{},12\n{},{peak}\n{},12\n", at(0), at(300), at(800))
+    };
+    let days = (0..).zip(peaks).map(rows).collect::<Vec<_>>().concat();
+    let traffic = format!("seconds,requests_per_second\n{days}4800,12\n");
+    std::fs::write(folder.path().join("traffic.csv"), traffic).unwrap();
     folder
 }
 

@@ -10,6 +10,7 @@ mod configuration;
 mod fake_api;
 mod gate;
 mod governance;
+mod inject;
 mod metrics;
 mod policies;
 mod warn;
@@ -25,7 +26,7 @@ use axum::{
     routing::{get, post},
 };
 use burstlet_engine::{model::PoolName, policy::Base};
-use json_patch::Patch;
+use json_patch::{Patch, PatchOperation};
 use kube::{
     Client, Resource, ResourceExt,
     core::{
@@ -40,10 +41,11 @@ use tracing::warn;
 use crate::{
     api::{kinds::ForeignKinds, names, owner::marks},
     serve::{BodyError, read_body_limited},
-    watch::SharedPolicies,
+    watch::{SharedPolicies, SharedProfile},
 };
-use gate::AdmittedPod;
+use gate::{AdmittedPod, Skip};
 use governance::{Governance, Governed};
+use inject::Injection;
 use metrics::Outcome;
 use policies::PolicyJudge;
 
@@ -63,6 +65,7 @@ const MAX_CALLS: usize = 64;
 pub struct Admission {
     governance: Governance,
     policies: PolicyJudge,
+    injection: Injection,
     scheduler: Option<String>,
     metrics: AdmissionMetrics,
 }
@@ -81,7 +84,28 @@ impl Admission {
     ) -> Self {
         let home = policies.read().unwrap_or_else(PoisonError::into_inner).home().to_owned();
         let judge = PolicyJudge::new(client.clone(), &home, configured);
-        Self { governance: Governance::new(client, policies, foreign), policies: judge, scheduler, metrics }
+        let injection = Injection::new(client.clone(), SharedProfile::default());
+        Self { governance: Governance::new(client, policies, foreign), policies: judge, injection, scheduler, metrics }
+    }
+
+    /// With an ECI profile, as it is and will be.
+    #[must_use]
+    pub fn with_profile(mut self, client: Client, profile: SharedProfile) -> Self {
+        self.injection = Injection::new(client, profile);
+        self
+    }
+
+    /// Gives a pod that is about to be created what the profile has for it; answers the changes.
+    async fn inject(&self, request: &mut AdmissionRequest<AdmittedPod>) -> Vec<PatchOperation> {
+        let (Operation::Create, Some(pod), Some(namespace)) =
+            (&request.operation, &mut request.object, &request.namespace)
+        else {
+            return Vec::new();
+        };
+        if matches!(gate::owner(pod, self.governance.foreign()), Err(Skip::Bound | Skip::Ignored)) {
+            return Vec::new();
+        }
+        self.injection.inject(namespace, &mut pod.metadata).await
     }
 
     /// What to change on a pod that is about to be created, and why.
@@ -116,16 +140,19 @@ pub fn router(admission: Arc<Admission>) -> Router {
 }
 
 async fn mutate_pods(State(admission): State<Arc<Admission>>, body: Body) -> Result<Response, ReviewError> {
-    let request = read_request::<AdmittedPod>(body).await.inspect_err(|fault| {
+    let mut request = read_request::<AdmittedPod>(body).await.inspect_err(|fault| {
         admission.metrics.count(Outcome::BadRequest);
         warn!(%fault, "admission request refused");
     })?;
     let _timer = admission.metrics.seconds().start_timer();
+    // What the profile gives may govern the pod.
+    let mut changes = admission.inject(&mut request).await;
     let (outcome, patch) = admission.judge(&request).await;
+    changes.extend(patch.into_iter().flat_map(|patch| patch.0));
     admission.metrics.count(outcome);
     let mut response = AdmissionResponse::from(&request);
-    if let Some(patch) = patch {
-        response = response.with_patch(patch)?;
+    if !changes.is_empty() {
+        response = response.with_patch(Patch(changes))?;
     }
     Ok(Json(response.into_review()).into_response())
 }

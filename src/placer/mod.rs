@@ -161,7 +161,10 @@ impl Desk {
     fn new(placer: Placer, answers: mpsc::Sender<Answer>) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
-            placement: Placement::new(placer.settings.clone()).living_in(&placer.namespace).looking(),
+            placement: Placement::new(placer.settings.clone())
+                .living_in(&placer.namespace)
+                .looking()
+                .awaiting_profile(),
             gated: HashMap::new(),
             born: HashMap::new(),
             misplaced: MisplacedBases::default(),

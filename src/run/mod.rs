@@ -43,7 +43,8 @@ use crate::{
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
     watch::{
-        Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, SharedPolicies, follow, follow_policies,
+        Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, SharedPolicies, SharedProfile, follow,
+        follow_policies, follow_profile,
     },
 };
 use config::{Component, Config, ConfigError};
@@ -184,6 +185,13 @@ impl Run {
             self.config.scheduler_name.clone(),
             metrics,
         );
+        let profile = SharedProfile::default();
+        let admission = admission.with_profile(self.client.clone(), profile.clone());
+        let followed = follow_profile(self.client.clone(), move |seen| {
+            *profile.write().unwrap_or_else(std::sync::PoisonError::into_inner) = seen;
+            std::future::ready(Listening::Yes)
+        });
+        tasks.spawn(until_stopped(common.stop.clone(), followed));
         let router = admission::router(Arc::new(admission));
         let served = serve::serve(socket, listener.tls.clone(), router, common.stop.clone());
         tasks.spawn(async { Ok(served.await?) });

@@ -5,10 +5,12 @@ mod leader;
 mod merged;
 mod misplaced;
 mod policies;
+mod profile;
 mod sources;
 
 pub use follow::{Listening, Seen, events, follow};
 pub use leader::{Election, ElectionError, ElectionSettings, Leadership};
 pub use misplaced::{Sighting, misplaced_bases};
 pub use policies::{PoolSeen, SharedPolicies, follow_policies, follow_pools};
+pub use profile::{SharedProfile, follow_profile};
 pub use sources::{About, EngineWatch, engine_events};

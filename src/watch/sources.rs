@@ -31,6 +31,7 @@ use crate::{
     },
     watch::{
         follow::{Listening, Seen, follow},
+        follow_profile,
         merged::{Merged, Part},
         policies,
     },
@@ -110,6 +111,14 @@ pub fn engine_events(client: &Client, foreign: &ForeignKinds) -> (mpsc::Receiver
             Change::Gone(pod) => Event::PodGone(PodUid::from(pod.uid()?)).into(),
         })
     });
+    let (profiles, client_of_profiles) = (sender.clone(), client.clone());
+    tasks.spawn(follow_profile(client_of_profiles, move |profile| {
+        let profiles = profiles.clone();
+        async move {
+            let sent = profiles.send(Event::Profile(profile).into()).await;
+            if sent.is_ok() { Listening::Yes } else { Listening::No }
+        }
+    }));
     let policies = Api::<DynamicObject>::all_with(all(client), &policy::resource());
     watch_once_known(&mut tasks, &sender, Kind::Policy, policies, |seen| {
         Some(match seen {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
-    policy::{Budget, Marks, Price, Spec, annotation, fields::FieldFault},
+    policy::{Budget, Marks, Price, Spec, annotation, fields::FieldFault, profile::Profile},
 };
 
 /// A namespace and the default it sets.
@@ -202,6 +202,8 @@ pub enum Event {
     },
     /// Deleted.
     PoolGone(PoolName),
+    /// What pods get when they are created, and what that makes of them.
+    Profile(Profile),
     /// Whether the pool's provider works.
     Health {
         /// The pool.

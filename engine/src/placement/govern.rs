@@ -12,7 +12,8 @@ use crate::{
         faults::{namespace_fault, revision_fault, workload_fault},
     },
     policy::{
-        Asked, EffectivePolicy, Marks, Place, Resolution, Spec, TierRule, annotation, fields::FieldFault, resolve::Note,
+        Asked, EffectivePolicy, Marks, Place, Resolution, Spec, TierRule, annotation, fields::FieldFault,
+        profile::Profile, resolve::Note,
     },
 };
 
@@ -124,6 +125,14 @@ impl Placement {
         self.govern_where(|_| true);
     }
 
+    pub(super) fn apply_profile(&mut self, profile: Profile) {
+        self.awaits_profile = false;
+        if self.profile != profile {
+            self.profile = profile;
+            self.govern_where(|_| true);
+        }
+    }
+
     /// Policies that make no sense as they are now: the last one that did is followed, or none.
     pub fn policy_faults(&self) -> &BTreeMap<ObjectName, Vec<FieldFault>> {
         &self.policy_faults
@@ -175,9 +184,13 @@ impl Placement {
         });
         let none = Marks::default();
         let namespace = self.namespaces.get(&*facts.name.namespace);
+        let pods = match namespace {
+            Some(namespace) if !self.profile.is_empty() => self.profile.applied(&namespace.marks.labels, &facts.pods),
+            _ => facts.pods.clone(),
+        };
         let asked = Asked {
             namespace: &facts.name.namespace,
-            pod: &facts.pods,
+            pod: &pods,
             workload: workload.as_deref().unwrap_or(&facts.marks),
             namespace_marks: namespace.map_or(&none, |namespace| &namespace.marks),
         };

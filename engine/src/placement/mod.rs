@@ -63,7 +63,7 @@ use crate::{
         pools::Pools,
         revision::RevisionState,
     },
-    policy::{Policies, Settings, fields::FieldFault},
+    policy::{Policies, Settings, fields::FieldFault, profile::Profile},
 };
 
 /// By how much a clock is set back at least, to be heeded: less than that delays nothing that matters.
@@ -90,6 +90,10 @@ pub struct Placement {
     listed_policies: Marked<ObjectName, ()>,
     /// Policies that make no sense as they are now, so that the last one that did is followed.
     policy_faults: BTreeMap<ObjectName, Vec<FieldFault>>,
+    /// What pods get beside what their template has.
+    profile: Profile,
+    /// Nothing was heard of it yet.
+    awaits_profile: bool,
     listed_pools: Marked<PoolName, ()>,
     /// Pools that make no sense as they are now.
     pool_faults: BTreeMap<PoolName, Vec<FieldFault>>,
@@ -153,6 +157,8 @@ impl Placement {
             policies: Policies::new(HOME),
             listed_policies: Marked::new(),
             policy_faults: BTreeMap::new(),
+            profile: Profile::default(),
+            awaits_profile: false,
             listed_pools: Marked::new(),
             pool_faults: BTreeMap::new(),
             listed_nodes: Marked::new(),
@@ -191,6 +197,13 @@ impl Placement {
         self
     }
 
+    /// Decides nothing before the first [`Event::Profile`]: whom the profile governs would pass as free.
+    #[must_use]
+    pub fn awaiting_profile(mut self) -> Self {
+        self.awaits_profile = true;
+        self
+    }
+
     /// Takes in one event.
     pub fn apply(&mut self, event: Event, now: Timestamp) {
         self.set_clock(now);
@@ -225,6 +238,7 @@ impl Placement {
                 self.pool_faults.remove(&name);
                 self.apply_pool(&name, None);
             }
+            Event::Profile(profile) => self.apply_profile(profile),
             Event::Health { pool, fault } => {
                 self.pools.set_fault(&pool, fault);
                 self.pool_has_changed = true;
@@ -236,7 +250,7 @@ impl Placement {
         }
     }
 
-    /// Whether every kind has been listed, and no list of pods is under way. Until then nothing is decided: a missing
+    /// Whether every kind has been listed, the profile if one is awaited, and no list of pods is under way. Until then nothing is decided: a missing
     /// base pod would let one too many through.
     pub fn is_synced(&self) -> bool {
         self.namespaces.is_complete()
@@ -246,6 +260,7 @@ impl Placement {
             && self.pods.is_complete()
             && self.listed_policies.is_complete()
             && self.listed_pools.is_complete()
+            && !self.awaits_profile
     }
 
     /// Decides for all that has changed. Cheap where nothing has; call it after every batch of events, and at least

@@ -10,6 +10,7 @@ pub mod graph;
 pub mod import;
 mod money;
 pub mod opt_in;
+pub mod profile;
 pub mod resolve;
 mod settings;
 pub mod spec;

@@ -47,6 +47,15 @@ impl Cluster {
         cluster
     }
 
+    /// Everything listed but the profile, which is awaited.
+    pub(crate) fn awaiting_profile() -> Self {
+        let mut cluster = Self { placement: Placement::new(settings()).awaiting_profile(), now: at(1_000) };
+        for kind in Kind::ALL {
+            cluster.list(kind, []);
+        }
+        cluster
+    }
+
     pub(crate) fn unlisted() -> Self {
         Self { placement: Placement::new(settings()), now: at(1_000) }
     }

@@ -115,17 +115,14 @@ impl Log {
         let mut at = self.skip_to_tail(reader.options.tail_lines).await?;
         loop {
             let seen = *progress.borrow_and_update();
-            match at.file.as_mut() {
-                Some(file) => {
-                    if !reader.copy(file).await? {
-                        return Ok(());
-                    }
+            if let Some(file) = at.file.as_mut() {
+                if !reader.copy(file).await? {
+                    return Ok(());
                 }
-                None => {
-                    at = self.newest().await?;
-                    if at.file.is_some() {
-                        continue;
-                    }
+            } else {
+                at = self.newest().await?;
+                if at.file.is_some() {
+                    continue;
                 }
             }
             let is_behind = at.file.is_none() && seen.written > 0 || at.rotations < seen.rotations;
