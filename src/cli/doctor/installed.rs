@@ -288,6 +288,8 @@ fn attributes(rules: &Value) -> Vec<ResourceAttributes> {
     };
     let mut all = Vec::new();
     for rule in rules.as_array().into_iter().flatten() {
+        // Where a rule has one name or several, one of them tells.
+        let name = texts(rule, "resourceNames").into_iter().next();
         for group in texts(rule, "apiGroups") {
             for resource in texts(rule, "resources") {
                 let (kind, sub) =
@@ -296,6 +298,7 @@ fn attributes(rules: &Value) -> Vec<ResourceAttributes> {
                     group: Some(group.clone()),
                     resource: Some(kind.to_owned()),
                     subresource: sub.map(str::to_owned),
+                    name: name.clone(),
                     verb: Some(verb),
                     ..ResourceAttributes::default()
                 }));

@@ -129,9 +129,7 @@ impl Found {
                 "vpcId" => self.remark("vpcId follows from the vSwitches"),
                 "enableClusterIp" if text == "true" => self.remark(format!("enableClusterIp: {KUBE_PROXY}")),
                 "selectors" => {
-                    self.remark(
-                        "selectors: say base and tiers in a BurstPolicy; its tiers put annotations and labels on pods",
-                    );
+                    self.remark("selectors stay where they are: burstlet reads them in kube-system/eci-profile itself");
                 }
                 "enableClusterIp" | "enableHybridMode" | "enablePrivateZone" if text != "true" => {}
                 other => self.remark(format!("{other} has no counterpart and was left out")),
