@@ -4,14 +4,13 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::AtomicU64,
     time::{Duration, Instant},
 };
 
-use burstlet::{lab::cluster::CertificateRequest, provider::simulated::CpuTarget};
+use burstlet::lab::cluster::CertificateRequest;
 use k8s_openapi::api::{
     admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration},
-    autoscaling::v2::HorizontalPodAutoscaler,
     coordination::v1::Lease,
     core::v1::{Namespace, Node, Pod, Secret},
     rbac::v1::{ClusterRole, PolicyRule, Role},
@@ -27,6 +26,7 @@ use tokio::time::sleep;
 use crate::{
     auditor::judge,
     containers::{Containers, Ground},
+    hpa::{autoscale, load},
     rights::{self, Asked},
     tool,
     trial::{PATIENCE, Shape, Trial, deployment},
@@ -67,18 +67,6 @@ async fn story(trial: &Trial, house: &House<'_>) {
             house.is_upgraded_and_rolled_back().await;
             house.brings_base_pods_home().await;
         } => {}
-    }
-}
-
-/// Pods share the CPU that all of them together use, in thousandths of a core.
-async fn load(trial: &Trial, demand: &AtomicU64) {
-    loop {
-        let (real, burst) = trial.auditor.history().ready("web");
-        let each = (demand.load(Ordering::Relaxed) / (real + burst).max(1) as u64).clamp(1, 1000);
-        for cloud in trial.stand.clouds().map(|(_, cloud)| cloud).chain([trial.stand.real_cloud()]) {
-            cloud.set_cpu(&CpuTarget::All, each);
-        }
-        sleep(Duration::from_millis(500)).await;
     }
 }
 
@@ -232,21 +220,7 @@ impl<'a> House<'a> {
         let trial = self.trial;
         trial.apply(&deployment("web", Some("3"), 3)).await;
         trial.until_ready("web", 3, 0).await;
-        let hpa: HorizontalPodAutoscaler = serde_json::from_value(json!({
-            "metadata": {"name": "web"},
-            "spec": {
-                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
-                "minReplicas": 3, "maxReplicas": 20,
-                "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 60}}}],
-                "behavior": {
-                    "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 20, "periodSeconds": 5}]},
-                    "scaleDown": {"stabilizationWindowSeconds": 600},
-                },
-            },
-        }))
-        .unwrap();
-        let hpas: Api<HorizontalPodAutoscaler> = Api::default_namespaced(trial.client.clone());
-        hpas.create(&PostParams::default(), &hpa).await.unwrap();
+        autoscale(trial, &json!({"stabilizationWindowSeconds": 600})).await;
         trial.until_ready("web", 3, 17).await;
         trial.say("the HPA has burst");
         let status: Value = serde_json::from_str(&self.burstlet(&["status", "--output", "json"])).unwrap();
