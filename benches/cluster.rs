@@ -1,19 +1,23 @@
 //! What burstlet saves a cluster's schedulers, and what it costs a pod, on a real control plane on this machine.
 //!
 //! `cargo bench --bench cluster`: without and with burstlet by turns, on the same cluster; each figure is printed as a
-//! ratio beside what it shall reach. Pods are created by this program, on behalf of a ReplicaSet, while the controller
-//! manager (20 requests a second by default) is paused.
+//! ratio beside what it shall reach, and below it the CPU a pod of every process. Pods are created by this program, on
+//! behalf of a ReplicaSet, while the controller manager (20 requests a second by default) is paused. burstlet is a
+//! process of its own; this program is the real nodes and the cloud, too.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "kubelet/used.rs"]
+mod used;
+
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
 };
 
 use burstlet::{
     lab::{
-        cluster::{ClusterOptions, Component},
+        cluster::{Cluster, ClusterOptions, Component},
         stand::{RealNodes, Replica, Scheduler, SimulatedPool, Stand, StandOptions},
     },
     provider::simulated::Settings,
@@ -106,7 +110,9 @@ impl Bench {
         if turn == Turn::Without {
             return None;
         }
-        let replica = self.stand.run_here().await.unwrap();
+        let log = self.stand.cluster().folder().join("burstlet.log");
+        let replica = self.stand.run_process(env!("CARGO_BIN_EXE_burstlet").as_ref(), &log).await.unwrap();
+        self.stand.point_services(&[replica.ports()]);
         let (mut gate, mut warn) = self.webhooks.clone();
         (gate.metadata.resource_version, warn.metadata.resource_version) = (None, None);
         mutating.create(&PostParams::default(), &gate).await.unwrap();
@@ -123,13 +129,14 @@ impl Bench {
             nodes.len() == 2 && nodes.iter().all(is_open)
         })
         .await;
-        // The API server learns of the webhooks.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        // The API server learns of the webhooks, and a lease that a killed one left runs out.
+        tokio::time::sleep(Duration::from_secs(12)).await;
         Some(replica)
     }
 
     /// Creates pods at `every` a pod, or as fast as it goes, and tells what became of them.
-    async fn create(&mut self, turn: Turn, pods: usize, every: Option<Duration>) -> Course {
+    async fn create(&mut self, replica: Option<&Replica>, pods: usize, every: Option<Duration>) -> Course {
+        let turn = if replica.is_some() { Turn::With } else { Turn::Without };
         self.turns += 1;
         let name = format!("turn-{}", self.turns);
         let annotations = if turn == Turn::With { json!({"burstlet.dev/base": "0"}) } else { json!({}) };
@@ -149,6 +156,7 @@ impl Bench {
         let set = sets.create(&PostParams::default(), &serde_json::from_value(set).unwrap()).await.unwrap();
         let api = Api::<Pod>::namespaced(self.client.clone(), &name);
         let watch = watch(&api, pods);
+        let before = cpu_seconds(self.stand.cluster(), replica);
         let begin = Instant::now();
         let pod = |index: usize| pod(index, &set);
         match every {
@@ -170,6 +178,7 @@ impl Bench {
         let created = begin.elapsed();
         let sights = tokio::time::timeout(WITHIN, watch).await.expect("bound in time").unwrap();
         let bound = sights.values().filter_map(|sight| sight.bound).max().unwrap() - begin;
+        let after = cpu_seconds(self.stand.cluster(), replica);
         for sight in sights.values() {
             assert_eq!(sight.is_virtual, turn == Turn::With, "a pod on the wrong kind of node");
         }
@@ -177,7 +186,8 @@ impl Bench {
         until(|| async { api.list_metadata(&ListParams::default()).await.unwrap().items.is_empty() }).await;
         sets.delete("web", &DeleteParams::default()).await.unwrap();
         self.stand.cluster().resume(Component::ControllerManager).unwrap();
-        Course { created, bound, sights }
+        let a_pod = |(name, seconds): (&'static str, f64)| (name, (seconds - before[name]) * 1000.0 / pods as f64);
+        Course { created, bound, sights, cpu_millis: after.into_iter().map(a_pod).collect() }
     }
 }
 
@@ -186,6 +196,23 @@ struct Course {
     created: Duration,
     bound: Duration,
     sights: HashMap<String, Sight>,
+    /// CPU a pod of each process, until the last pod was bound.
+    cpu_millis: BTreeMap<&'static str, f64>,
+}
+
+impl Course {
+    fn cpu(&self) -> String {
+        let told: Vec<_> = self.cpu_millis.iter().map(|(name, millis)| format!("{name} {millis:.1}")).collect();
+        format!("ms of CPU a pod: {}", told.join(", "))
+    }
+}
+
+/// CPU time that each process has used, by its name.
+fn cpu_seconds(cluster: &Cluster, replica: Option<&Replica>) -> BTreeMap<&'static str, f64> {
+    let components = cluster.process_ids().into_iter().map(|(component, id)| (component.name(), id));
+    let burstlet = replica.and_then(Replica::process_id).map(|id| ("burstlet", id));
+    let here = [("nodes, cloud and bench", std::process::id())];
+    components.chain(burstlet).chain(here).map(|(name, id)| (name, used::cpu_seconds(id))).collect()
 }
 
 /// When the watch showed a pod.
@@ -266,15 +293,17 @@ async fn bound_at_default_limits() {
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for pair in 1..=PAIRS {
         bench.prepare(Turn::Without).await;
-        let plain = bench.create(Turn::Without, 1000, None).await;
+        let plain = bench.create(None, 1000, None).await;
         let replica = bench.prepare(Turn::With).await;
-        let burst = bench.create(Turn::With, 1000, None).await;
+        let burst = bench.create(replica.as_ref(), 1000, None).await;
         replica.unwrap().stop().await.unwrap();
         let seconds = [plain.created, plain.bound, burst.created, burst.bound].map(|time| time.as_secs_f64());
         println!(
             "  {pair}: kube-scheduler alone {:.2} s (created in {:.2} s), burstlet {:.2} s (created in {:.2} s)",
             seconds[1], seconds[0], seconds[3], seconds[2]
         );
+        println!("     kube-scheduler alone, {}", plain.cpu());
+        println!("     burstlet, {}", burst.cpu());
         without.push(seconds[1]);
         with.push(seconds[3]);
     }
@@ -303,7 +332,7 @@ async fn schedulers_time() {
         for (turn, scheduler) in [(Turn::Without, Component::Scheduler), (Turn::With, Component::DedicatedScheduler)] {
             let replica = bench.prepare(turn).await;
             let before = algorithm(&bench, scheduler).await;
-            let course = bench.create(turn, 1000, None).await;
+            let course = bench.create(replica.as_ref(), 1000, None).await;
             let after = algorithm(&bench, scheduler).await;
             if let Some(replica) = replica {
                 replica.stop().await.unwrap();
@@ -314,6 +343,7 @@ async fn schedulers_time() {
                 sum * 1000.0 / count,
                 course.bound.as_secs_f64()
             );
+            println!("     {}", course.cpu());
             millis.push(sum * 1000.0 / 1000.0);
         }
         without.push(millis[0]);
@@ -335,7 +365,7 @@ async fn ungated() {
     let replica = bench.prepare(Turn::With).await;
     let mut p99s = Vec::new();
     for round in 1..=PAIRS {
-        let course = bench.create(Turn::With, 1000, Some(Duration::from_millis(10))).await;
+        let course = bench.create(replica.as_ref(), 1000, Some(Duration::from_millis(10))).await;
         let mut delays: Vec<f64> =
             course.sights.values().map(|sight| (sight.ungated.unwrap() - sight.first).as_secs_f64() * 1000.0).collect();
         delays.sort_by(f64::total_cmp);
@@ -346,6 +376,7 @@ async fn ungated() {
             delays.len(),
             course.created.as_secs_f64()
         );
+        println!("     {}", course.cpu());
         p99s.push(p99);
     }
     p99s.sort_by(f64::total_cmp);

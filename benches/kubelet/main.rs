@@ -12,6 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod kwok;
+mod used;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -52,8 +53,6 @@ const PAIRS: u32 = 2;
 const REST: Duration = Duration::from_mins(1);
 /// Without one more pod for this long, a turn has failed.
 const STALLED: Duration = Duration::from_mins(2);
-/// Clock ticks of `/proc/PID/stat` a second; the same on every Linux.
-const TICKS: f64 = 100.0;
 const KWOK_NODE: &str = "kwok-0";
 
 fn main() {
@@ -107,15 +106,12 @@ impl Process {
 
     fn used(&self) -> Used {
         let process = self.0.id();
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
         let mib = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
         };
-        Used { cpu_seconds: ticks / TICKS, mib: mib("VmRSS:"), most_mib: mib("VmHWM:") }
+        Used { cpu_seconds: used::cpu_seconds(process), mib: mib("VmRSS:"), most_mib: mib("VmHWM:") }
     }
 }
 
