@@ -1,6 +1,8 @@
 //! What admission counts.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, core::Collector};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use crate::telemetry::{Collectors, listed, register};
 
 /// What became of a pod's admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +31,10 @@ pub struct AdmissionMetrics {
 }
 
 impl AdmissionMetrics {
-    /// All of them, as the documentation lists them.
-    pub fn collectors(&self) -> Vec<&dyn Collector> {
+    /// All of them, to register and to document.
+    pub fn collectors(&self) -> Collectors {
         let Self { admissions, seconds, warnings, judgements } = self;
-        vec![admissions, seconds, warnings, judgements]
+        vec![listed(admissions), listed(seconds), listed(warnings), listed(judgements)]
     }
 
     /// Makes the metrics and adds them to `registry`; fails where they are there already.
@@ -56,11 +58,9 @@ impl AdmissionMetrics {
             Opts::new("burstlet_admission_judgements_total", "BurstPolicies and VirtualPools judged, by verdict."),
             &["verdict"],
         )?;
-        registry.register(Box::new(judgements.clone()))?;
-        registry.register(Box::new(admissions.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
-        registry.register(Box::new(warnings.clone()))?;
-        Ok(Self { admissions, seconds, warnings, judgements })
+        let metrics = Self { admissions, seconds, warnings, judgements };
+        register(registry, metrics.collectors())?;
+        Ok(metrics)
     }
 
     pub(super) fn count(&self, outcome: Outcome) {

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand.
 
+mod cluster;
 mod compare;
 mod completion;
 mod crd;
@@ -30,12 +31,10 @@ mod workload;
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use kube::{
-    Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
+
+use cluster::ClusterArgs;
 
 /// Keeps a base of each workload on real nodes and bursts the rest to serverless clouds.
 #[derive(Debug, Parser)]
@@ -119,34 +118,7 @@ impl Cli {
     }
 }
 
-/// Which cluster, as kubectl has it.
-#[derive(Debug, Clone, Default, Args)]
-struct ClusterArgs {
-    /// Kubeconfig file; else $KUBECONFIG, ~/.kube/config, or the pod's service account
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-}
-
-impl ClusterArgs {
-    async fn client(&self) -> anyhow::Result<Client> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let config = match &self.kubeconfig {
-            Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(path)
-                    .with_context(|| format!("unable to read the kubeconfig {}", path.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &options).await?
-            }
-            None if self.context.is_some() => Config::from_kubeconfig(&options).await?,
-            None => Config::infer().await.context("no cluster found; name one with --kubeconfig or --context")?,
-        };
-        Ok(Client::try_from(config)?)
-    }
-}
-
-/// Parses the arguments, runs the command, and prints an error as one line.
+/// Parses the arguments, runs the command, and prints an error as one line, and what to do next where that is known.
 pub fn main() -> ExitCode {
     let cli = Cli::from_command_line();
     let runtime = match tokio::runtime::Runtime::new() {
@@ -188,6 +160,9 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("burstlet: {}", one_line(&error));
+            if let Some(next) = cluster::next_step(&error) {
+                eprintln!("  {next}");
+            }
             ExitCode::FAILURE
         }
     }
@@ -262,6 +237,50 @@ mod tests {
             }
         }
         assert!(count > 10, "{count}");
+    }
+
+    /// Commands that talk to a cluster and lack one of kubectl's flags, and why.
+    const OTHERWISE: [(&str, &str, &str); 8] = [
+        ("run", "namespace", "it serves the whole cluster"),
+        ("run", "output", "it answers by --log-format"),
+        ("demo", "namespace", "it makes one of its own"),
+        ("demo", "output", "--json prints a line a sample"),
+        ("replay", "namespace", "what it plays on a cluster has one of its own"),
+        ("replay", "output", "--json and --report"),
+        ("record", "output", "names the file that it writes"),
+        ("vnode config set-context", "context", "it writes vnodectl's contexts, each with a kubeconfig"),
+    ];
+
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<(String, clap::Command)>) {
+        let mut inner = command.get_subcommands().peekable();
+        if inner.peek().is_none() {
+            found.push((path.to_owned(), command.clone()));
+        }
+        for sub in inner {
+            let path = if path.is_empty() { sub.get_name().to_owned() } else { format!("{path} {}", sub.get_name()) };
+            leaves(sub, &path, found);
+        }
+    }
+
+    #[test]
+    fn every_command_that_talks_to_a_cluster_takes_kubectls_flags() {
+        let mut all = Vec::new();
+        leaves(&Cli::command(), "", &mut all);
+        let mut count = 0;
+        for (path, command) in all {
+            let find = |name: &str| command.get_arguments().find(|arg| arg.get_long() == Some(name)).cloned();
+            if find("kubeconfig").is_none() {
+                continue;
+            }
+            count += 1;
+            for (flag, short) in [("context", None), ("namespace", Some('n')), ("output", Some('o'))] {
+                let is_otherwise = OTHERWISE.iter().any(|(of, lacks, _)| *of == path && *lacks == flag)
+                    || OTHERWISE.iter().any(|(of, lacks, _)| *of == path && *lacks == "context");
+                let has = find(flag).is_some_and(|arg| short.is_none() || arg.get_short() == short);
+                assert!(has || is_otherwise, "burstlet {path} has no --{flag} as kubectl has it");
+            }
+        }
+        assert!(count >= 8, "{count}");
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(super) struct ObserveArgs {
     /// API server
     #[arg(long, value_name = "URL")]
     metrics: Option<reqwest::Url>,
+    /// Only workloads of this namespace; else of all
+    #[arg(long, short, value_name = "NAME")]
+    namespace: Option<String>,
     /// Namespace that burstlet lives in
     #[arg(long, default_value = "burstlet-system", value_name = "NAME", conflicts_with = "metrics")]
     burstlet_namespace: String,
@@ -73,7 +76,9 @@ pub(super) async fn observe(args: ObserveArgs) -> anyhow::Result<()> {
         }
         None => of_pods(&args.cluster.client().await?, &args.burstlet_namespace, args.port).await?,
     };
-    args.output.print(&observed(&metrics), text)
+    let mut observed = observed(&metrics);
+    observed.workloads.retain(|line| args.namespace.as_ref().is_none_or(|namespace| line.namespace == *namespace));
+    args.output.print(&observed, text)
 }
 
 /// The metrics of all of burstlet's pods; only the leader's tell of anything observed.

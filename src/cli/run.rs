@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
         config::{ALL_COMPONENTS, Component, Config},
         providers,
     },
-    telemetry::{self, LogFormat},
+    telemetry::{self, ApiRequests, LogFormat},
 };
 
 #[derive(Debug, Args)]
@@ -40,10 +41,12 @@ pub(super) async fn run(args: RunArgs, stop: CancellationToken) -> anyhow::Resul
     let config = Config::read(&args.config)?;
     #[cfg(feature = "lab")]
     let config = Config { allows_host_processes: args.allow_host_processes, ..config };
-    let client = args.cluster.client().await?;
+    let registry = Registry::new();
+    let client = args.cluster.client_with(&ApiRequests::register(&registry)?).await?;
     let providers = providers(&config, &client)?;
     let components = args.components.into_iter().collect();
-    Run { client, config, components, identity: identity(), providers, board: Board::default() }.until(stop).await?;
+    let (identity, board) = (identity(), Board::default());
+    Run { client, registry, config, components, identity, providers, board }.until(stop).await?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! What the extender counts.
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, core::Collector};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use crate::telemetry::{Collectors, listed, register};
 
 /// What kube-scheduler asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +34,10 @@ pub struct ExtenderMetrics {
 }
 
 impl ExtenderMetrics {
-    /// All of them, as the documentation lists them.
-    pub fn collectors(&self) -> Vec<&dyn Collector> {
+    /// All of them, to register and to document.
+    pub fn collectors(&self) -> Collectors {
         let Self { calls, seconds } = self;
-        vec![calls, seconds]
+        vec![listed(calls), listed(seconds)]
     }
 
     /// Makes the metrics and adds them to `registry`; fails where they are there already.
@@ -54,9 +56,9 @@ impl ExtenderMetrics {
             ]),
             &["verb"],
         )?;
-        registry.register(Box::new(calls.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
-        Ok(Self { calls, seconds })
+        let metrics = Self { calls, seconds };
+        register(registry, metrics.collectors())?;
+        Ok(metrics)
     }
 
     pub(super) fn count(&self, verb: Verb, outcome: Outcome) {

@@ -478,9 +478,28 @@ impl Index {
             let live = matches!(entry.pair.pod, PodFact::Live(_));
             counts.pods += usize::from(live);
             counts.instances += usize::from(stands);
-            counts.orphans += usize::from(stands && !live);
+            counts.orphans += usize::from(self.is_orphan(entry));
         }
         counts
+    }
+
+    /// Whom the instances whose pod is not there belong to, by their pods' UIDs.
+    pub(crate) fn orphans(&self) -> Vec<Owner> {
+        let orphans = self.entries.iter().filter(|(_, entry)| self.is_orphan(entry));
+        let mut owners: Vec<_> = orphans.filter_map(|(uid, _)| self.owner(uid)).collect();
+        owners.sort_by(|a, b| a.uid.cmp(&b.uid));
+        owners
+    }
+
+    /// Before the pods are listed, an instance's is not missed.
+    fn is_orphan(&self, entry: &Entry) -> bool {
+        let stands = matches!(entry.pair.instance, InstanceFact::Present { .. });
+        stands
+            && match entry.pair.pod {
+                PodFact::Live(_) => false,
+                PodFact::Unknown => self.world.pods_listed,
+                PodFact::Gone => true,
+            }
     }
 
     /// Pods and instances of each node, by its number; `None` before both have been listed. Pods without an instance of

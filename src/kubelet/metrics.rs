@@ -1,45 +1,69 @@
-//! Counters of one kubelet.
+//! Counters of kubelets.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry, core::Collector};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// What a kubelet counts. Clones count together; several kubelets of a process may share one.
+use prometheus::{
+    IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    core::{Collector, Desc},
+    proto::MetricFamily,
+};
+
+use super::index::Index;
+use crate::telemetry::{Collectors, listed, register};
+
+/// What kubelets count, each for its pool. Clones count together.
 #[derive(Debug, Clone)]
 pub struct KubeletMetrics {
-    instances: IntCounter,
+    instances: IntCounterVec,
     provider_calls: IntCounterVec,
     provider_errors: IntCounterVec,
     status_writes: IntCounter,
+    standing: Standing,
+    /// Whose calls these are.
+    pool: Arc<str>,
 }
 
 impl KubeletMetrics {
     /// Counters named `burstlet_kubelet_…`, registered with `registry`.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let metrics = Self {
-            instances: IntCounter::new(
+            instances: counters(
                 "burstlet_kubelet_instances_created_total",
-                "Instances that the provider was asked for and granted.",
+                "Instances that a pool's provider was asked for and granted.",
+                &["pool"],
             )?,
-            provider_calls: IntCounterVec::new(
-                Opts::new(
-                    "burstlet_kubelet_provider_calls_total",
-                    "Calls to the provider for a pod's instance, by call.",
-                ),
-                &["call"],
+            provider_calls: counters(
+                "burstlet_kubelet_provider_calls_total",
+                "Calls to a pool's provider, by call.",
+                &["pool", "call"],
             )?,
-            provider_errors: IntCounterVec::new(
-                Opts::new("burstlet_kubelet_provider_errors_total", "Refusals and silences of the provider, by kind."),
-                &["kind"],
+            provider_errors: counters(
+                "burstlet_kubelet_provider_errors_total",
+                "Refusals and silences of a pool's provider, by kind.",
+                &["pool", "kind"],
             )?,
             status_writes: IntCounter::new(
                 "burstlet_kubelet_status_writes_total",
                 "Pod statuses written to the API server.",
             )?,
+            standing: Standing::new()?,
+            pool: "".into(),
         };
-        registry.register(Box::new(metrics.instances.clone()))?;
-        registry.register(Box::new(metrics.provider_calls.clone()))?;
-        registry.register(Box::new(metrics.provider_errors.clone()))?;
-        registry.register(Box::new(metrics.status_writes.clone()))?;
+        register(registry, metrics.collectors())?;
         Ok(metrics)
+    }
+
+    /// The same, for what is done for `pool`.
+    #[must_use]
+    pub fn of_pool(&self, pool: &str) -> Self {
+        Self { pool: pool.into(), ..self.clone() }
+    }
+
+    /// Shows what the kubelet of this index has, as long as it lives.
+    pub(super) fn show(&self, index: &Arc<Mutex<Index>>) {
+        let mut kubelets = self.standing.kubelets.lock().unwrap_or_else(PoisonError::into_inner);
+        kubelets.push((Arc::clone(&self.pool), Arc::downgrade(index)));
     }
 
     /// Statuses written so far.
@@ -47,25 +71,81 @@ impl KubeletMetrics {
         self.status_writes.get()
     }
 
-    /// All of them, as the documentation lists them.
-    pub fn collectors(&self) -> Vec<&dyn Collector> {
-        let Self { instances, provider_calls, provider_errors, status_writes } = self;
-        vec![instances, provider_calls, provider_errors, status_writes]
+    /// All of them, to register and to document.
+    pub fn collectors(&self) -> Collectors {
+        let Self { instances, provider_calls, provider_errors, status_writes, standing, pool: _ } = self;
+        vec![
+            listed(instances),
+            listed(provider_calls),
+            listed(provider_errors),
+            listed(status_writes),
+            listed(standing),
+        ]
     }
 
+    /// A call to the provider begins: `create`, `list` and so on.
     pub(crate) fn called(&self, call: &str) {
-        self.provider_calls.with_label_values(&[call]).inc();
+        self.provider_calls.with_label_values(&[&*self.pool, call]).inc();
     }
 
     pub(crate) fn created(&self) {
-        self.instances.inc();
+        self.instances.with_label_values(&[&self.pool]).inc();
     }
 
     pub(crate) fn provider_error(&self, kind: &str) {
-        self.provider_errors.with_label_values(&[kind]).inc();
+        self.provider_errors.with_label_values(&[&*self.pool, kind]).inc();
     }
 
     pub(crate) fn status_written(&self) {
         self.status_writes.inc();
+    }
+}
+
+/// A pool, and what its kubelet knows.
+type Shown = (Arc<str>, Weak<Mutex<Index>>);
+
+/// What each pool's kubelet has, counted when somebody looks. One that has ended shows nothing.
+#[derive(Debug, Clone)]
+struct Standing {
+    pods: IntGaugeVec,
+    instances: IntGaugeVec,
+    orphans: IntGaugeVec,
+    kubelets: Arc<Mutex<Vec<Shown>>>,
+}
+
+impl Standing {
+    fn new() -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["pool"]);
+        Ok(Self {
+            pods: gauge("burstlet_kubelet_pods", "Pods bound to a pool's virtual nodes.")?,
+            instances: gauge("burstlet_kubelet_instances", "Instances of a pool that stand.")?,
+            orphans: gauge("burstlet_kubelet_orphans", "Instances of a pool that stand although their pod does not.")?,
+            kubelets: Arc::default(),
+        })
+    }
+
+    fn gauges(&self) -> [&IntGaugeVec; 3] {
+        [&self.pods, &self.instances, &self.orphans]
+    }
+}
+
+impl Collector for Standing {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauges().into_iter().flat_map(Collector::desc).collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut kubelets = self.kubelets.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gauges().into_iter().for_each(IntGaugeVec::reset);
+        kubelets.retain(|(pool, index)| {
+            let Some(index) = index.upgrade() else { return false };
+            let counts = index.lock().unwrap_or_else(PoisonError::into_inner).counts();
+            for (gauge, count) in self.gauges().into_iter().zip([counts.pods, counts.instances, counts.orphans]) {
+                // A pool's kubelet and the one before it may both live for a moment.
+                gauge.with_label_values(&[pool]).add(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            true
+        });
+        self.gauges().into_iter().flat_map(Collector::collect).collect()
     }
 }

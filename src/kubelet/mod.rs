@@ -17,6 +17,7 @@ mod lease;
 mod metrics;
 mod node;
 mod nodes;
+mod orphans;
 mod pods;
 #[cfg(test)]
 mod properties;

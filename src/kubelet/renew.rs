@@ -10,6 +10,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 
 use super::{
     index::{Index, Sample},
+    metrics::KubeletMetrics,
     reader::Reader,
 };
 use crate::{
@@ -26,6 +27,7 @@ pub(crate) struct Renewal {
     pub(crate) reader: Arc<Reader>,
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) index: Arc<Mutex<Index>>,
+    pub(crate) metrics: KubeletMetrics,
     pub(crate) leadership: Option<watch::Receiver<Leadership>>,
 }
 
@@ -70,7 +72,9 @@ impl Renewal {
                 return;
             }
         };
+        self.metrics.called("renew");
         if let Err(error) = self.provider.renew(&owner, &resolved.content).await {
+            self.metrics.provider_error(error.kind());
             tracing::debug!(pod = %owner.name, namespace = %owner.namespace, %error, "files not renewed");
         }
     }

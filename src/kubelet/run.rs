@@ -22,12 +22,14 @@ use super::{
     index::{Finished, Index, Limits, Notice, Now, Uid},
     lease,
     nodes::{self, Kept},
+    orphans::Orphans,
     reader::Reader,
     renew::Renewal,
     sync::{Backoff, Sequence},
 };
 use crate::{
-    provider::{Instance, InstanceChange, Provider, ProviderError},
+    api::names,
+    provider::{Instance, InstanceChange, Owner, Provider, ProviderError},
     watch::{Leadership, events},
 };
 
@@ -65,7 +67,16 @@ impl Kubelet {
         let names = config.nodes.iter().map(|n| n.name.as_str().into());
         let index = Index::new(&config.cluster, names, config.holds_daemonset_pods, backoff, limits);
         let index = Arc::new(Mutex::new(index));
-        let handle = KubeletHandle::new(&config.cluster, &config.nodes, Arc::clone(&provider), Arc::clone(&index));
+        let pool = config.nodes.first().and_then(|node| node.labels.get(names::POOL));
+        let metrics = if let Some(pool) = pool { metrics.of_pool(pool) } else { metrics };
+        metrics.show(&index);
+        let handle = KubeletHandle::new(
+            &config.cluster,
+            &config.nodes,
+            Arc::clone(&provider),
+            Arc::clone(&index),
+            metrics.clone(),
+        );
         let all = (0..).zip(config.nodes.iter().map(|node| node.capacity.clone())).collect();
         let kept = watch::channel(all).1;
         Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None, kept }
@@ -97,7 +108,8 @@ impl Kubelet {
         let (client, config) = (&self.client, &self.config);
         background.spawn(nodes::keep(client.clone(), Arc::clone(config), self.kept.clone(), of_lapses, stop.clone()));
         background.spawn(lease::renew(client.clone(), Arc::clone(config), self.kept.clone(), lapsed, stop.clone()));
-        background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), to_changes));
+        let (provider, cluster) = (Arc::clone(&self.provider), config.cluster.clone());
+        background.spawn(watch_instances(provider, cluster, to_changes, self.metrics.clone()));
 
         let events = Arc::new(Events::new(client.clone()));
         let reader = Arc::new(Reader::new(client.clone(), Arc::clone(config), self.provider.takes()));
@@ -115,6 +127,7 @@ impl Kubelet {
             reader,
             provider: Arc::clone(&self.provider),
             index: Arc::clone(&self.index),
+            metrics: self.metrics.clone(),
             leadership: self.leadership.clone(),
         };
         background.spawn(renewal.run(config.renew));
@@ -124,6 +137,7 @@ impl Kubelet {
         let mut jobs: JoinSet<(Uid, Finished)> = JoinSet::new();
         let mut lists: JoinSet<Listed> = JoinSet::new();
         let mut list_at = Instant::now();
+        let mut orphans = Orphans::default();
         loop {
             let wake = self.start_jobs(&calls, &mut jobs, started);
             tokio::select! {
@@ -147,11 +161,16 @@ impl Kubelet {
                 () = tokio::time::sleep_until(list_at), if lists.is_empty() => {
                     list_at = Instant::now() + SWEEP;
                     let began = self.index().begin_list();
+                    self.metrics.called("list");
                     lists.spawn(list(Arc::clone(&self.provider), config.cluster.clone(), began));
                 }
                 Some(Ok(listed)) = lists.join_next() => {
                     if self.take_list(listed, now()) {
                         list_at = list_at.min(Instant::now() + SOON);
+                    }
+                    let standing = self.index().orphans();
+                    for Owner { namespace, name, uid, .. } in orphans.look(started.elapsed(), standing) {
+                        tracing::warn!(%namespace, pod = %name, %uid, "an instance stands although its pod is gone");
                     }
                 }
                 () = sleep_until(wake.map(|at| started + at)) => {}
@@ -208,11 +227,18 @@ async fn list(provider: Arc<dyn Provider>, cluster: String, began: Sequence) -> 
 }
 
 /// Watches the provider for ever; every new watch begins with [`InstanceChange::Watching`].
-async fn watch_instances(provider: Arc<dyn Provider>, cluster: String, changes: mpsc::Sender<InstanceChange>) {
+async fn watch_instances(
+    provider: Arc<dyn Provider>,
+    cluster: String,
+    changes: mpsc::Sender<InstanceChange>,
+    metrics: KubeletMetrics,
+) {
     let mut pause = SOON;
     while !changes.is_closed() {
         let began = Instant::now();
+        metrics.called("watch");
         if let Err(error) = provider.watch(&cluster, changes.clone()).await {
+            metrics.provider_error(error.kind());
             tracing::warn!(%error, "watch of instances ended, will be taken up again");
         }
         pause = if began.elapsed() > SWEEP { SOON } else { (pause * 2).min(SWEEP) };

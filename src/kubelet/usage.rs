@@ -11,6 +11,7 @@ use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{
     index::{Counts, Found, Index, OnNode, Sample},
+    metrics::KubeletMetrics,
     node::NodeTemplate,
 };
 use crate::provider::{Provider, ProviderError, Usage};
@@ -82,6 +83,7 @@ struct Inner {
     nodes: Vec<NodeTemplate>,
     provider: Arc<dyn Provider>,
     index: Arc<Mutex<Index>>,
+    metrics: KubeletMetrics,
     started: Instant,
     cache: AsyncMutex<Cache>,
 }
@@ -92,6 +94,7 @@ impl KubeletHandle {
         nodes: &[NodeTemplate],
         provider: Arc<dyn Provider>,
         index: Arc<Mutex<Index>>,
+        metrics: KubeletMetrics,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -99,6 +102,7 @@ impl KubeletHandle {
                 nodes: nodes.to_vec(),
                 provider,
                 index,
+                metrics,
                 started: Instant::now(),
                 cache: AsyncMutex::default(),
             }),
@@ -153,7 +157,9 @@ impl KubeletHandle {
         if let Some(snapshot) = cache.snapshot.as_ref().filter(|s| s.taken.elapsed() < FRESH) {
             return Ok(Arc::clone(snapshot));
         }
-        let usages = self.inner.provider.usage(&self.inner.cluster).await?;
+        self.inner.metrics.called("usage");
+        let usages = self.inner.provider.usage(&self.inner.cluster).await;
+        let usages = usages.inspect_err(|error| self.inner.metrics.provider_error(error.kind()))?;
         let at = Timestamp::now();
         let samples = self.index().samples();
         let nodes = self.merge(&mut cache.totals, usages, samples);

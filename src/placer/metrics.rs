@@ -1,14 +1,21 @@
 //! What the placer counts.
 
-use super::misplaced::MisplacedBases;
+use std::time::Duration;
+
 use burstlet_engine::{
     placement::{Annotated, Observation, Outcome, Placement, PoolSight, Reason},
     policy::{Fault, Money, Spend},
 };
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
     core::{Collector, GenericGaugeVec},
 };
+
+use super::misplaced::MisplacedBases;
+use crate::telemetry::{Collectors, listed, register};
+
+/// From what a person does not notice to what nobody waits for.
+const BUCKETS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 1800.0];
 
 /// Decisions, writes, and how each workload's pods stand.
 #[derive(Clone)]
@@ -18,6 +25,7 @@ pub struct PlacerMetrics {
     pods: IntGaugeVec,
     faults: IntGaugeVec,
     gated: Histogram,
+    scale_out: HistogramVec,
     pools: PoolGauges,
     observed_pods: IntGaugeVec,
     observed_pod_minutes: IntGaugeVec,
@@ -34,7 +42,9 @@ struct PoolGauges {
     quota: IntGaugeVec,
     is_open: IntGaugeVec,
     cost_per_hour: GaugeVec,
+    cost_this_hour: GaugeVec,
     cost_today: GaugeVec,
+    budget_per_hour: GaugeVec,
     budget_per_day: GaugeVec,
 }
 
@@ -52,9 +62,17 @@ impl PoolGauges {
                 "burstlet_pool_cost_per_hour",
                 "What a pool's pods cost an hour as they are now, in the price's currency.",
             )?,
+            cost_this_hour: money(
+                "burstlet_pool_cost_this_hour",
+                "What a pool's pods have cost in the running hour (UTC), in the price's currency.",
+            )?,
             cost_today: money(
                 "burstlet_pool_cost_today",
                 "What a pool's pods have cost in the running day (UTC), in the price's currency.",
+            )?,
+            budget_per_hour: money(
+                "burstlet_pool_budget_per_hour",
+                "What may be spent in a pool an hour, where its budget is in money.",
             )?,
             budget_per_day: money(
                 "burstlet_pool_budget_per_day",
@@ -63,13 +81,23 @@ impl PoolGauges {
         })
     }
 
-    fn collectors(&self) -> [&dyn Collector; 8] {
-        let Self { nodes, pods, stock, quota, is_open, cost_per_hour, cost_today, budget_per_day } = self;
-        [nodes, pods, stock, quota, is_open, cost_per_hour, cost_today, budget_per_day]
+    /// All of them: what is listed is registered, and shown no more once its pool is gone.
+    fn all(&self) -> ([&IntGaugeVec; 5], [&GaugeVec; 5]) {
+        let Self { nodes, pods, stock, quota, is_open, cost_per_hour, cost_this_hour, cost_today, .. } = self;
+        let Self { budget_per_hour, budget_per_day, .. } = self;
+        let money = [cost_per_hour, cost_this_hour, cost_today, budget_per_hour, budget_per_day];
+        ([nodes, pods, stock, quota, is_open], money)
+    }
+
+    fn collectors(&self) -> impl Iterator<Item = Box<dyn Collector>> {
+        let (counts, money) = self.all();
+        counts.map(listed).into_iter().chain(money.map(listed))
     }
 
     fn show(&self, pools: &[PoolSight]) {
-        self.reset();
+        let (counts, money) = self.all();
+        counts.into_iter().for_each(GenericGaugeVec::reset);
+        money.into_iter().for_each(GenericGaugeVec::reset);
         for pool in pools {
             let name = [pool.name.as_str()];
             let set = |gauge: &IntGaugeVec, value: u64| {
@@ -86,20 +114,16 @@ impl PoolGauges {
                 }
             };
             pay(&self.cost_per_hour, pool.rate.as_ref());
+            pay(&self.cost_this_hour, pool.spent.as_ref().map(|(hour, _)| hour));
             pay(&self.cost_today, pool.spent.as_ref().map(|(_, today)| today));
-            let daily = pool.budget.as_ref().and_then(|budget| budget.per_day.as_ref());
-            pay(
-                &self.budget_per_day,
-                daily.and_then(|limit| if let Spend::Money(money) = limit { Some(money) } else { None }),
-            );
+            let limit = |limit: Option<&'_ Spend>| match limit {
+                Some(Spend::Money(money)) => Some(money.clone()),
+                _ => None,
+            };
+            let budget = pool.budget.as_ref();
+            pay(&self.budget_per_hour, limit(budget.and_then(|budget| budget.per_hour.as_ref())).as_ref());
+            pay(&self.budget_per_day, limit(budget.and_then(|budget| budget.per_day.as_ref())).as_ref());
         }
-    }
-
-    /// What is gone is shown no more.
-    fn reset(&self) {
-        let Self { nodes, pods, stock, quota, is_open, cost_per_hour, cost_today, budget_per_day } = self;
-        [nodes, pods, stock, quota, is_open].into_iter().for_each(GenericGaugeVec::reset);
-        [cost_per_hour, cost_today, budget_per_day].into_iter().for_each(GenericGaugeVec::reset);
     }
 }
 
@@ -111,38 +135,13 @@ fn amount(money: &Money) -> f64 {
 impl PlacerMetrics {
     /// Registers the metrics; an error says that a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone()))?;
-            Ok::<_, prometheus::Error>(vec)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(vec.clone()))?;
-            Ok::<_, prometheus::Error>(vec)
-        };
-        let gated = Histogram::with_opts(
-            HistogramOpts::new(
-                "burstlet_gated_seconds",
-                "Time from a pod's creation until placement decided where it goes.",
-            )
-            .buckets(vec![0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0]),
-        )?;
-        registry.register(Box::new(gated.clone()))?;
-        let pools = PoolGauges::new()?;
-        registry.register(Box::new(pools.nodes.clone()))?;
-        registry.register(Box::new(pools.pods.clone()))?;
-        registry.register(Box::new(pools.stock.clone()))?;
-        registry.register(Box::new(pools.quota.clone()))?;
-        registry.register(Box::new(pools.is_open.clone()))?;
-        registry.register(Box::new(pools.cost_per_hour.clone()))?;
-        registry.register(Box::new(pools.cost_today.clone()))?;
-        registry.register(Box::new(pools.budget_per_day.clone()))?;
-        Ok(Self {
-            gated,
-            pools,
-            decisions: counters("burstlet_decisions_total", "Decisions by reason.", &["reason"])?,
-            writes: counters("burstlet_placer_writes_total", "The placer's writes by outcome.", &["outcome"])?,
+        let counters = |name: &str, help: &str, label: &str| IntCounterVec::new(Opts::new(name, help), &[label]);
+        let gauges = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
+        let times = |name: &str, help: &str| HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        let observed = ["namespace", "workload", "pool"];
+        let metrics = Self {
+            decisions: counters("burstlet_decisions_total", "Decisions by reason.", "reason")?,
+            writes: counters("burstlet_placer_writes_total", "The placer's writes by outcome.", "outcome")?,
             pods: gauges(
                 "burstlet_workload_pods",
                 "Live pods of governed workloads by what they count as.",
@@ -153,48 +152,56 @@ impl PlacerMetrics {
                 "Objects whose base annotation is left aside, each 1 while it is.",
                 &["kind", "namespace", "name", "fault"],
             )?,
+            gated: Histogram::with_opts(times(
+                "burstlet_gated_seconds",
+                "Time from a pod's creation until placement decided where it goes.",
+            ))?,
+            scale_out: HistogramVec::new(
+                times(
+                    "burstlet_scale_out_seconds",
+                    "Time from a governed pod's creation until it was Ready for the first time, by tier.",
+                ),
+                &["tier"],
+            )?,
+            pools: PoolGauges::new()?,
             observed_pods: gauges(
                 "burstlet_observed_pods",
                 "Pods of workloads in mode Observe that would have burst since this leader began.",
-                &["namespace", "workload", "pool"],
+                &observed,
             )?,
-            observed_pod_minutes: gauges(
-                "burstlet_observed_pod_minutes",
-                "Their minutes.",
-                &["namespace", "workload", "pool"],
+            observed_pod_minutes: gauges("burstlet_observed_pod_minutes", "Their minutes.", &observed)?,
+            observed_cost: GaugeVec::new(
+                Opts::new("burstlet_observed_cost", "What they would have cost at the pool's present price."),
+                &["namespace", "workload", "pool", "currency"],
             )?,
-            observed_cost: {
-                let labels = ["namespace", "workload", "pool", "currency"];
-                let help = "What they would have cost at the pool's present price.";
-                let vec = GaugeVec::new(Opts::new("burstlet_observed_cost", help), &labels)?;
-                registry.register(Box::new(vec.clone()))?;
-                vec
-            },
-            observed_since: {
-                let help = "When this leader began to observe, in seconds since the epoch.";
-                let gauge = Gauge::new("burstlet_observed_since_seconds", help)?;
-                registry.register(Box::new(gauge.clone()))?;
-                gauge
-            },
-        })
+            observed_since: Gauge::new(
+                "burstlet_observed_since_seconds",
+                "When this leader began to observe, in seconds since the epoch.",
+            )?,
+        };
+        register(registry, metrics.collectors())?;
+        Ok(metrics)
     }
 
-    /// All of them, as the documentation lists them.
-    pub fn collectors(&self) -> Vec<&dyn Collector> {
-        let Self { decisions, writes, pods, faults, gated, pools, .. } = self;
+    /// All of them, to register and to document.
+    pub fn collectors(&self) -> Collectors {
+        let Self { decisions, writes, pods, faults, gated, scale_out, pools, .. } = self;
         let Self { observed_pods, observed_pod_minutes, observed_cost, observed_since, .. } = self;
-        let own: [&dyn Collector; 9] = [
-            decisions,
-            writes,
-            pods,
-            faults,
-            gated,
-            observed_pods,
-            observed_pod_minutes,
-            observed_cost,
-            observed_since,
-        ];
-        own.into_iter().chain(pools.collectors()).collect()
+        let mut all =
+            vec![listed(decisions), listed(writes), listed(pods), listed(faults), listed(gated), listed(scale_out)];
+        all.extend([
+            listed(observed_pods),
+            listed(observed_pod_minutes),
+            listed(observed_cost),
+            listed(observed_since),
+        ]);
+        all.extend(pools.collectors());
+        all
+    }
+
+    /// A pod of the tier was Ready for the first time, so long after its creation.
+    pub(super) fn was_ready(&self, tier: &str, after: Duration) {
+        self.scale_out.with_label_values(&[tier]).observe(after.as_secs_f64());
     }
 
     /// Placement decided on a pod that had waited so long since its creation.

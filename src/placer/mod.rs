@@ -7,6 +7,8 @@ mod look;
 mod metrics;
 mod misplaced;
 mod patch;
+mod pool_events;
+mod readiness;
 mod status;
 mod write;
 
@@ -37,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 pub use board::{Board, Decided, Moment, Sight};
 pub use metrics::PlacerMetrics;
 use misplaced::{MisplacedBase, MisplacedBases};
+use pool_events::{PoolEvent, PoolEvents};
+use readiness::Readiness;
 use status::Statuses;
 use write::Write;
 
@@ -47,6 +51,7 @@ use crate::{
         misplaced::Misplaced,
         names,
         pod::{Patchable, SlimPod, patchable},
+        pool,
     },
     watch::{EngineWatch, Leadership, Sighting, engine_events, misplaced_bases},
 };
@@ -150,7 +155,9 @@ struct Desk {
     /// When they were created.
     born: HashMap<PodUid, Timestamp>,
     misplaced: MisplacedBases,
+    readiness: Readiness,
     statuses: Statuses,
+    pool_events: PoolEvents,
     writes: JoinSet<()>,
     permits: Arc<Semaphore>,
     answers: mpsc::Sender<Answer>,
@@ -168,7 +175,9 @@ impl Desk {
             gated: HashMap::new(),
             born: HashMap::new(),
             misplaced: MisplacedBases::default(),
+            readiness: Readiness::default(),
             statuses: Statuses::default(),
+            pool_events: PoolEvents::default(),
             writes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(WRITES)),
             answers,
@@ -193,6 +202,7 @@ impl Desk {
                 _ => None,
             };
             self.tell_misplaced(misplaced);
+            self.await_ready(&event, now);
             match (&event, gated) {
                 (Event::Pod(pod), Some(gated)) => {
                     self.born.insert(pod.uid.clone(), pod.created);
@@ -203,6 +213,20 @@ impl Desk {
                 _ => {}
             }
             self.placement.apply(event, now);
+        }
+    }
+
+    fn await_ready(&mut self, event: &Event, now: Timestamp) {
+        match event {
+            Event::Pod(pod) => {
+                if let Some((tier, after)) = self.readiness.see(pod, now) {
+                    self.placer.metrics.was_ready(tier, after);
+                }
+            }
+            Event::PodGone(uid) => self.readiness.forget(uid),
+            Event::Begin(Kind::Pod) => self.readiness.begin(),
+            Event::Finish(Kind::Pod) => self.readiness.finish(),
+            _ => {}
         }
     }
 
@@ -252,14 +276,37 @@ impl Desk {
         if !may_write || !self.placement.is_synced() {
             return;
         }
-        let stocks = self.placer.stocks.borrow().clone();
-        for write in self.statuses.due(&self.placement, &stocks, tokio::time::Instant::now()) {
+        let (stocks, now) = (self.placer.stocks.borrow().clone(), tokio::time::Instant::now());
+        if !self.statuses.is_due(now) {
+            return;
+        }
+        let pools = self.placement.pool_reports();
+        for event in self.pool_events.look(&pools, &stocks, now) {
+            self.tell_of_pool(event);
+        }
+        for write in self.statuses.due(&self.placement, &pools, &stocks, now) {
             let (client, permits) = (self.placer.client.clone(), self.permits.clone());
             self.writes.spawn(async move {
                 let Ok(_permit) = permits.acquire().await else { return };
                 write.send(&client).await;
             });
         }
+    }
+
+    /// A pool of the configuration has no object, and its log line alone.
+    fn tell_of_pool(&mut self, PoolEvent { pool, is_trouble, reason, text }: PoolEvent) {
+        tracing::info!(%pool, reason, "the pool {text}");
+        let Some(uid) = self.statuses.uid_of_pool(&pool) else { return };
+        let about = ObjectReference {
+            api_version: Some(format!("{}/{}", names::GROUP, names::VERSION)),
+            kind: Some(pool::KIND.to_owned()),
+            name: Some(pool.to_string()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        let recorder = self.recorder.clone();
+        let kind = if is_trouble { EventType::Warning } else { EventType::Normal };
+        self.writes.spawn(async move { notify(&recorder, &about, kind, reason, &text).await });
     }
 
     fn decide(&mut self) {

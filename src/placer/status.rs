@@ -73,13 +73,26 @@ impl Statuses {
         }
     }
 
+    /// Whether it is time to look what has changed.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.looked.is_none_or(|looked| now - looked >= EVERY)
+    }
+
+    /// The UID of a pool's object, where it has one.
+    pub(super) fn uid_of_pool(&self, name: &PoolName) -> Option<&str> {
+        Some(self.seen.get(&Subject::Pool(name.clone()))?.about.uid.as_str())
+    }
+
     /// What is to be written now.
-    pub(super) fn due(&mut self, placement: &Placement, stocks: &Stocks, now: Instant) -> Vec<StatusWrite> {
-        if self.looked.is_some_and(|looked| now - looked < EVERY) {
-            return Vec::new();
-        }
+    pub(super) fn due(
+        &mut self,
+        placement: &Placement,
+        pools: &BTreeMap<PoolName, PoolReport>,
+        stocks: &Stocks,
+        now: Instant,
+    ) -> Vec<StatusWrite> {
         self.looked = Some(now);
-        let (policies, pools) = (placement.policy_reports(), placement.pool_reports());
+        let policies = placement.policy_reports();
         let nothing = ProviderNews::default();
         let mut due = Vec::new();
         for (subject, seen) in &mut self.seen {
@@ -312,7 +325,12 @@ mod tests {
         apply(&mut placement, &mut statuses, policy(json!({"base": 1, "tiers": [{"pool": "eci"}]})), Some(about(3)));
         let begin = Instant::now();
         let due = |placement: &Placement, statuses: &mut Statuses, seconds| {
-            statuses.due(placement, &Stocks::new(), begin + Duration::from_secs(seconds))
+            let now = begin + Duration::from_secs(seconds);
+            if statuses.is_due(now) {
+                statuses.due(placement, &placement.pool_reports(), &Stocks::new(), now)
+            } else {
+                Vec::new()
+            }
         };
         let [write] = due(&placement, &mut statuses, 0).try_into().unwrap();
         assert_eq!(write.status["observedGeneration"], 3);
@@ -338,13 +356,15 @@ mod tests {
             let about = matches!(event, Event::PolicyFaulty { .. }).then(|| about(2));
             apply(&mut placement, &mut statuses, event, about);
         }
-        let [write] = statuses.due(&placement, &Stocks::new(), Instant::now()).try_into().unwrap();
+        let [write] =
+            statuses.due(&placement, &placement.pool_reports(), &Stocks::new(), Instant::now()).try_into().unwrap();
         assert_eq!(condition(&write.status, "Accepted")["reason"], "Invalid");
         assert_eq!(condition(&write.status, "Ready")["reason"], "LastGood");
         // A leader that never saw a good version has nothing to follow.
         let (mut placement, mut statuses) = (self::placement(), Statuses::default());
         apply(&mut placement, &mut statuses, told, Some(about(2)));
-        let [write] = statuses.due(&placement, &Stocks::new(), Instant::now()).try_into().unwrap();
+        let [write] =
+            statuses.due(&placement, &placement.pool_reports(), &Stocks::new(), Instant::now()).try_into().unwrap();
         assert_eq!(condition(&write.status, "Ready")["status"], "False");
         assert_eq!(condition(&write.status, "Ready")["reason"], "Invalid");
     }
@@ -357,13 +377,17 @@ mod tests {
         )
         .unwrap();
         apply(&mut placement, &mut statuses, Event::Pool(spec.facts("eci")), Some(about(1)));
-        let [write] = statuses.due(&placement, &Stocks::new(), Instant::now()).try_into().unwrap();
+        let [write] =
+            statuses.due(&placement, &placement.pool_reports(), &Stocks::new(), Instant::now()).try_into().unwrap();
         assert_eq!(condition(&write.status, "Accepted")["reason"], "FallbackBroken");
         assert_eq!(condition(&write.status, "TakesPods")["reason"], "NoNode");
         assert_eq!(write.status["spent"]["day"], "0 pod-minutes");
         let unusable = ProviderNews { unusable: Some("no key".into()), ..ProviderNews::default() };
         let news = Stocks::from([("eci".into(), unusable)]);
-        let [write] = statuses.due(&placement, &news, Instant::now() + SPENT_EVERY).try_into().unwrap();
+        let [write] = statuses
+            .due(&placement, &placement.pool_reports(), &news, Instant::now() + SPENT_EVERY)
+            .try_into()
+            .unwrap();
         assert_eq!(condition(&write.status, "Accepted")["message"], "no key; what ran before goes on");
     }
 }

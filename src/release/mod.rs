@@ -54,18 +54,22 @@ impl ReleaseError {
     }
 }
 
-/// Takes the gate off every pod that waits behind it, and answers how many they were. They are plain pods then, without
-/// a tier; what gates new ones (the webhook) is left as it is.
-pub async fn gates(client: &Client) -> Result<usize, ReleaseError> {
-    let pods = pods(client).await?;
+/// Takes the gate off every pod that waits behind it, of one namespace or of all, and answers how many they were. They
+/// are plain pods then, without a tier; what gates new ones (the webhook) is left as it is.
+pub async fn gates(client: &Client, namespace: Option<&str>) -> Result<usize, ReleaseError> {
+    let pods = pods(client, namespace).await?;
     let gated = pods.iter().filter(|(_, pod)| pod.stage == Stage::Gated && !pod.deleting);
     let released = stream::iter(gated).map(|(slim, pod)| ungate(client, slim, pod)).buffer_unordered(AT_ONCE);
     released.try_fold(0, |sum, is_released| async move { Ok(sum + usize::from(is_released)) }).await
 }
 
-/// All pods of the cluster, as written and as the engine sees them.
-async fn pods(client: &Client) -> Result<Vec<(SlimPod, Pod)>, ReleaseError> {
-    let api = Api::<SlimPod>::all_with(client.clone(), &ApiResource::erase::<CorePod>(&()));
+/// All pods of a namespace, or of the cluster, as written and as the engine sees them.
+async fn pods(client: &Client, namespace: Option<&str>) -> Result<Vec<(SlimPod, Pod)>, ReleaseError> {
+    let resource = ApiResource::erase::<CorePod>(&());
+    let api = match namespace {
+        Some(namespace) => Api::<SlimPod>::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::<SlimPod>::all_with(client.clone(), &resource),
+    };
     // What controls a pod makes no difference here.
     let foreign = ForeignKinds::default();
     let mut pods = Vec::new();

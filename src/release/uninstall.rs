@@ -151,7 +151,7 @@ async fn empty(
 }
 
 async fn round(client: &Client, nodes: &BTreeSet<NodeName>) -> Result<Left, ReleaseError> {
-    let pods = pods(client).await?;
+    let pods = pods(client, None).await?;
     let fates = pods.iter().map(|(slim, pod)| {
         let is_virtual = pod.node().is_some_and(|node| nodes.contains(node));
         (slim, pod, fate(pod, is_virtual, controller(slim)))

@@ -85,6 +85,8 @@ pub enum RunError {
 pub struct Run {
     /// To the API server.
     pub client: Client,
+    /// Where what this process counts is shown from; what counts the client's requests is there already.
+    pub registry: Registry,
     /// The configuration.
     pub config: Config,
     /// The components that run here.
@@ -104,6 +106,8 @@ struct Common {
     registry: Registry,
     health: Health,
     nodes: Arc<VirtualNodes>,
+    /// Of calls to providers, whoever makes them.
+    calls: KubeletMetrics,
     stop: CancellationToken,
 }
 
@@ -111,7 +115,8 @@ impl Run {
     /// Runs until `stop`. Fails at once where a port, a file or the configuration does not serve.
     pub async fn until(self, stop: CancellationToken) -> Result<(), RunError> {
         let common = Common {
-            registry: Registry::new(),
+            registry: self.registry.clone(),
+            calls: KubeletMetrics::register(&self.registry)?,
             health: Health::default(),
             nodes: Arc::new(VirtualNodes::default()),
             stop: stop.clone(),
@@ -154,7 +159,8 @@ impl Run {
         }
         let (sender, stocks) = watch::channel(Stocks::new());
         for (pool, provider) in &self.providers {
-            let polled = stock::poll(pool.clone(), provider.clone(), common.nodes.clone(), sender.clone());
+            let metrics = common.calls.of_pool(pool.as_str());
+            let polled = stock::poll(pool.clone(), provider.clone(), common.nodes.clone(), sender.clone(), metrics);
             tasks.spawn(until_stopped(common.stop.clone(), polled));
         }
         if self.components.contains(&Component::Admission) {
@@ -243,7 +249,8 @@ impl Run {
             return receiver;
         }
         let (client, config) = (self.client.clone(), self.config.clone());
-        let keeper = PoolKeeper { client, config, nodes: common.nodes.clone(), stocks, running };
+        let (nodes, metrics) = (common.nodes.clone(), common.calls.clone());
+        let keeper = PoolKeeper { client, config, nodes, stocks, running, metrics };
         tasks.spawn(until_stopped(common.stop.clone(), keeper.run()));
         receiver
     }
@@ -271,7 +278,7 @@ impl Run {
                 listener,
                 running,
                 stocks,
-                metrics: KubeletMetrics::register(&common.registry)?,
+                metrics: common.calls.clone(),
             });
         }
         if placer.is_none() && kubelet.is_none() {

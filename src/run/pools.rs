@@ -17,6 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     api::{names, pool::PoolSpec},
     extender::VirtualNodes,
+    kubelet::KubeletMetrics,
     placer::Stocks,
     provider::Provider,
     run::{
@@ -51,6 +52,7 @@ pub(super) struct PoolKeeper {
     pub(super) nodes: Arc<VirtualNodes>,
     pub(super) stocks: watch::Sender<Stocks>,
     pub(super) running: watch::Sender<RunningPools>,
+    pub(super) metrics: KubeletMetrics,
 }
 
 impl PoolKeeper {
@@ -104,7 +106,8 @@ impl PoolKeeper {
         };
         tracing::info!(%name, provider = provider.name(), "a VirtualPool is taken up");
         stock::note(&self.stocks, &pool.name, |news| news.unusable = None);
-        let polled = stock::poll(pool.name.clone(), provider.clone(), self.nodes.clone(), self.stocks.clone());
+        let metrics = self.metrics.of_pool(pool.name.as_str());
+        let polled = stock::poll(pool.name.clone(), provider.clone(), self.nodes.clone(), self.stocks.clone(), metrics);
         let polled = AbortOnDropHandle::new(tokio::spawn(polled));
         self.running.send_modify(|running| {
             running.insert(pool.name.clone(), Running { pool, provider, ends: false });

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     api::names,
     extender::VirtualNodes,
+    kubelet::KubeletMetrics,
     placer::{ProviderNews, Stocks},
     provider::Provider,
 };
@@ -33,12 +34,14 @@ pub(super) async fn poll(
     provider: Arc<dyn Provider>,
     nodes: Arc<VirtualNodes>,
     stocks: watch::Sender<Stocks>,
+    metrics: KubeletMetrics,
 ) {
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing_since: Option<Instant> = None;
     loop {
         tick.tick().await;
+        metrics.called("stock");
         match provider.stock().await {
             Ok(stock) => {
                 failing_since = None;
@@ -46,6 +49,7 @@ pub(super) async fn poll(
                 note(&stocks, &pool, |news| (news.free, news.fault) = (stock.instances, None));
             }
             Err(error) => {
+                metrics.provider_error(error.kind());
                 tracing::debug!(%error, %pool, "the provider does not tell its stock");
                 let since = *failing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= GLITCH {

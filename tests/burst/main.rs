@@ -7,6 +7,7 @@
 
 mod auditor;
 mod containers;
+mod docs;
 mod rights;
 #[path = "../helm/tool.rs"]
 mod tool;

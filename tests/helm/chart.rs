@@ -1,6 +1,10 @@
 //! What the chart renders, without a cluster.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    process::{Command, Output},
+};
 
 use burstlet::{
     admission::{AdmissionMetrics, Endpoint, webhook_configurations},
@@ -9,13 +13,39 @@ use burstlet::{
     kubelet::KubeletMetrics,
     placer::PlacerMetrics,
     run::config::Config,
+    telemetry::ApiRequests,
 };
 use burstlet_engine::policy::check::KnownPools;
 use serde_json::{Value, json};
 
-use crate::tool::{chart, root, run, succeed};
+use crate::tool::{helm, root};
 
 const NAMESPACE: &str = "burstlet-system";
+
+/// The chart.
+fn chart() -> PathBuf {
+    root().join("helm/burstlet")
+}
+
+/// Runs Helm, away from the settings and caches of whoever runs the test.
+fn run(arguments: &[&str]) -> Output {
+    let home = tempfile::tempdir().unwrap();
+    let output = Command::new(helm())
+        .args(arguments)
+        .env("HELM_CACHE_HOME", home.path())
+        .env("HELM_CONFIG_HOME", home.path())
+        .env("HELM_DATA_HOME", home.path())
+        .output();
+    output.unwrap()
+}
+
+/// Runs Helm, which shall succeed, and answers what it printed.
+fn succeed(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "helm {arguments:?}: {said}");
+    String::from_utf8(output.stdout).unwrap()
+}
 
 fn arguments(settings: &str) -> Vec<String> {
     let chart = chart().display().to_string();
@@ -258,6 +288,7 @@ fn dashboard_and_alerts_show_metrics_that_burstlet_has() {
     let registry = prometheus::Registry::new();
     let (_, _) = (AdmissionMetrics::register(&registry).unwrap(), ExtenderMetrics::register(&registry).unwrap());
     let (_, _) = (KubeletMetrics::register(&registry).unwrap(), PlacerMetrics::register(&registry).unwrap());
+    ApiRequests::register(&registry).unwrap();
     let settings =
         "clusterId=shop,metrics.serviceMonitor.enabled=true,metrics.dashboard.enabled=true,metrics.alerts.enabled=true";
     let rendered = objects(&render(settings));
@@ -283,6 +314,18 @@ fn metrics(query: &str) -> Vec<String> {
     let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let names = words.filter(|word| word.starts_with("burstlet_"));
     names.map(|name| name.strip_suffix("_bucket").unwrap_or(name).to_owned()).collect()
+}
+
+#[test]
+fn the_dedicated_scheduler_is_of_the_clusters_version() {
+    for (version, tag) in [("v1.35.4", "v1.35.4"), ("v1.36.3-eks-1a2b3c", "v1.36.3"), ("v1.30.14+k3s1", "v1.30.14")] {
+        let mut arguments = arguments("clusterId=shop");
+        arguments.extend(["--kube-version".to_owned(), version.to_owned()]);
+        let rendered = objects(&succeed(&arguments.iter().map(String::as_str).collect::<Vec<_>>()));
+        let scheduler =
+            &find(&rendered, "Deployment", "burstlet-scheduler")["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(scheduler["image"], format!("registry.k8s.io/kube-scheduler:{tag}"));
+    }
 }
 
 #[test]

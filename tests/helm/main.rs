@@ -5,4 +5,5 @@
 
 mod chart;
 mod metrics;
+mod release;
 mod tool;

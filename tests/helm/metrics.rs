@@ -1,8 +1,11 @@
 //! `docs/metrics.md` lists every metric, as the code registers it.
 
 use burstlet::{
-    admission::AdmissionMetrics, extender::ExtenderMetrics, kubelet::KubeletMetrics, placer::PlacerMetrics,
-    telemetry::documented,
+    admission::AdmissionMetrics,
+    extender::ExtenderMetrics,
+    kubelet::KubeletMetrics,
+    placer::PlacerMetrics,
+    telemetry::{ApiRequests, documented},
 };
 use prometheus::Registry;
 
@@ -19,11 +22,12 @@ fn the_page_of_metrics_lists_what_the_code_registers() {
     let text = std::fs::read_to_string(&page).unwrap();
     let (head, _) = text.split_once("## Placement").expect("the page has a head of its own");
     let made = format!(
-        "{head}## Placement\n\n{}\n## Virtual kubelet\n\n{}\n## Admission\n\n{}\n## Extender\n\n{}",
+        "{head}## Placement\n\n{}\n## Virtual kubelet\n\n{}\n## Admission\n\n{}\n## Extender\n\n{}\n## All parts\n\n{}",
         documented(placer.collectors()),
         documented(kubelet.collectors()),
         documented(admission.collectors()),
-        documented(extender.collectors())
+        documented(extender.collectors()),
+        documented(ApiRequests::register(&registry).unwrap().collectors())
     );
     if std::env::var_os("BURSTLET_WRITE_DOCS").is_some() {
         std::fs::write(&page, &made).unwrap();

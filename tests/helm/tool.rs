@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     sync::OnceLock,
 };
 
@@ -14,13 +14,8 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The chart.
-pub(crate) fn chart() -> PathBuf {
-    root().join("helm/burstlet")
-}
-
 /// Helm's binary under `target/`: built by the first that needs it (two minutes), while others wait at the lock.
-fn helm() -> &'static Path {
+pub(crate) fn helm() -> &'static Path {
     static HELM: OnceLock<PathBuf> = OnceLock::new();
     HELM.get_or_init(|| {
         let folder = root().join("target/tools/helm").join(VERSION);
@@ -38,24 +33,4 @@ fn helm() -> &'static Path {
         }
         binary
     })
-}
-
-/// Runs Helm, away from the settings and caches of whoever runs the test.
-pub(crate) fn run(arguments: &[&str]) -> Output {
-    let home = tempfile::tempdir().unwrap();
-    let output = Command::new(helm())
-        .args(arguments)
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .output();
-    output.unwrap()
-}
-
-/// Runs Helm, which shall succeed, and answers what it printed.
-pub(crate) fn succeed(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "helm {arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
 }

@@ -1,20 +1,30 @@
 //! What others' objects do to virtual nodes: DaemonSets that would land there, and workloads that never can.
 
-use k8s_openapi::api::{
-    apps::v1::{DaemonSet, Deployment},
-    core::v1::{Namespace, Node, PodSpec, Toleration},
-};
-use kube::{Client, Resource, ResourceExt};
+use std::collections::BTreeMap;
 
-use super::{Finding, State, all};
-use crate::api::names;
+use burstlet_engine::policy::{Marks, Mode, Policies, resolve::Asked};
+use k8s_openapi::{
+    api::{
+        apps::v1::{DaemonSet, Deployment, StatefulSet},
+        core::v1::{Namespace, Node, PodSpec, PodTemplateSpec, Toleration},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{Client, ResourceExt};
+
+use super::{Finding, State, all, all_of};
+use crate::{
+    api::{names, owner::marks},
+    cli::workload,
+    run::config::Config,
+};
 
 /// Labels of a node that spread and affinity count by, and that no virtual node has.
 const LACKED: [&str; 3] = ["kubernetes.io/hostname", "topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
-pub(super) async fn look(client: &Client) -> Vec<Finding> {
+pub(super) async fn look(client: &Client, namespace: Option<&str>, home: &str) -> Vec<Finding> {
     let mut found = Vec::new();
-    match all::<DaemonSet>(client, "daemonsets").await {
+    match all_of::<DaemonSet>(client, "daemonsets", namespace).await {
         Err(unknown) => found.push(unknown),
         Ok(sets) => {
             let landing: Vec<_> = sets.iter().filter(|set| lands(set)).collect();
@@ -24,28 +34,85 @@ pub(super) async fn look(client: &Client) -> Vec<Finding> {
             }
         }
     }
-    let (deployments, namespaces) =
-        (all::<Deployment>(client, "workloads").await, all::<Namespace>(client, "workloads").await);
-    let nodes = all::<Node>(client, "workloads").await.unwrap_or_default();
-    match (deployments, namespaces) {
-        (Ok(deployments), Ok(namespaces)) => {
-            let governed = |name: &str| {
-                let of = namespaces.iter().find(|namespace| namespace.name_any() == name);
-                of.is_some_and(|namespace| namespace.annotations().contains_key(names::BASE))
-            };
-            let ours = deployments.iter().filter(|deployment| {
-                deployment.annotations().contains_key(names::BASE)
-                    || governed(&deployment.namespace().unwrap_or_default())
-            });
-            let told: Vec<_> = ours.filter_map(|deployment| workload(deployment, &nodes)).collect();
-            if told.is_empty() {
-                found.push(Finding::ok("workloads", "no constraint keeps a governed one from bursting"));
-            }
-            found.extend(told);
-        }
-        (Err(unknown), _) | (_, Err(unknown)) => found.push(unknown),
-    }
+    found.extend(workloads(client, namespace, home).await.unwrap_or_else(|unknown| vec![unknown]));
     found
+}
+
+/// What keeps governed workloads from bursting.
+async fn workloads(client: &Client, namespace: Option<&str>, home: &str) -> Result<Vec<Finding>, Finding> {
+    const CHECK: &str = "workloads";
+    let deployments = all_of::<Deployment>(client, CHECK, namespace).await?.into_iter();
+    let deployments = deployments.filter_map(|object| {
+        let template = object.spec?.template;
+        Some(Scaler { kind: "Deployment", meta: object.metadata, template, claims: false })
+    });
+    let sets = all_of::<StatefulSet>(client, CHECK, namespace).await?.into_iter();
+    let sets = sets.filter_map(|object| {
+        let spec = object.spec?;
+        let claims = spec.volume_claim_templates.is_some_and(|claims| !claims.is_empty());
+        Some(Scaler { kind: "StatefulSet", meta: object.metadata, template: spec.template, claims })
+    });
+    let namespaces = all::<Namespace>(client, CHECK).await?;
+    let namespaces: BTreeMap<_, _> = namespaces.iter().map(|one| (one.name_any(), marks(&one.metadata))).collect();
+    let nodes = all::<Node>(client, CHECK).await.unwrap_or_default();
+    let unread = |error: anyhow::Error| {
+        Finding::new(State::Unknown, CHECK, format!("{error:#}"), "run it as somebody who may list BurstPolicies")
+    };
+    let (policies, _) = workload::policies(client, home).await.map_err(unread)?;
+    let governed = deployments.chain(sets).filter(|scaler| scaler.is_governed(&policies, &namespaces));
+    let found: Vec<_> = governed.filter_map(|scaler| scaler.obstacle(&nodes)).collect();
+    if found.is_empty() {
+        return Ok(vec![Finding::ok(CHECK, "no constraint keeps a governed one from bursting")]);
+    }
+    Ok(found)
+}
+
+/// What makes pods of a template.
+struct Scaler {
+    kind: &'static str,
+    meta: ObjectMeta,
+    template: PodTemplateSpec,
+    /// Whether each pod gets claims of its own.
+    claims: bool,
+}
+
+impl Scaler {
+    /// Whether annotations or a policy give its pods somewhere to burst.
+    fn is_governed(&self, policies: &Policies, namespaces: &BTreeMap<String, Marks>) -> bool {
+        let namespace = self.meta.namespace.as_deref().unwrap_or_default();
+        let (nothing, of_pods) = (Marks::default(), self.template.metadata.as_ref().map(marks).unwrap_or_default());
+        let asked = Asked {
+            namespace,
+            pod: &of_pods,
+            workload: &marks(&self.meta),
+            namespace_marks: namespaces.get(namespace).unwrap_or(&nothing),
+        };
+        let governed = policies.resolve(&asked, &Config::default_settings()).governed;
+        governed.is_some_and(|governed| governed.policy.mode != Mode::Never)
+    }
+
+    /// What keeps its pods off every virtual node.
+    fn obstacle(&self, nodes: &[Node]) -> Option<Finding> {
+        let pod = self.template.spec.as_ref()?;
+        let mut obstacles = obstacles(pod);
+        if self.claims {
+            obstacles.push("its volumeClaimTemplates".to_owned());
+        }
+        let virtual_nodes: Vec<_> = nodes.iter().filter(|node| node.labels().contains_key(names::POOL)).collect();
+        for (key, value) in pod.node_selector.iter().flatten() {
+            let is_there = virtual_nodes.iter().any(|node| node.labels().get(key) == Some(value));
+            if !is_there && !virtual_nodes.is_empty() {
+                obstacles.push(format!("nodeSelector {key}={value}, which no virtual node has"));
+            }
+        }
+        if obstacles.is_empty() {
+            return None;
+        }
+        let (namespace, name) = (self.meta.namespace.as_deref()?, self.meta.name.as_deref()?);
+        let says = format!("{} {namespace}/{name} cannot burst: {}", self.kind, obstacles.join("; "));
+        let next = "relax the constraint (whenUnsatisfiable: ScheduleAnyway, preferred in place of required), or take the base off";
+        Some(Finding::new(State::Warning, "workloads", says, next))
+    }
 }
 
 /// Whether a DaemonSet's pods tolerate every virtual node and nothing else keeps them off.
@@ -96,27 +163,7 @@ fn daemon_set(set: &DaemonSet) -> Finding {
     Finding::new(State::Warning, "daemonsets", says, next)
 }
 
-/// What keeps a governed workload's pods off every virtual node.
-fn workload(deployment: &Deployment, nodes: &[Node]) -> Option<Finding> {
-    let pod = deployment.spec.as_ref()?.template.spec.as_ref()?;
-    let mut obstacles = obstacles(pod);
-    let virtual_nodes: Vec<_> = nodes.iter().filter(|node| node.labels().contains_key(names::POOL)).collect();
-    for (key, value) in pod.node_selector.iter().flatten() {
-        let is_there = virtual_nodes.iter().any(|node| node.labels().get(key) == Some(value));
-        if !is_there && !virtual_nodes.is_empty() {
-            obstacles.push(format!("nodeSelector {key}={value}, which no virtual node has"));
-        }
-    }
-    if obstacles.is_empty() {
-        return None;
-    }
-    let name =
-        format!("{} {}/{}", Deployment::kind(&()), deployment.namespace().unwrap_or_default(), deployment.name_any());
-    let says = format!("{name} cannot burst: {}", obstacles.join("; "));
-    let next = "relax the constraint (whenUnsatisfiable: ScheduleAnyway, preferred in place of required), or take the base off";
-    Some(Finding::new(State::Warning, "workloads", says, next))
-}
-
+/// What of a pod virtual nodes cannot give.
 fn obstacles(pod: &PodSpec) -> Vec<String> {
     let mut found = Vec::new();
     for spread in pod.topology_spread_constraints.iter().flatten() {
@@ -132,6 +179,9 @@ fn obstacles(pod: &PodSpec) -> Vec<String> {
     for volume in pod.volumes.iter().flatten() {
         if volume.host_path.is_some() {
             found.push(format!("the hostPath volume {}", volume.name));
+        }
+        if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
+            found.push(format!("the claim of volume {}", volume.name));
         }
     }
     let hosts = [("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)];
@@ -186,13 +236,44 @@ mod tests {
     fn each_constraint_that_keeps_a_workload_home_is_named() {
         let spec: PodSpec = serde_json::from_value(json!({
             "containers": [{"name": "a", "securityContext": {"privileged": true}}], "hostNetwork": true,
-            "volumes": [{"name": "sock", "hostPath": {"path": "/run"}}],
+            "volumes": [{"name": "sock", "hostPath": {"path": "/run"}}, {"name": "db", "persistentVolumeClaim": {"claimName": "c"}}],
             "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}],
         }))
         .unwrap();
         let told = obstacles(&spec).join("\n");
-        for word in ["hard spread over kubernetes.io/hostname", "hostPath volume sock", "hostNetwork", "privileged"] {
+        for word in [
+            "hard spread over kubernetes.io/hostname",
+            "hostPath volume sock",
+            "claim of volume db",
+            "hostNetwork",
+            "privileged",
+        ] {
             assert!(told.contains(word), "{told}");
         }
+    }
+
+    #[test]
+    fn a_workload_is_looked_at_where_an_annotation_its_namespace_or_a_policy_governs_it() {
+        let scaler = |labels: Value, annotations: Value| Scaler {
+            kind: "Deployment",
+            meta: serde_json::from_value(json!({"namespace": "shop", "name": "web", "annotations": annotations}))
+                .unwrap(),
+            template: serde_json::from_value(json!({"metadata": {"labels": labels}, "spec": {"containers": []}}))
+                .unwrap(),
+            claims: true,
+        };
+        let mut policies = Policies::new("burstlet-system");
+        let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "base": 1});
+        let name = burstlet_engine::model::ObjectName::new("shop", "web");
+        policies.set(name, &serde_json::from_value(spec).unwrap()).unwrap();
+        let plain = BTreeMap::new();
+        assert!(!scaler(json!({}), json!({})).is_governed(&policies, &plain));
+        assert!(scaler(json!({"app": "web"}), json!({})).is_governed(&policies, &plain), "by a policy");
+        assert!(scaler(json!({}), json!({"burstlet.dev/base": "1"})).is_governed(&policies, &plain), "by annotation");
+        let default = serde_json::from_value(json!({"annotations": {"burstlet.dev/base": "1"}})).unwrap();
+        let namespaces = BTreeMap::from([("shop".to_owned(), marks(&default))]);
+        assert!(scaler(json!({}), json!({})).is_governed(&policies, &namespaces), "by its namespace");
+        let told = scaler(json!({}), json!({})).obstacle(&[]).unwrap().says;
+        assert_eq!(told, "Deployment shop/web cannot burst: its volumeClaimTemplates");
     }
 }

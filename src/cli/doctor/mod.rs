@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use clap::Args;
-use kube::{Api, Client, Resource, api::ListParams};
+use kube::{Api, Client, Resource, api::ListParams, core::NamespaceResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::cli::{
@@ -17,9 +17,12 @@ use crate::cli::{
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {
+    /// Only workloads of this namespace; else of all
+    #[arg(long, short, value_name = "NAME")]
+    namespace: Option<String>,
     /// Namespace that burstlet lives in
-    #[arg(long, short, default_value = "burstlet-system", value_name = "NAME")]
-    namespace: String,
+    #[arg(long, default_value = "burstlet-system", value_name = "NAME")]
+    burstlet_namespace: String,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -74,8 +77,8 @@ impl Finding {
 pub(super) async fn doctor(args: DoctorArgs) -> anyhow::Result<bool> {
     let client = args.cluster.client().await?;
     let version = client.apiserver_version().await.context("the API server does not answer")?;
-    let mut findings = installed::look(&client, &args.namespace, &version).await;
-    findings.extend(constraints::look(&client).await);
+    let mut findings = installed::look(&client, &args.burstlet_namespace, &version).await;
+    findings.extend(constraints::look(&client, args.namespace.as_deref(), &args.burstlet_namespace).await);
     let is_well = findings.iter().all(|finding| finding.state != State::Problem);
     args.output.print(&findings, |findings| text(findings))?;
     Ok(is_well)
@@ -105,6 +108,25 @@ async fn all<K>(client: &Client, check: &'static str) -> Result<Vec<K>, Finding>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
 {
-    let listed = Api::<K>::all(client.clone()).list(&ListParams::default()).await;
+    listed(Api::<K>::all(client.clone()), check).await
+}
+
+/// Those of one namespace, or of all.
+async fn all_of<K>(client: &Client, check: &'static str, namespace: Option<&str>) -> Result<Vec<K>, Finding>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let api = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    listed(api, check).await
+}
+
+async fn listed<K>(api: Api<K>, check: &'static str) -> Result<Vec<K>, Finding>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+{
+    let listed = api.list(&ListParams::default()).await;
     listed.map(|list| list.items).map_err(|error| Finding::unknown(check, &error))
 }

@@ -60,7 +60,7 @@ fn start_go(source: &Source, output: &Path, log: &Path) -> Result<Child, Control
     let errors = file.try_clone().map_err(ControlPlaneError::file("write", log))?;
     let flags = linker_flags(source.kubernetes_version()?);
     Command::new("go")
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "-o"])
+        .args(["build", "-trimpath", "-buildvcs=false", "-modfile", source.module(), "-ldflags", &flags, "-o"])
         .arg(output)
         .arg(".")
         .current_dir(source.folder())

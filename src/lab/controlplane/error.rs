@@ -17,6 +17,16 @@ pub enum ControlPlaneError {
         /// What the variable says.
         path: PathBuf,
     },
+    /// `$BURSTLET_KUBERNETES` names a minor that the module is not prepared for.
+    #[error(
+        "$BURSTLET_KUBERNETES is {minor:?}, and there is no {folder:?}/kubernetes-{minor}.mod: name one that is there, such as 1.35, or unset it"
+    )]
+    UnknownMinor {
+        /// What the variable says.
+        minor: String,
+        /// Where the module is.
+        folder: PathBuf,
+    },
     /// There is no `go` to build with.
     #[error(
         "the control plane is built with Go, and there is no `go` on the PATH: install Go {needed} or later (https://go.dev/dl)"

@@ -2,6 +2,8 @@
 //!
 //! `$BURSTLET_CONTROLPLANE` names a ready binary. Without it, the Go module in `controlplane/` is built once into
 //! `target/controlplane/<digest of its sources>/`, however many test processes ask at the same time.
+//! `$BURSTLET_KUBERNETES` chooses an older minor for demo and tests, such as `1.35`: the same sources, built on
+//! `controlplane/kubernetes-1.35.mod`.
 
 mod build;
 mod error;
@@ -19,6 +21,9 @@ pub use toolchain::GoVersion;
 
 /// Names a ready binary; nothing is built then.
 pub const BINARY_VARIABLE: &str = "BURSTLET_CONTROLPLANE";
+
+/// Names an older minor of Kubernetes to build; else it is the newest that burstlet is tested on.
+pub const MINOR_VARIABLE: &str = "BURSTLET_KUBERNETES";
 
 /// A binary that runs every component of a Kubernetes control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +75,8 @@ fn built() -> Result<ControlPlane, ControlPlaneError> {
 
 /// What is built, in which folder, into which file.
 fn place() -> Result<(Source, PathBuf, PathBuf), ControlPlaneError> {
-    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"))?;
+    let minor = std::env::var(MINOR_VARIABLE).ok().filter(|minor| !minor.is_empty());
+    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"), minor.as_deref())?;
     let folder = super::target_folder().join("controlplane").join(source.digest());
     let binary = folder.join("controlplane");
     Ok((source, folder, binary))

@@ -1,4 +1,5 @@
-//! The Go module's sources: their digest, and the versions that `go.mod` asks for.
+//! The Go module's sources: their digest, and the versions that its module file asks for: `go.mod`, or
+//! `kubernetes-MINOR.mod` beside it, which builds the same sources on an older Kubernetes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,27 +12,39 @@ use super::toolchain::GoVersion;
 #[derive(Debug)]
 pub(super) struct Source {
     folder: PathBuf,
-    /// File name → contents of `go.mod`, `go.sum` and every `.go` file.
+    /// The module file's name.
+    module: String,
+    /// File name → contents of the module file, its sums, and every `.go` file.
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Source {
-    /// Reads the module in `folder`.
-    pub(super) fn read(folder: &Path) -> Result<Self, ControlPlaneError> {
+    /// Reads the module in `folder`, on the minor of Kubernetes that is asked for.
+    pub(super) fn read(folder: &Path, minor: Option<&str>) -> Result<Self, ControlPlaneError> {
+        let name = minor.map_or_else(|| "go".to_owned(), |minor| format!("kubernetes-{minor}"));
+        let (module, sums) = (format!("{name}.mod"), format!("{name}.sum"));
+        if let Some(minor) = minor.filter(|_| !folder.join(&module).is_file()) {
+            return Err(ControlPlaneError::UnknownMinor { minor: minor.to_owned(), folder: folder.to_owned() });
+        }
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(folder).map_err(ControlPlaneError::file("read the folder", folder))? {
             let entry = entry.map_err(ControlPlaneError::file("read the folder", folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name == "go.mod" || name == "go.sum" || Path::new(&name).extension().is_some_and(|end| end == "go") {
+            if name == module || name == sums || Path::new(&name).extension().is_some_and(|end| end == "go") {
                 let contents = fs::read(entry.path()).map_err(ControlPlaneError::file("read", entry.path()))?;
                 files.insert(name, contents);
             }
         }
-        Ok(Self { folder: folder.to_owned(), files })
+        Ok(Self { folder: folder.to_owned(), module, files })
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The module file's name.
+    pub(super) fn module(&self) -> &str {
+        &self.module
     }
 
     /// Tells one state of the sources from another: 64-bit FNV-1a, as 16 hexadecimal digits. Nobody attacks this digest;
@@ -47,7 +60,7 @@ impl Source {
         format!("{hash:016x}")
     }
 
-    /// The oldest Go that builds the module: the `go` line of `go.mod`.
+    /// The oldest Go that builds the module: the module file's `go` line.
     pub(super) fn go_version(&self) -> Result<GoVersion, ControlPlaneError> {
         self.directive("go").and_then(GoVersion::parse).ok_or_else(|| self.problem("has no readable `go` line"))
     }
@@ -57,9 +70,9 @@ impl Source {
         self.directive("k8s.io/kubernetes").ok_or_else(|| self.problem("does not require k8s.io/kubernetes"))
     }
 
-    /// The word after `key` on its own line of `go.mod`.
+    /// The word after `key` on its own line of the module file.
     fn directive(&self, key: &str) -> Option<&str> {
-        let text = std::str::from_utf8(self.files.get("go.mod")?).ok()?;
+        let text = std::str::from_utf8(self.files.get(&self.module)?).ok()?;
         text.lines().find_map(|line| {
             let mut words = line.split_whitespace();
             (words.next() == Some(key)).then(|| words.next())?
@@ -67,7 +80,7 @@ impl Source {
     }
 
     fn problem(&self, problem: &'static str) -> ControlPlaneError {
-        ControlPlaneError::Source { path: self.folder.join("go.mod"), problem }
+        ControlPlaneError::Source { path: self.folder.join(&self.module), problem }
     }
 }
 
@@ -77,7 +90,24 @@ mod tests {
 
     fn source(files: &[(&str, &str)]) -> Source {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
-        Source { folder: PathBuf::from("controlplane"), files }
+        Source { folder: PathBuf::from("controlplane"), module: "go.mod".to_owned(), files }
+    }
+
+    #[test]
+    fn an_older_minor_is_the_same_sources_on_other_modules() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane");
+        let (newest, older) = (Source::read(&folder, None).unwrap(), Source::read(&folder, Some("1.35")).unwrap());
+        assert!(older.kubernetes_version().unwrap().starts_with("v1.35."), "{:?}", older.kubernetes_version());
+        assert_ne!(newest.digest(), older.digest());
+        let of_go = |source: &Source| {
+            let module = source.module().trim_end_matches("mod");
+            let names = source.files.keys().filter(|name| !name.starts_with(module));
+            names.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(of_go(&newest), of_go(&older));
+        assert_eq!(newest.go_version().unwrap(), older.go_version().unwrap());
+        let told = Source::read(&folder, Some("1.2")).unwrap_err().to_string();
+        assert!(told.contains("BURSTLET_KUBERNETES") && told.contains("kubernetes-1.2.mod"), "{told}");
     }
 
     #[test]
@@ -114,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_module_of_this_checkout_names_its_versions() {
-        let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane")).unwrap();
+        let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"), None).unwrap();
         assert!(source.kubernetes_version().unwrap().starts_with("v1."));
         assert!(source.go_version().is_ok());
     }

@@ -81,6 +81,7 @@ impl<C> Stand<C> {
         let run = Run {
             providers: providers(&config, &client)?,
             client,
+            registry: prometheus::Registry::new(),
             components: components.iter().copied().collect(),
             identity: format!("here-{}", ports.telemetry.port()),
             config,
