@@ -15,7 +15,6 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, ReplicaSet, StatefulSet},
         batch::v1::{CronJob, Job},
-        core::v1::Namespace,
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
@@ -24,6 +23,7 @@ use tokio::{sync::OnceCell, time::timeout};
 use tracing::warn;
 
 use crate::{
+    admission::namespaces::Namespaces,
     api::{
         kinds::{ForeignKind, ForeignKinds, PodController, cron_job_of, scaler_of_set},
         owner::marks,
@@ -59,6 +59,7 @@ pub(super) enum Governed {
 /// Looks up who governs, from the API server itself: a fresh ReplicaSet may be missing from any cache.
 pub(super) struct Governance {
     client: Client,
+    namespaces: Arc<Namespaces>,
     policies: SharedPolicies,
     foreign: ForeignKinds,
     fresh: Duration,
@@ -74,8 +75,14 @@ struct Answer {
 }
 
 impl Governance {
-    pub(super) fn new(client: Client, policies: SharedPolicies, foreign: ForeignKinds) -> Self {
-        Self { client, policies, foreign, fresh: FRESH, answers: Mutex::default(), failures: AtomicU64::new(0) }
+    pub(super) fn new(
+        client: Client,
+        namespaces: Arc<Namespaces>,
+        policies: SharedPolicies,
+        foreign: ForeignKinds,
+    ) -> Self {
+        let (answers, failures) = (Mutex::default(), AtomicU64::new(0));
+        Self { client, namespaces, policies, foreign, fresh: FRESH, answers, failures }
     }
 
     /// What may control pods that are gated.
@@ -83,7 +90,8 @@ impl Governance {
         &self.foreign
     }
 
-    /// Whether the pods of a controller, marked as `pod` is, are governed now, or were within the last second.
+    /// Whether the pods of a controller, marked as `pod` is, are governed now, or were within the last second; what their
+    /// namespace says may be a second older.
     pub(super) async fn of(
         &self,
         namespace: &str,
@@ -147,9 +155,7 @@ impl Governance {
             return Ok(Governed::No);
         };
         let workload = self.workload(namespace, kind, found).await?;
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let of_namespace = namespaces.get_metadata_opt(namespace).await?;
-        let of_namespace = of_namespace.map(|found| marks(&found.metadata)).unwrap_or_default();
+        let of_namespace = self.namespaces.marks(namespace).await?;
         Ok(self.judge(namespace, pod, &workload, &of_namespace))
     }
 
@@ -218,7 +224,8 @@ mod tests {
     use burstlet_engine::policy::{Base, Policies};
     use serde_json::{Value, json};
 
-    use super::{super::fake_api::FakeApi, *};
+    use super::*;
+    use crate::watch::fake_api::FakeApi;
 
     const REPLICA_SET: &str = "/apis/apps/v1/namespaces/shop/replicasets/web-1";
     const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
@@ -254,7 +261,8 @@ mod tests {
         let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "base": 8});
         let name = burstlet_engine::model::ObjectName::new("shop", "web");
         policies.set(name, &serde_json::from_value(spec).unwrap()).unwrap();
-        Governance::new(api.client(), Arc::new(policies.into()), rollouts())
+        let namespaces = Namespaces::new(api.client());
+        Governance::new(api.client(), namespaces, Arc::new(policies.into()), rollouts())
     }
 
     fn by(base: u32) -> Governed {
@@ -367,7 +375,7 @@ mod tests {
         assert_eq!(api.asked().len(), 2, "the ReplicaSet and its namespace");
         governance.fresh = Duration::ZERO;
         governance.of("shop", (&owner, PodController::ReplicaSet), &pod).await;
-        assert_eq!(api.asked().len(), 4);
+        assert_eq!(api.asked().len(), 3, "the ReplicaSet anew; the namespace was read within the second");
     }
 
     #[tokio::test]

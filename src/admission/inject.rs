@@ -1,24 +1,19 @@
 //! Labels and annotations that an ECI profile gives to the pods that it selects.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use burstlet_engine::policy::Marks;
 use json_patch::{AddOperation, PatchOperation, jsonptr::PointerBuf};
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::watch::SharedProfile;
+use crate::{admission::namespaces::Namespaces, watch::SharedProfile};
 
-/// How long a namespace's labels are used again.
-const FRESH: Duration = Duration::from_secs(1);
-/// Namespaces kept at most.
-const MAX_NAMESPACES: usize = 4_096;
 /// Longest look-up: below the webhook's own timeout, so that the answer still reaches the API server.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -26,14 +21,13 @@ type Labels = BTreeMap<String, String>;
 
 /// The profile, and the namespaces that its selectors ask for.
 pub(super) struct Injection {
-    client: Client,
+    namespaces: Arc<Namespaces>,
     profile: SharedProfile,
-    namespaces: Mutex<HashMap<String, (Instant, Labels)>>,
 }
 
 impl Injection {
-    pub(super) fn new(client: Client, profile: SharedProfile) -> Self {
-        Self { client, profile, namespaces: Mutex::default() }
+    pub(super) fn new(namespaces: Arc<Namespaces>, profile: SharedProfile) -> Self {
+        Self { namespaces, profile }
     }
 
     /// Gives the pod what the profile has for it; answers the changes. Where the namespace cannot be read, nothing.
@@ -42,35 +36,15 @@ impl Injection {
         if profile.is_empty() {
             return Vec::new();
         }
-        let Some(of_namespace) = self.labels(namespace).await else { return Vec::new() };
+        let Ok(Ok(of_namespace)) = timeout(LOOK_UP, self.namespaces.marks(namespace)).await else { return Vec::new() };
         let own = Marks {
             labels: pod.labels.clone().unwrap_or_default(),
             annotations: pod.annotations.clone().unwrap_or_default(),
         };
-        let given = profile.effect(&of_namespace, &own);
+        let given = profile.effect(&of_namespace.labels, &own);
         let mut changes = give("labels", &mut pod.labels, given.labels);
         changes.extend(give("annotations", &mut pod.annotations, given.annotations));
         changes
-    }
-
-    async fn labels(&self, namespace: &str) -> Option<Labels> {
-        let now = Instant::now();
-        let known = |(read, labels): &(Instant, Labels)| (now.duration_since(*read) < FRESH).then(|| labels.clone());
-        let found = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).and_then(known);
-        if found.is_some() {
-            return found;
-        }
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        let labels = match timeout(LOOK_UP, api.get_metadata_opt(namespace)).await {
-            Ok(Ok(found)) => found.and_then(|found| found.metadata.labels).unwrap_or_default(),
-            Ok(Err(_)) | Err(_) => return None,
-        };
-        let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if namespaces.len() >= MAX_NAMESPACES {
-            namespaces.clear();
-        }
-        namespaces.insert(namespace.to_owned(), (now, labels.clone()));
-        Some(labels)
     }
 }
 
@@ -92,11 +66,10 @@ fn give(field: &str, to: &mut Option<Labels>, given: Labels) -> Vec<PatchOperati
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use burstlet_engine::policy::profile::Profile;
 
-    use super::{super::fake_api::FakeApi, *};
+    use super::*;
+    use crate::watch::fake_api::FakeApi;
 
     const NAMESPACE: &str = "/api/v1/namespaces/shop";
     const SELECTORS: &str = r#"[{"namespaceSelector": {"matchLabels": {"team": "dev"}},
@@ -108,7 +81,7 @@ mod tests {
                             "metadata": {"name": "shop", "labels": {"team": "dev"}}});
         let api = FakeApi::new(&[(NAMESPACE, object)]);
         let profile = SharedProfile::default();
-        let injection = Injection::new(api.client(), Arc::clone(&profile));
+        let injection = Injection::new(Namespaces::new(api.client()), Arc::clone(&profile));
         let mut pod =
             ObjectMeta { annotations: Some([("own".to_owned(), "mine".to_owned())].into()), ..ObjectMeta::default() };
         assert_eq!(injection.inject("shop", &mut pod).await, []);
@@ -127,7 +100,7 @@ mod tests {
     async fn where_the_namespace_cannot_be_read_the_pod_stays_as_it_is() {
         let profile = SharedProfile::default();
         *profile.write().unwrap() = Profile::read(SELECTORS).unwrap();
-        let injection = Injection::new(FakeApi::failing().client(), profile);
+        let injection = Injection::new(Namespaces::new(FakeApi::failing().client()), profile);
         assert_eq!(injection.inject("shop", &mut ObjectMeta::default()).await, []);
     }
 }

@@ -6,12 +6,11 @@
 //! answered like any other.
 
 mod configuration;
-#[cfg(test)]
-mod fake_api;
 mod gate;
 mod governance;
 mod inject;
 mod metrics;
+mod namespaces;
 mod policies;
 mod warn;
 
@@ -47,6 +46,7 @@ use gate::{AdmittedPod, Skip};
 use governance::{Governance, Governed};
 use inject::Injection;
 use metrics::Outcome;
+use namespaces::Namespaces;
 use policies::PolicyJudge;
 
 pub use configuration::{Endpoint, webhook_configurations};
@@ -64,6 +64,7 @@ const MAX_CALLS: usize = 64;
 /// What the handlers share.
 pub struct Admission {
     governance: Governance,
+    namespaces: Arc<Namespaces>,
     policies: PolicyJudge,
     injection: Injection,
     scheduler: Option<String>,
@@ -84,14 +85,16 @@ impl Admission {
     ) -> Self {
         let home = policies.read().unwrap_or_else(PoisonError::into_inner).home().to_owned();
         let judge = PolicyJudge::new(client.clone(), &home, configured);
-        let injection = Injection::new(client.clone(), SharedProfile::default());
-        Self { governance: Governance::new(client, policies, foreign), policies: judge, injection, scheduler, metrics }
+        let namespaces = Namespaces::new(client.clone());
+        let injection = Injection::new(namespaces.clone(), SharedProfile::default());
+        let governance = Governance::new(client, namespaces.clone(), policies, foreign);
+        Self { governance, namespaces, policies: judge, injection, scheduler, metrics }
     }
 
     /// With an ECI profile, as it is and will be.
     #[must_use]
-    pub fn with_profile(mut self, client: Client, profile: SharedProfile) -> Self {
-        self.injection = Injection::new(client, profile);
+    pub fn with_profile(mut self, profile: SharedProfile) -> Self {
+        self.injection = Injection::new(self.namespaces.clone(), profile);
         self
     }
 

@@ -202,7 +202,8 @@ mod tests {
     use kube::core::admission::AdmissionReview;
     use serde_json::json;
 
-    use super::{super::fake_api::FakeApi, *};
+    use super::*;
+    use crate::watch::fake_api::FakeApi;
 
     const POLICIES: &str = "/apis/burstlet.dev/v1alpha1/burstpolicies";
     const POOLS: &str = "/apis/burstlet.dev/v1alpha1/virtualpools";

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{fake_api::FakeApi, *};
+use super::*;
+use crate::watch::fake_api::FakeApi;
 
 fn based_replica_set() -> FakeApi {
     let metadata = json!({"name": "web-1", "uid": "rs", "annotations": {"burstlet.dev/base": "3"}});

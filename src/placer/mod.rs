@@ -408,8 +408,9 @@ impl Desk {
     /// Reads a revision afresh, beside the loop. It waits for no permit: decisions wait for it.
     fn look(&mut self, revision: RevisionId, name: ObjectName, controller: Controller, arrivals: u64) {
         let (client, answers) = (self.placer.client.clone(), self.answers.clone());
+        let foreign = self.placer.foreign.clone();
         self.writes.spawn(async move {
-            let found = look::look(&client, &revision, &name, controller).await;
+            let found = look::look(&client, &revision, &name, controller, &foreign).await;
             let _ = answers.send(Answer::Looked(Box::new(Event::Looked { revision, arrivals, found }))).await;
         });
     }

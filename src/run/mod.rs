@@ -192,7 +192,7 @@ impl Run {
             metrics,
         );
         let profile = SharedProfile::default();
-        let admission = admission.with_profile(self.client.clone(), profile.clone());
+        let admission = admission.with_profile(profile.clone());
         let followed = follow_profile(self.client.clone(), move |seen| {
             *profile.write().unwrap_or_else(std::sync::PoisonError::into_inner) = seen;
             std::future::ready(Listening::Yes)

@@ -64,20 +64,24 @@ pub fn events<K>(api: Api<K>, config: watcher::Config) -> impl Stream<Item = Eve
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let kind = std::any::type_name::<K>();
+    let objects = api.resource_url().to_owned();
     let begin = move |config| watcher(api.clone(), config).default_backoff().boxed();
     let first = begin(config.clone().streaming_lists());
-    stream::unfold((first, Some((begin, config))), move |(mut source, mut pages)| async move {
+    stream::unfold((first, Some((begin, config)), objects), move |(mut source, mut pages, objects)| async move {
         loop {
             match source.next().await? {
-                Ok(event) => return Some((event, (source, pages))),
+                Ok(event) => return Some((event, (source, pages, objects))),
                 Err(error) if is_unsupported(&error) && pages.is_some() => {
-                    tracing::info!(kind, "the API server streams no lists; objects are listed in pages");
+                    tracing::info!(objects, "the API server streams no lists; objects are listed in pages");
                     if let Some((begin, config)) = pages.take() {
                         source = begin(config);
                     }
                 }
-                Err(error) => tracing::warn!(%error, kind, "the watch broke off and is taken up again"),
+                Err(error) => tracing::warn!(
+                    %error,
+                    objects,
+                    "the watch broke off and is taken up again; what was known meanwhile stays in force"
+                ),
             }
         }
     })

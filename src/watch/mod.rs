@@ -1,5 +1,7 @@
 //! What the API server shows, as slim events for the engine; and who among the replicas leads.
 
+#[cfg(test)]
+pub(crate) mod fake_api;
 mod follow;
 mod leader;
 mod merged;

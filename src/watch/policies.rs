@@ -156,3 +156,90 @@ pub async fn follow_pools(client: Client, pools: tokio::sync::mpsc::Sender<PoolS
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        io,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use burstlet_engine::model::ObjectName;
+    use serde_json::json;
+    use tracing::subscriber::DefaultGuard;
+
+    use super::*;
+
+    /// An API server that lists one policy, and then answers nothing but errors.
+    fn api_that_fails_after_its_list(asked: &Arc<AtomicUsize>) -> Client {
+        let version = "burstlet.dev/v1alpha1";
+        let policy = json!({"apiVersion": version, "kind": "BurstPolicy", "spec": {"base": 3},
+                            "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "1"}});
+        let list = json!({"apiVersion": version, "kind": "BurstPolicyList", "metadata": {"resourceVersion": "1"}, "items": []});
+        let end = json!({"apiVersion": version, "kind": "BurstPolicy", "metadata": {
+            "name": "", "resourceVersion": "1", "annotations": {"k8s.io/initial-events-end": "true"}}});
+        let watched = [json!({"type": "ADDED", "object": policy}), json!({"type": "BOOKMARK", "object": end})];
+        let watched = watched.map(|event| format!("{event}\n")).concat();
+        let fails = json!({"kind": "Status", "status": "Failure", "code": 503, "reason": "ServiceUnavailable", "message": "down"});
+        let asked = asked.clone();
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            let (code, body) = match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => (200, list.to_string()),
+                1 => (200, watched.clone()),
+                _ => (503, fails.to_string()),
+            };
+            let answer = http::Response::builder().status(code).body(axum::body::Body::from(body));
+            async move { Ok::<_, Infallible>(answer.unwrap()) }
+        });
+        Client::new(service, "default")
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(text);
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn listens(&self) -> DefaultGuard {
+            let log = self.clone();
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || log.clone()).finish();
+            tracing::subscriber::set_default(subscriber)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_policy_source_keeps_the_last_good_one_and_says_so() {
+        let (log, asked) = (Log::default(), Arc::default());
+        let _listens = log.listens();
+        let policies: SharedPolicies = Arc::new(RwLock::new(Policies::new("burstlet-system")));
+        let (listed, mut is_listed) = watch::channel(false);
+        let follows = follow_policies(api_that_fails_after_its_list(&asked), policies.clone(), listed);
+        tokio::select! {
+            () = follows => unreachable!("it follows for ever"),
+            () = async {
+                is_listed.wait_for(|listed| *listed).await.unwrap();
+                while asked.load(Ordering::Relaxed) < 5 {
+                    sleep(Duration::from_secs(1)).await;
+                }
+            } => {}
+        }
+        let web = ObjectName::new("shop", "web");
+        assert_eq!(policies.read().unwrap().names().collect::<Vec<_>>(), [&web], "after three failures");
+        let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let says = "the watch broke off and is taken up again; what was known meanwhile stays in force";
+        assert!(told.contains(says) && told.contains("/apis/burstlet.dev/v1alpha1/burstpolicies"), "{told}");
+    }
+}

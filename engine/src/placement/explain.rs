@@ -114,8 +114,8 @@ impl Placement {
 
     /// How the workload's revisions stand, by the name of the Deployment, or of what else scales them.
     pub fn explain_workload(&self, name: &ObjectName) -> Vec<WorkloadExplanation> {
-        let of_it = self.revisions.iter().filter(|(_, state)| self.workload_name(state) == Some(name));
-        of_it
+        let all = self.revisions_in_order().into_iter();
+        all.filter(|(_, state)| self.workload_name(state) == Some(name))
             .filter_map(|(id, state)| {
                 let (policy, facts) = (state.policy.as_ref()?, state.facts.as_ref()?);
                 let standing = |step| {

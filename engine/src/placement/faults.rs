@@ -16,7 +16,9 @@ impl Placement {
         let namespaces = namespaces.filter_map(|(name, namespace)| namespace_fault(name, base(&namespace.marks)));
         let workloads = self.workloads.iter().filter_map(|(_, workload)| workload_fault(workload));
         let facts = self.revisions.values().filter_map(|state| state.facts.as_ref());
-        namespaces.chain(workloads).chain(facts.filter_map(revision_fault)).collect()
+        let mut faults: Vec<_> = namespaces.chain(workloads).chain(facts.filter_map(revision_fault)).collect();
+        faults.sort_by(|(one, _), (other, _)| one.cmp(other));
+        faults
     }
 
     /// Tells of a fault that has just appeared.

@@ -148,7 +148,8 @@ impl Placement {
     /// Works out anew who governs the revisions that `is_meant` picks.
     fn govern_where(&mut self, is_meant: impl Fn(&Revision) -> bool) {
         let meant = self.revisions.iter().filter(|(_, state)| state.facts.as_ref().is_some_and(&is_meant));
-        let meant: Vec<_> = meant.map(|(id, _)| id.clone()).collect();
+        let mut meant: Vec<_> = meant.map(|(id, _)| id.clone()).collect();
+        meant.sort_unstable();
         for id in meant {
             self.govern(&id);
         }
@@ -185,7 +186,9 @@ impl Placement {
         let none = Marks::default();
         let namespace = self.namespaces.get(&*facts.name.namespace);
         let pods = match namespace {
-            Some(namespace) if !self.profile.is_empty() => self.profile.applied(&namespace.marks.labels, &facts.pods),
+            Some(namespace) if !self.profile.is_empty() => {
+                self.profile.applied(&namespace.marks.labels, &facts.pods)
+            }
             _ => facts.pods.clone(),
         };
         let asked = Asked {

@@ -58,7 +58,7 @@ use crate::{
     placement::{
         budget::Accounts,
         entry::{Entry, Pending},
-        marked::Marked,
+        marked::{ByKey, Marked},
         nodes::Nodes,
         pools::Pools,
         revision::RevisionState,
@@ -83,7 +83,7 @@ pub struct Placement {
     namespaces: Marked<String, Namespace>,
     workloads: Marked<WorkloadId, Workload>,
     listed_revisions: Marked<RevisionId, ()>,
-    revisions: BTreeMap<RevisionId, RevisionState>,
+    revisions: ByKey<RevisionId, RevisionState>,
     /// The revisions of each workload.
     siblings: BTreeMap<WorkloadId, BTreeSet<RevisionId>>,
     policies: Policies,
@@ -152,7 +152,7 @@ impl Placement {
             namespaces: Marked::new(),
             workloads: Marked::new(),
             listed_revisions: Marked::new(),
-            revisions: BTreeMap::new(),
+            revisions: ByKey::default(),
             siblings: BTreeMap::new(),
             policies: Policies::new(HOME),
             listed_policies: Marked::new(),
@@ -353,6 +353,13 @@ impl Placement {
             census.burst += state.ledger.burst.len();
             census.beyond += state.ledger.beyond.len();
         }
+        all
+    }
+
+    /// The revisions by their IDs, for what is told of several.
+    fn revisions_in_order(&self) -> Vec<(&RevisionId, &RevisionState)> {
+        let mut all: Vec<_> = self.revisions.iter().collect();
+        all.sort_unstable_by_key(|(id, _)| *id);
         all
     }
 

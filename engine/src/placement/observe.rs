@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    model::{ObjectName, PodUid, PoolName, Tier},
+    model::{ObjectName, PoolName},
     placement::{Placement, budget::Meter},
     policy::Money,
 };
@@ -38,10 +38,5 @@ impl Placement {
         let used = meter.at(self.now).total;
         let cost = self.pools.price(pool).map(|price| price.of(used));
         Observation { pods: meter.pods, pod_minutes: used.pod_minutes(), cost }
-    }
-
-    /// Keeps where the pod would have gone.
-    pub(super) fn imagine(&mut self, uid: &PodUid, tier: Option<Tier>) {
-        self.change_pod(uid, |entry| entry.imagined = tier);
     }
 }

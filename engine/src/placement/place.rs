@@ -167,11 +167,15 @@ impl Placement {
         let reason = self.reason(id, policy, &walk);
         let is_observed = self.revisions.get(id).is_some_and(RevisionState::is_observed);
         let record = Arc::new(Record { at: self.now, policy: policy.clone(), notes: walk.notes });
-        self.change_pod(uid, |entry| entry.record = Some(record));
-        if is_observed {
-            self.imagine(uid, placing.tier());
-        } else {
-            self.expect(uid, Pending::Placed(placing.tier()));
+        self.change_pod(uid, |entry| {
+            entry.record = Some(record);
+            if is_observed {
+                entry.imagined = placing.tier();
+            } else {
+                entry.pending = Some(Pending::Placed(placing.tier()));
+            }
+        });
+        if !is_observed {
             actions.push(Action::Place { pod, placing, extras, reason });
         }
     }

@@ -90,7 +90,7 @@ impl Placement {
         }
         let by_text: BTreeMap<String, ObjectName> = all.keys().map(|name| (name.to_string(), name.clone())).collect();
         let mut workloads = BTreeMap::<&ObjectName, std::collections::BTreeSet<&ObjectName>>::new();
-        for state in self.revisions.values() {
+        for (_, state) in self.revisions_in_order() {
             for name in state.conflict.iter().flatten() {
                 if let Some(report) = all.get_mut(name) {
                     let told = Note::Conflict(state.conflict.clone().unwrap_or_default()).to_string();

@@ -8,8 +8,10 @@ pub mod fields;
 mod governance;
 pub mod graph;
 pub mod import;
+mod marks;
 mod money;
 pub mod opt_in;
+mod policies;
 pub mod profile;
 pub mod resolve;
 mod settings;
@@ -22,8 +24,10 @@ pub use effective::{
     Waiting,
 };
 pub use governance::{Fault, Governance, Source, governance};
+pub use marks::Marks;
 pub use money::{Currency, Money, MoneyError, Price, Usage};
-pub use resolve::{Asked, Marks, Origin, Policies, Resolution};
+pub use policies::Policies;
+pub use resolve::{Asked, Origin, Resolution};
 pub use settings::Settings;
 pub use spec::Spec;
 pub use window::{Window, WindowError};

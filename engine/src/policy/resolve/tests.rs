@@ -3,6 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::policy::{Base, Cap, Mode, MoveBack, Spec};
 
 /// What was written in a cluster, and who asks.
 #[derive(Default)]

@@ -14,22 +14,22 @@ use kube::Client;
 use serde_json::{Value, json};
 
 #[derive(Clone, Default)]
-pub(super) struct FakeApi {
+pub(crate) struct FakeApi {
     objects: BTreeMap<&'static str, Value>,
     fails: bool,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeApi {
-    pub(super) fn new(objects: &[(&'static str, Value)]) -> Self {
+    pub(crate) fn new(objects: &[(&'static str, Value)]) -> Self {
         Self { objects: objects.iter().cloned().collect(), ..Self::default() }
     }
 
-    pub(super) fn failing() -> Self {
+    pub(crate) fn failing() -> Self {
         Self { fails: true, ..Self::default() }
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let answer = api.answer(request.uri().path());
@@ -38,7 +38,7 @@ impl FakeApi {
         Client::new(service, "default")
     }
 
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 
