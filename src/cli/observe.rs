@@ -34,9 +34,9 @@ pub(super) struct ObserveArgs {
     /// Namespace that burstlet lives in
     #[arg(long, default_value = "burstlet-system", value_name = "NAME", conflicts_with = "metrics")]
     burstlet_namespace: String,
-    /// Port of its pods' metrics
-    #[arg(long, default_value_t = 9090, value_name = "PORT", conflicts_with = "metrics")]
-    port: u16,
+    /// Port of its pods' metrics, where it is another one than they name `telemetry`
+    #[arg(long, value_name = "PORT", conflicts_with = "metrics")]
+    port: Option<u16>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub(super) struct ObserveArgs {
 /// What would have burst.
 #[derive(Debug, PartialEq, Serialize)]
 struct Observed {
-    /// Since when its leader has observed; `None` where nobody leads.
+    /// Since when its leader has observed; `None` where nobody leads. What had gone before, it does not know.
     since: Option<String>,
     workloads: Vec<Line>,
 }
@@ -82,11 +82,12 @@ pub(super) async fn observe(args: ObserveArgs) -> anyhow::Result<()> {
 }
 
 /// The metrics of all of burstlet's pods; only the leader's tell of anything observed.
-async fn of_pods(client: &Client, namespace: &str, port: u16) -> anyhow::Result<String> {
+async fn of_pods(client: &Client, namespace: &str, port: Option<u16>) -> anyhow::Result<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pods = pods.list(&ListParams::default().labels(SELECTOR)).await.context("unable to list burstlet's pods")?;
     let mut all = String::new();
-    for pod in &pods {
+    // The scheduler's pods carry the label, too, and tell no metrics of burstlet's.
+    for (pod, port) in pods.iter().filter_map(|pod| Some((pod, port.or_else(|| telemetry_port(pod))?))) {
         let path = format!("/api/v1/namespaces/{namespace}/pods/{}:{port}/proxy/metrics", pod.name_any());
         let request = ::http::Request::get(path).body(Vec::new())?;
         match client.request_text(request).await {
@@ -99,6 +100,13 @@ async fn of_pods(client: &Client, namespace: &str, port: u16) -> anyhow::Result<
         "no pod labelled {SELECTOR} in {namespace} tells metrics; name its address with --metrics"
     );
     Ok(all)
+}
+
+fn telemetry_port(pod: &Pod) -> Option<u16> {
+    let ports =
+        pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten());
+    let mut named = ports.filter(|port| port.name.as_deref() == Some("telemetry"));
+    named.next().and_then(|port| u16::try_from(port.container_port).ok())
 }
 
 fn observed(metrics: &str) -> Observed {
@@ -142,7 +150,7 @@ fn text(observed: &Observed) -> String {
         return "no leader tells what it observed: burstlet's placer does not run, or does not lead yet\n".to_owned();
     };
     if observed.workloads.is_empty() {
-        return format!("since {since}, no workload in mode Observe would have burst\n");
+        return format!("since {since}, when this leader began, no workload in mode Observe would have burst\n");
     }
     let rows = observed.workloads.iter().map(|line| {
         let cost = match (line.cost, &line.currency) {
@@ -153,7 +161,10 @@ fn text(observed: &Observed) -> String {
         [namespace.clone(), workload.clone(), pool.clone(), pods.to_string(), pod_minutes.to_string(), cost]
     });
     let header = ["NAMESPACE", "WORKLOAD", "POOL", "PODS", "POD-MINUTES", "COST"];
-    format!("since {since}, would have burst:\n{}", table(&header, rows))
+    format!(
+        "since {since}, when this leader began, would have burst (without what had gone before):\n{}",
+        table(&header, rows)
+    )
 }
 
 #[cfg(test)]
@@ -173,7 +184,7 @@ mod tests {
         let [line] = found.workloads.as_slice() else { panic!("{found:?}") };
         assert_eq!((line.pods, line.pod_minutes, line.cost), (4, 90, Some(1.25)));
         let shown = text(&found);
-        assert!(shown.starts_with("since 1970-01-01T00:01:00Z, would have burst:"), "{shown}");
+        assert!(shown.starts_with("since 1970-01-01T00:01:00Z, when this leader began, would have burst"), "{shown}");
         assert!(shown.contains("web") && shown.contains("1.2500 CNY"), "{shown}");
         assert!(text(&observed("burstlet_observed_since_seconds 60")).contains("no workload in mode Observe"));
     }

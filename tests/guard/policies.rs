@@ -23,6 +23,7 @@ async fn with_the_stock_kube_scheduler_policies_are_checked_followed_and_explain
     the_webhooks_judgement(&bench).await;
     a_policy_by_its_selector(&bench).await;
     told_by_the_command(&bench);
+    told_by_kubectls_plugin(&bench);
     bench.stop().await;
 }
 
@@ -41,6 +42,14 @@ fn policy(name: &str, spec: Value) -> Value {
 #[allow(clippy::needless_pass_by_value, reason = "`json!` makes a value at each call")]
 fn pool(name: &str, spec: Value) -> Value {
     json!({"apiVersion": "burstlet.dev/v1alpha1", "kind": "VirtualPool", "metadata": {"name": name}, "spec": spec})
+}
+
+/// An HPA of the Deployment of its name.
+fn autoscaler(name: &str, most: u32) -> Value {
+    let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name});
+    json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+           "metadata": {"name": name, "namespace": "shop"},
+           "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": most}})
 }
 
 /// What kubectl is told of an object that is refused.
@@ -136,6 +145,16 @@ async fn the_webhooks_judgement(bench: &Bench) {
     taken(bench, &policy("child", json!({"extends": "parent"})));
     let told = refused(bench, &policy("parent", json!({"base": 2, "extends": "child"})));
     assert!(told.contains("shop/parent → shop/child → shop/parent is a circle"), "{told}");
+    let told = refused(bench, &policy("orphan", json!({"extends": "gone"})));
+    assert!(told.contains("spec.extends: shop/orphan → gone: there is no BurstPolicy gone"), "{told}");
+    let deaf = json!({"base": 1, "moveOn": {"when": []}, "tiers": [{"pool": POOL}, {"real": {}}]});
+    let told = refused(bench, &policy("deaf", deaf));
+    assert!(told.contains("spec.tiers: no pod reaches eci → real"), "{told}");
+    taken(bench, &autoscaler("zealous", 3));
+    let mut zealous = Wanted::new("zealous", Some("5"), 0).object("Deployment");
+    zealous["metadata"]["namespace"] = json!("shop");
+    let told = taken(bench, &zealous);
+    assert!(told.contains("5 is above maxReplicas 3 of HorizontalPodAutoscaler zealous"), "{told}");
     let told = taken(bench, &policy("wishful", json!({"mode": "AfterBase"})));
     assert!(told.starts_with("Warning: spec.base: is missing"), "{told}");
 }
@@ -177,4 +196,18 @@ fn told_by_the_command(bench: &Bench) {
     assert_eq!(status["workloads"][0]["wanted"], json!(5));
     assert_eq!(status["workloads"][0]["pools"][POOL], json!(3));
     assert_eq!(status["pools"][0]["health"], json!("ok"));
+}
+
+/// `kubectl burstlet`: the same binary under the name of a plugin, found on the `PATH` by the real kubectl.
+fn told_by_kubectls_plugin(bench: &Bench) {
+    let folder = bench.stand.cluster().folder().join("plugins");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink(BURSTLET, folder.join("kubectl-burstlet")).unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut command = bench.stand.cluster().kubectl_command(["burstlet", "status", "--output", "json"]);
+    let output = command.env("PATH", path).output().unwrap();
+    let (told, fault) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told} {fault}");
+    let status: Value = serde_json::from_str(&told).unwrap();
+    assert!(status["workloads"].as_array().unwrap().iter().any(|line| line["name"] == "web"), "{status}");
 }
