@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use burstlet::{api::document::Document, run::config::Config};
 use burstlet_engine::{
-    model::{Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, PoolName, Resources, Stage, Timestamp},
+    model::{Bytes, MilliCpu, Needs, Node, NodeKind, ObjectName, Pod, PoolName, Resources, Stage, Timestamp},
     placement::{Action, Controller, Event, Kind, Namespace, Placement, Placing, Revision},
     policy::{Marks, Settings},
 };
@@ -43,6 +43,7 @@ fn pod(name: &str, stage: Stage) -> Pod {
         requests: Resources { cpu: MilliCpu(100), memory: Bytes(1 << 20) },
         node_selector: Vec::new(),
         virtual_obstacle: None,
+        needs: Needs::default(),
     }
 }
 

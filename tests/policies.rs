@@ -86,6 +86,7 @@ fn open_to_any_provider_each_of_which_keeps_the_same_rules() {
         ("kingsoftKci", "kingsoft_kci.rs"),
         ("awsFargate", "aws_ecs.rs"),
         ("azureAci", "azure_aci.rs"),
+        ("kubernetes", "kubernetes.rs"),
     ];
     let mut named: Vec<_> = trials.iter().map(|(provider, _)| *provider).collect();
     named.sort_unstable();

@@ -12,7 +12,8 @@ use std::{
 
 use burstlet_engine::{
     model::{
-        Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, Resources, RevisionId, Stage, Tier, Timestamp, WorkloadId,
+        Bytes, MilliCpu, Needs, Node, NodeKind, ObjectName, Pod, Resources, RevisionId, Stage, Tier, Timestamp,
+        WorkloadId,
     },
     placement::{Action, Controller, Event, Kind, Outcome, Placement, Placing, Revision, Workload},
     policy::{Marks, MoveBack, Settings},
@@ -101,6 +102,7 @@ impl Cluster {
             requests: Resources { cpu: MilliCpu(250), memory: Bytes(512 << 20) },
             node_selector: Vec::new(),
             virtual_obstacle: None,
+            needs: Needs::default(),
         }
     }
 

@@ -808,7 +808,11 @@ fn kind_of(event: &Event) -> Option<Kind> {
         Event::Pod(_) | Event::PodGone(_) => Some(Kind::Pod),
         Event::Policy { .. } | Event::PolicyFaulty { .. } | Event::PolicyGone(_) => Some(Kind::Policy),
         Event::Pool(_) | Event::PoolFaulty { .. } | Event::PoolGone(_) => Some(Kind::Pool),
-        Event::Looked { .. } | Event::Health { .. } | Event::Stock { .. } | Event::Profile(_) => None,
+        Event::Looked { .. }
+        | Event::Health { .. }
+        | Event::Stock { .. }
+        | Event::Capabilities { .. }
+        | Event::Profile(_) => None,
     }
 }
 

@@ -12,5 +12,5 @@ pub mod owner;
 pub mod pod;
 pub mod policy;
 pub mod pool;
-mod preflight;
+pub mod preflight;
 pub mod status;

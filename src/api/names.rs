@@ -56,6 +56,10 @@ pub fn tier_real_number(tier: &str) -> Option<u8> {
     }
 }
 
+/// What a pod needs of the cluster's network, as it declares itself: `cluster-dns` (names of Services), `services` (their
+/// addresses), or both with a comma between. A pool that does not give it does not take the pod.
+pub const NEEDS: &str = "burstlet.dev/needs";
+
 /// Set to `true` on a pod (in its workload's template), keeps burstlet's hands off it.
 pub const IGNORE: &str = "burstlet.dev/ignore";
 

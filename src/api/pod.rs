@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use burstlet_engine::model::{Bytes, MilliCpu, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::Object;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::api::{
     kinds::{ForeignKinds, controller, pod_controller},
     names,
-    preflight::{self, Security, Shares, Volume},
+    preflight::{self, Container, Volume},
 };
 
 /// A pod with what placement reads of it.
@@ -22,22 +22,28 @@ pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
 /// Of `core/v1 PodSpec`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "as the API has them")]
 pub struct SlimPodSpec {
     node_name: Option<String>,
     scheduling_gates: Vec<Named>,
     node_selector: BTreeMap<Box<str>, Box<str>>,
     topology_spread_constraints: Vec<SpreadConstraint>,
-    containers: Vec<Container>,
-    init_containers: Vec<Container>,
+    pub(super) containers: Vec<Container>,
+    pub(super) init_containers: Vec<Container>,
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
     affinity: Option<Value>,
-    host_network: bool,
+    pub(super) restart_policy: Option<String>,
+    pub(super) host_network: bool,
     #[serde(rename = "hostPID")]
-    host_pid: bool,
+    pub(super) host_pid: bool,
     #[serde(rename = "hostIPC")]
-    host_ipc: bool,
-    volumes: Vec<Volume>,
+    pub(super) host_ipc: bool,
+    pub(super) share_process_namespace: bool,
+    pub(super) host_aliases: Vec<IgnoredAny>,
+    pub(super) dns_policy: Option<String>,
+    pub(super) dns_config: Option<IgnoredAny>,
+    pub(super) volumes: Vec<Volume>,
 }
 
 /// Of `core/v1 PodStatus`.
@@ -59,20 +65,6 @@ struct Named {
 struct SpreadConstraint {
     topology_key: String,
     when_unsatisfiable: String,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Container {
-    resources: Requirements,
-    restart_policy: Option<String>,
-    security_context: Security,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct Requirements {
-    requests: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -129,7 +121,8 @@ pub fn to_engine(pod: &SlimPod, foreign: &ForeignKinds) -> Option<Pod> {
         tier: tier(annotation(names::TIER), annotation(names::POOL)),
         requests: requests(&pod.spec),
         node_selector: pod.spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        virtual_obstacle: virtual_obstacle(&pod.spec).map(Into::into),
+        virtual_obstacle: virtual_obstacle(pod).map(Into::into),
+        needs: pod.spec.needs(meta.annotations.as_ref()),
     })
 }
 
@@ -211,7 +204,8 @@ fn resources(amounts: &BTreeMap<String, String>) -> Resources {
 }
 
 /// Why the scheduler would refuse every virtual node, whatever burstlet adds to the pod.
-fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
+fn virtual_obstacle(pod: &SlimPod) -> Option<String> {
+    let spec = &pod.spec;
     let selector = spec.node_selector.iter().find(|(key, value)| !virtual_nodes_match(key, value));
     if let Some((key, value)) = selector {
         return Some(format!("nodeSelector {key}={value} excludes virtual nodes"));
@@ -223,12 +217,7 @@ fn virtual_obstacle(spec: &SlimPodSpec) -> Option<String> {
         let key = &spread.topology_key;
         format!("the spread over {key} (DoNotSchedule) excludes virtual nodes; ScheduleAnyway would not")
     });
-    spread.or_else(|| {
-        let shares = Shares { network: spec.host_network, processes: spec.host_pid, memory: spec.host_ipc };
-        let mut containers = spec.containers.iter().chain(&spec.init_containers);
-        let is_privileged = containers.any(|container| container.security_context.privileged);
-        preflight::obstacle(shares, is_privileged, &spec.volumes)
-    })
+    spread.or_else(|| spec.obstacle()).or_else(|| preflight::unknown_need(pod.metadata.annotations.as_ref()))
 }
 
 fn virtual_nodes_match(key: &str, value: &str) -> bool {

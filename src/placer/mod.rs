@@ -19,7 +19,7 @@ use std::{
 };
 
 use burstlet_engine::{
-    model::{ObjectName, PodRef, PodUid, PoolName, RevisionId, Timestamp},
+    model::{Capabilities, ObjectName, PodRef, PodUid, PoolName, RevisionId, Timestamp},
     placement::{Action, Annotated, Controller, Event, Kind, Outcome, Placement, Reason},
     policy::{Fault, Settings, resolve::Note},
 };
@@ -85,6 +85,8 @@ pub struct Placer {
     pub client: Client,
     /// The cluster's defaults.
     pub settings: Settings,
+    /// What the providers of the configuration's pools have; those of VirtualPools come with them.
+    pub capabilities: BTreeMap<PoolName, Capabilities>,
     /// burstlet's own namespace, where policies for all stand.
     pub namespace: String,
     /// Kinds of other API groups that scale pods.
@@ -184,6 +186,9 @@ impl Desk {
             recorder: Recorder::new(placer.client.clone(), reporter),
             placer,
         };
+        for (pool, capabilities) in desk.placer.capabilities.clone() {
+            desk.placement.apply(Event::Capabilities { pool, capabilities }, now());
+        }
         desk.restock();
         desk
     }

@@ -4,10 +4,12 @@
 //! provider makes creation idempotent by the pod's UID and reports every change, so that nothing polls through the
 //! API server.
 
+mod capabilities;
 pub mod clouds;
 mod containers;
 mod content;
 mod error;
+pub mod kubernetes;
 #[cfg(feature = "lab")]
 pub mod process;
 mod session;
@@ -16,6 +18,7 @@ pub mod simulated;
 use std::{fmt, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -143,6 +146,12 @@ pub trait Provider: Send + Sync + 'static {
     /// The kubelet has made the pod's variables literal, but for `status.podIP` and `status.podIPs`, which only the
     /// instance knows: a field reference is left there. What has no such variable by nature refuses it.
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError>;
+
+    /// What it has of what pods ask for; placement reads the same from the pool. [`Provider::create`] refuses the rest as
+    /// [`ProviderError::Invalid`].
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::all(self.name())
+    }
 
     /// What of a pod's content this provider passes on; the kubelet reads no more than that.
     fn takes(&self) -> Takes {

@@ -47,7 +47,7 @@ pub(super) fn fate(pod: &Pod, is_virtual: bool, controller: Controller) -> Fate 
 
 #[cfg(test)]
 mod tests {
-    use burstlet_engine::model::{ObjectName, Resources, Tier, Timestamp};
+    use burstlet_engine::model::{Needs, ObjectName, Resources, Tier, Timestamp};
 
     use super::*;
 
@@ -64,6 +64,7 @@ mod tests {
             requests: Resources::default(),
             node_selector: Vec::new(),
             virtual_obstacle: None,
+            needs: Needs::default(),
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
-use burstlet_engine::{model::PoolName, policy::Settings};
+use burstlet_engine::{
+    model::{Capabilities, PoolName},
+    policy::Settings,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
@@ -42,6 +45,7 @@ pub(super) struct Lead {
 /// What the placer needs.
 pub(super) struct Deciding {
     pub(super) settings: Settings,
+    pub(super) capabilities: BTreeMap<PoolName, Capabilities>,
     pub(super) namespace: String,
     pub(super) foreign: ForeignKinds,
     pub(super) stocks: watch::Receiver<Stocks>,
@@ -89,10 +93,11 @@ impl Lead {
 
     async fn begin(&self, term: &CancellationToken) -> Result<JoinSet<Result<(), RunError>>, RunError> {
         let mut work = JoinSet::new();
-        if let Some(Deciding { settings, namespace, foreign, stocks, metrics, board }) = &self.placer {
+        if let Some(Deciding { settings, capabilities, namespace, foreign, stocks, metrics, board }) = &self.placer {
             let placer = Placer {
                 client: self.client.clone(),
                 settings: settings.clone(),
+                capabilities: capabilities.clone(),
                 namespace: namespace.clone(),
                 foreign: foreign.clone(),
                 leadership: self.leadership.clone(),

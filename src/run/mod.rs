@@ -267,7 +267,10 @@ impl Run {
             let metrics = PlacerMetrics::register(&common.registry)?;
             let (settings, namespace) = (self.config.settings(), self.config.namespace.clone());
             let (foreign, board) = (self.config.foreign_kinds(), self.board.clone());
-            placer = Some(Deciding { settings, namespace, foreign, stocks: stocks.clone(), metrics, board });
+            let capabilities = |pool: &config::Pool| (pool.name.clone(), pool.provider.capabilities());
+            let capabilities = self.config.pools.iter().map(capabilities).collect();
+            placer =
+                Some(Deciding { settings, capabilities, namespace, foreign, stocks: stocks.clone(), metrics, board });
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {

@@ -11,7 +11,12 @@ use kube::Client;
 #[cfg(feature = "lab")]
 use crate::provider::process;
 use crate::{
-    api::pool::{Provider as PoolProvider, alibaba_eci::Credentials, credentials::CredentialsFrom},
+    api::pool::{
+        Provider as PoolProvider,
+        alibaba_eci::Credentials,
+        credentials::CredentialsFrom,
+        kubernetes::{KubeconfigFrom, Kubernetes},
+    },
     provider::{
         Provider, ProviderError,
         clouds::{
@@ -22,6 +27,7 @@ use crate::{
             fleet::Pace,
             kingsoft_kci::Kci,
         },
+        kubernetes::OtherCluster,
         simulated,
     },
     run::{
@@ -79,9 +85,28 @@ pub(super) fn provider(
             let keys = keys(&settings.credentials, config, client);
             Arc::new(Aci::with_keys((**settings).clone(), keys, Pace::SLOW)?)
         }
+        PoolProvider::Kubernetes(settings) => other_cluster(settings, config, client)?,
         #[cfg(feature = "lab")]
         PoolProvider::Process(settings) => processes(&settings.folder, config)?,
     })
+}
+
+/// Pods of another cluster; a kubeconfig from a Secret is read as long as the provider lives.
+fn other_cluster(settings: &Kubernetes, config: &Config, client: &Client) -> Result<Arc<dyn Provider>, ProviderError> {
+    let there = Arc::new(OtherCluster::new(settings.clone())?);
+    if let KubeconfigFrom::SecretRef { name, namespace } = &settings.kubeconfig {
+        let namespace = namespace.as_ref().unwrap_or(&config.namespace).clone();
+        let weak = Arc::downgrade(&there);
+        tokio::spawn(secret::follow::<Secret>(client.clone(), namespace, name.clone(), move |part| {
+            let Some(there) = weak.upgrade() else { return Listening::No };
+            match part("kubeconfig") {
+                Some(text) => there.set_kubeconfig(&text),
+                None => tracing::warn!("the Secret of a pool on another cluster has no key kubeconfig"),
+            }
+            Listening::Yes
+        }));
+    }
+    Ok(there)
 }
 
 /// Pods as processes of this host: where the command line allows it.

@@ -8,9 +8,14 @@ use burstlet_engine::{
     simulator::{self, Amount, Autoscaler, Latency, PerMilli, RateLimit, Reclaim, Rolling, Setup, Timing, hpa::Spec},
 };
 use k8s_openapi::{
-    api::{apps::v1::Deployment, core::v1::Container},
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Container, Pod},
+    },
     apimachinery::pkg::util::intstr::IntOrString,
 };
+
+use crate::api::preflight;
 
 use super::{Driven, Memory, Pool, Scenario, Span, StartUp, StockOut, Throttle, metrics::containers};
 
@@ -122,6 +127,7 @@ impl Scenario {
             reclaim: Reclaim { per_hour: pool.reclaim.per_hour.millionths(), waves: waves.collect() },
             price: (pool.price.cpu_second.get(), pool.price.gib_second.get()),
             facts: Some(pool.facts()),
+            capabilities: pool.object.as_ref().map(|object| object.provider.capabilities()),
         })
     }
 
@@ -145,6 +151,11 @@ fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError
     let pod = spec.and_then(|spec| spec.template.spec.as_ref());
     let grace = pod.and_then(|pod| pod.termination_grace_period_seconds).unwrap_or(30);
     let selector = pod.and_then(|pod| pod.node_selector.clone()).unwrap_or_default();
+    let template = Pod {
+        metadata: spec.and_then(|spec| spec.template.metadata.clone()).unwrap_or_default(),
+        spec: pod.cloned(),
+        status: None,
+    };
     Ok(simulator::Workload {
         name: workload.name(),
         marks: workload.marks(),
@@ -154,6 +165,7 @@ fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError
         containers: simulated_containers(driven),
         cpu_limit: workload.cpu_limit,
         node_selector: selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+        needs: preflight::needs_of(&template),
         rolling: rolling(deployment)?,
         hpa: serde_json::to_value(&workload.hpa.spec)
             .and_then(serde_json::from_value::<Spec>)

@@ -134,17 +134,21 @@ pub fn engine_events(client: &Client, foreign: &ForeignKinds) -> (mpsc::Receiver
         })
     });
     let pools = Api::<DynamicObject>::all_with(all(client), &pool::resource());
-    watch_once_known(&mut tasks, &sender, Kind::Pool, pools, |seen| {
-        Some(match seen {
-            Change::Set(object) => {
-                let event = match policies::read_pool(object) {
-                    Ok(spec) => Event::Pool(spec.facts(&object.name_any())),
-                    Err(faults) => Event::PoolFaulty { name: object.name_any().into(), faults },
-                };
-                EngineWatch { about: About::of(object), ..event.into() }
-            }
-            Change::Gone(object) => Event::PoolGone(object.name_any().into()).into(),
-        })
+    watch_once_known(&mut tasks, &sender, Kind::Pool, pools, |seen| match seen {
+        Change::Set(object) => {
+            let name = object.name_any();
+            let (before, event) = match policies::read_pool(object) {
+                Ok(spec) => {
+                    let capabilities = spec.provider.capabilities();
+                    // First, so that no pod is placed by the pool alone.
+                    let told = Event::Capabilities { pool: name.as_str().into(), capabilities };
+                    (Some(told.into()), Event::Pool(spec.facts(&name)))
+                }
+                Err(faults) => (None, Event::PoolFaulty { name: name.into(), faults }),
+            };
+            before.into_iter().chain([EngineWatch { about: About::of(object), ..event.into() }]).collect::<Vec<_>>()
+        }
+        Change::Gone(object) => vec![Event::PoolGone(object.name_any().into()).into()],
     });
     (receiver, tasks)
 }
@@ -221,12 +225,12 @@ enum Change<'a, K> {
 }
 
 /// Watches a kind that the cluster may not know: until it does, its list is empty.
-fn watch_once_known(
+fn watch_once_known<I: IntoIterator<Item = EngineWatch> + 'static>(
     tasks: &mut JoinSet<()>,
     sender: &mpsc::Sender<EngineWatch>,
     kind: Kind,
     api: Api<DynamicObject>,
-    convert: impl Fn(Change<'_, DynamicObject>) -> Option<EngineWatch> + Send + 'static,
+    convert: impl Fn(Change<'_, DynamicObject>) -> I + Send + 'static,
 ) {
     let sender = sender.clone();
     tasks.spawn(async move {
@@ -241,35 +245,40 @@ fn watch_once_known(
     });
 }
 
-fn watch<K>(
+fn watch<K, I>(
     tasks: &mut JoinSet<()>,
     sender: &mpsc::Sender<EngineWatch>,
     kind: Kind,
     api: Api<K>,
-    convert: impl Fn(Change<'_, K>) -> Option<EngineWatch> + Send + 'static,
+    convert: impl Fn(Change<'_, K>) -> I + Send + 'static,
 ) where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+    I: IntoIterator<Item = EngineWatch> + 'static,
 {
     tasks.spawn(follow(api, forward(kind, sender.clone(), convert)));
 }
 
 /// Sends what is seen as events, until nobody listens.
-fn forward<K>(
+fn forward<K, I: IntoIterator<Item = EngineWatch>>(
     kind: Kind,
     sender: mpsc::Sender<EngineWatch>,
-    convert: impl Fn(Change<'_, K>) -> Option<EngineWatch>,
+    convert: impl Fn(Change<'_, K>) -> I,
 ) -> impl FnMut(Seen<K>) -> BoxFuture<'static, Listening> {
     move |seen| {
-        let event = match &seen {
-            Seen::Begin => Some(Event::Begin(kind).into()),
-            Seen::Finish => Some(Event::Finish(kind).into()),
-            Seen::Set(object) => convert(Change::Set(object)),
-            Seen::Gone(object) => convert(Change::Gone(object)),
+        let events: Vec<_> = match &seen {
+            Seen::Begin => vec![Event::Begin(kind).into()],
+            Seen::Finish => vec![Event::Finish(kind).into()],
+            Seen::Set(object) => convert(Change::Set(object)).into_iter().collect(),
+            Seen::Gone(object) => convert(Change::Gone(object)).into_iter().collect(),
         };
         let sender = sender.clone();
         Box::pin(async move {
-            let Some(event) = event else { return Listening::Yes };
-            if sender.send(event).await.is_ok() { Listening::Yes } else { Listening::No }
+            for event in events {
+                if sender.send(event).await.is_err() {
+                    return Listening::No;
+                }
+            }
+            Listening::Yes
         })
     }
 }

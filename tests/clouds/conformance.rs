@@ -3,13 +3,19 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use burstlet::provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError};
+use burstlet::{
+    api::preflight,
+    provider::{Content, File, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError},
+};
+use burstlet_engine::model::Need;
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::mpsc, time::timeout};
 
 /// Longest wait for something that a provider must come to do.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for figures of usage: metrics-server has a pod's after it read its node twice.
+const MEASURED_WITHIN: Duration = Duration::from_secs(90);
 
 /// A provider under test, on a cloud of its own.
 pub(crate) struct Subject {
@@ -37,7 +43,9 @@ pub(crate) fn owner(cluster: &str, uid: &str) -> Owner {
 /// A pod of one service.
 pub(crate) fn service() -> Pod {
     serde_json::from_value(json!({
-        "spec": {"terminationGracePeriodSeconds": 0, "containers": [{"name": "app", "image": "nginx"}]},
+        "spec": {"terminationGracePeriodSeconds": 0, "containers": [
+            {"name": "app", "image": "nginx", "command": ["tail", "-f", "/dev/null"]},
+        ]},
     }))
     .unwrap()
 }
@@ -141,7 +149,16 @@ pub(crate) async fn running_instances_tell_their_usage(subject: Subject) {
     let provider = &*subject.provider;
     provider.create(&owner("here", "u-1"), &service()).await.unwrap();
     until(provider, "u-1", |found| found.is_some_and(|instance| instance.state == InstanceState::Running)).await;
-    let first = provider.usage("here").await.unwrap();
+    let measured = async {
+        loop {
+            let usage = provider.usage("here").await.unwrap();
+            if !usage.is_empty() {
+                return usage;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let first = timeout(MEASURED_WITHIN, measured).await.expect("no usage is told");
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].uid, "u-1");
     assert!(first[0].cpu > Duration::ZERO, "a counter of zero is dropped by metrics-server");
@@ -160,6 +177,85 @@ pub(crate) async fn a_pod_that_cannot_be_is_invalid(subject: Subject) {
     assert!((subject.created)().is_empty());
 }
 
+/// A pod that asks for nothing but this.
+fn asking(need: Need) -> Pod {
+    let mut spec = json!({"containers": [{"name": "app", "image": "nginx", "command": ["tail", "-f", "/dev/null"]}]});
+    let mut annotations = json!({});
+    let mut of_container = |extra: Value| json_patch::merge(&mut spec["containers"][0], &extra);
+    let probe = json!({"tcpSocket": {"port": 80}});
+    let init =
+        |policy: Value| json!([{"name": "first", "image": "nginx", "command": ["true"], "restartPolicy": policy}]);
+    let mut of_pod = json!({});
+    match need {
+        Need::InitContainers => of_pod = json!({"initContainers": init(json!(null))}),
+        Need::Sidecars => of_pod = json!({"initContainers": init(json!("Always"))}),
+        Need::StartupProbes => of_container(json!({"startupProbe": probe})),
+        Need::LivenessProbes => of_container(json!({"livenessProbe": probe})),
+        Need::ReadinessProbes => of_container(json!({"readinessProbe": probe})),
+        Need::GrpcProbes => of_container(json!({"readinessProbe": {"grpc": {"port": 80}}})),
+        Need::LifecycleHooks => of_container(json!({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}})),
+        Need::Files => of_pod = json!({"volumes": [{"name": "files", "configMap": {"name": "settings"}}]}),
+        Need::Tokens => {
+            let token = json!([{"serviceAccountToken": {"path": "token"}}]);
+            of_pod = json!({"volumes": [{"name": "files", "projected": {"sources": token}}]});
+        }
+        Need::MemoryVolumes => of_pod = json!({"volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}),
+        Need::NfsVolumes => of_pod = json!({"volumes": [{"name": "v", "nfs": {"server": "nas", "path": "/"}}]}),
+        Need::FlexVolumes => {
+            of_pod = json!({"volumes": [{"name": "v", "flexVolume": {"driver": "alicloud/disk"}}]});
+        }
+        Need::SubPaths => {
+            of_pod = json!({"volumes": [{"name": "v", "emptyDir": {}}]});
+            of_container(json!({"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "a"}]}));
+        }
+        Need::WorkingDirs => of_container(json!({"workingDir": "/tmp"})),
+        Need::ImageCommands => of_container(json!({"command": null})),
+        Need::ArgumentsAlone => of_container(json!({"command": null, "args": ["x"]})),
+        Need::HostAliases => of_pod = json!({"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["db"]}]}),
+        Need::DnsConfig => of_pod = json!({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.2"]}}),
+        Need::SharedProcesses => of_pod = json!({"shareProcessNamespace": true}),
+        Need::AddedCapabilities => {
+            of_container(json!({"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}}));
+        }
+        Need::ClusterDns => annotations = json!({"burstlet.dev/needs": "cluster-dns"}),
+        Need::Services => annotations = json!({"burstlet.dev/needs": "services"}),
+        Need::ServicesUntilEnd => {
+            annotations = json!({"burstlet.dev/needs": "services"});
+            of_pod = json!({"restartPolicy": "Never"});
+        }
+    }
+    json_patch::merge(&mut spec, &of_pod);
+    serde_json::from_value(json!({"metadata": {"annotations": annotations}, "spec": spec})).unwrap()
+}
+
+/// What placement believes of a provider is true of it: it creates each pod that its capabilities allow, and refuses each
+/// other one before any call.
+pub(crate) async fn a_provider_takes_what_it_says_it_has_and_nothing_else(subject: Subject) {
+    let provider = &*subject.provider;
+    let capabilities = provider.capabilities();
+    let file = File { data: b"x".to_vec(), mode: 0o644 };
+    let files = BTreeMap::from([("file".to_owned(), file)]);
+    for (number, need) in Need::ALL.into_iter().enumerate() {
+        let pod = asking(need);
+        let needs = preflight::needs_of(&pod);
+        assert!(needs.kinds.has(need), "{need:?} is not seen in its own pod");
+        let content = Content {
+            volumes: needs.kinds.has(Need::Files).then(|| ("files".to_owned(), files.clone())).into_iter().collect(),
+            registries: Vec::new(),
+        };
+        let uid = format!("need-{number}");
+        let answer = provider.create_with(&owner("here", &uid), &pod, &content).await;
+        match capabilities.lack(&needs) {
+            None => drop(answer.unwrap_or_else(|error| panic!("{need:?} is promised: {error}"))),
+            Some(lack) => {
+                let error = answer.expect_err(&format!("{need:?} is said to be lacking"));
+                assert_eq!(error, ProviderError::Invalid(lack.to_string()));
+                assert!(find(provider, &uid).await.is_none(), "{need:?}");
+            }
+        }
+    }
+}
+
 /// Every rule as a test, each with a subject of its own.
 macro_rules! conforms {
     ($subject:expr) => {
@@ -173,6 +269,7 @@ macro_rules! conforms {
             a_watch_tells_what_happens_from_its_first_word_on
             running_instances_tell_their_usage
             a_pod_that_cannot_be_is_invalid
+            a_provider_takes_what_it_says_it_has_and_nothing_else
         }
     };
     (@each $subject:expr; $($rule:ident)*) => {
@@ -188,4 +285,19 @@ macro_rules! conforms {
     };
 }
 
-pub(crate) use conforms;
+/// The rules at once, each with a subject of its own in a namespace of its own: for what takes long to start.
+macro_rules! conforms_together {
+    ($there:ident; $($rule:ident)*) => {
+        async {
+            tokio::join!($(
+                async {
+                    let namespace = stringify!($rule).replace('_', "-").chars().take(60).collect::<String>();
+                    let subject = $there.subject(&namespace).await;
+                    $crate::conformance::$rule(subject).await;
+                }
+            ),*)
+        }
+    };
+}
+
+pub(crate) use {conforms, conforms_together};

@@ -10,6 +10,7 @@ mod azure_aci;
 mod conformance;
 mod keys;
 mod kingsoft_kci;
+mod kubernetes;
 mod seeds;
 mod simulated;
 mod trial;

@@ -220,6 +220,7 @@ macro_rules! conforms_but_for_usage {
             deleting_what_does_not_exist_is_success
             an_end_has_its_exit_code
             a_watch_tells_what_happens_from_its_first_word_on
+            a_provider_takes_what_it_says_it_has_and_nothing_else
         }
     };
     (@each $subject:expr; $($rule:ident)*) => {

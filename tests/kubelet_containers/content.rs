@@ -1,7 +1,6 @@
 //! What pods refer to: read as their node, by an identity that may read no Secret itself.
 
 use axum::http::Request;
-use burstlet::provider::Provider;
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Event, Secret, ServiceAccount},
     rbac::v1::PolicyRule,
@@ -130,7 +129,7 @@ async fn pods_get_what_they_refer_to_and_nobody_gets_more() {
         (waiting == "CreateContainerConfigError").then_some(())
     })
     .await;
-    assert_eq!(trial.processes.list("trial").await.unwrap(), []);
+    assert_eq!(trial.processes.as_ref().unwrap().list("trial").await.unwrap(), []);
 
     make::<Secret>(client, json!({"metadata": {"name": "keys"}, "stringData": {"password": "h$(WHO)2"}})).await;
     make::<Secret>(client, json!({"metadata": {"name": "foreign"}, "stringData": {"password": "x"}})).await;

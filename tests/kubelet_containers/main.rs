@@ -20,7 +20,10 @@ use axum::{Router, body::Bytes, routing::post};
 use burstlet::{
     kubelet::{Capacity, Kubelet, KubeletConfig, KubeletMetrics, NodeTemplate, server},
     lab::cluster::{CertificateRequest, Cluster, ClusterOptions},
-    provider::process::{Processes, Settings},
+    provider::{
+        Provider,
+        process::{Processes, Settings},
+    },
     serve::{ClientAuth, Protocols, ServerTls, serve},
 };
 use futures::StreamExt;
@@ -41,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 mod content;
 mod hpa;
+mod other_cluster;
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const NODE: &str = "burstlet-lab-0";
@@ -51,7 +55,8 @@ struct Trial {
     client: Client,
     pods: Api<Pod>,
     port: u16,
-    processes: Processes,
+    /// What runs its pods, where that is this process.
+    processes: Option<Processes>,
     stop: CancellationToken,
     folder: TempDir,
 }
@@ -67,18 +72,31 @@ impl Trial {
 
     /// A virtual node on `cluster`, whose kubelet talks to the API server by `own`.
     async fn on(cluster: Cluster, own: Client, takes_websockets: bool) -> Self {
-        let (client, folder) = (cluster.client(), tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
         let settings = Settings::new(folder.path().join("pods"));
         let processes = Processes::start(Settings { first_back_off: Duration::from_millis(100), ..settings }).unwrap();
+        let provider = Arc::new(processes.clone());
+        Self { processes: Some(processes), ..Self::over(cluster, own, takes_websockets, provider, folder).await }
+    }
+
+    /// A virtual node on `cluster`, whose pods `provider` runs.
+    async fn over(
+        cluster: Cluster,
+        own: Client,
+        takes_websockets: bool,
+        provider: Arc<dyn Provider>,
+        folder: TempDir,
+    ) -> Self {
+        let client = cluster.client();
         let listener = tokio::net::TcpListener::bind((LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let capacity = Capacity { cpu: Quantity("8".into()), memory: Quantity("8Gi".into()), pods: 100 };
-        let node = NodeTemplate::virtual_node("lab", "process", 0, capacity);
+        let node = NodeTemplate::virtual_node("lab", provider.name(), 0, capacity);
         let renew = Duration::from_secs(2);
         let config =
             KubeletConfig { takes_websockets, renew, ..KubeletConfig::new("trial", vec![node], LOCALHOST, port) };
         let metrics = KubeletMetrics::register(&Registry::new()).unwrap();
-        let kubelet = Kubelet::new(own.clone(), config, Arc::new(processes.clone()), metrics);
+        let kubelet = Kubelet::new(own.clone(), config, provider, metrics);
         let stop = CancellationToken::new();
         let request = CertificateRequest { addresses: vec![LOCALHOST], ..CertificateRequest::server("kubelet", &[]) };
         let files = cluster.issue(&request).unwrap();
@@ -94,7 +112,7 @@ impl Trial {
         let stopped = stop.clone();
         tokio::spawn(async move { kubelet.run(stopped).await });
         let pods = Api::default_namespaced(client.clone());
-        let trial = Self { cluster, client, pods, port, processes, stop, folder };
+        let trial = Self { cluster, client, pods, port, processes: None, stop, folder };
         let nodes: Api<Node> = Api::all(trial.client.clone());
         eventually("the node declares what it takes", async || {
             let declared = nodes.get_opt(NODE).await.unwrap()?.status?.declared_features.unwrap_or_default();

@@ -1,6 +1,6 @@
 //! A pod, with just what decisions need.
 
-use crate::model::{NodeName, ObjectName, PodUid, PoolName, Resources, RevisionId, Timestamp};
+use crate::model::{Needs, NodeName, ObjectName, PodUid, PoolName, Resources, RevisionId, Timestamp};
 
 /// Which step of its policy a pod was placed in, as its annotations say.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -63,6 +63,8 @@ pub struct Pod {
     pub node_selector: Vec<(Box<str>, Box<str>)>,
     /// Why no virtual node could ever take it, if so, for people.
     pub virtual_obstacle: Option<Box<str>>,
+    /// What it asks of a virtual node's provider, which not every provider has.
+    pub needs: Needs,
 }
 
 impl Pod {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    model::{Bytes, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
+    model::{Bytes, Capabilities, MilliCpu, Node, NodeName, ObjectName, Pod, PodUid, PoolName, RevisionId, WorkloadId},
     policy::{Budget, Marks, Price, Spec, annotation, fields::FieldFault, profile::Profile},
 };
 
@@ -202,6 +202,13 @@ pub enum Event {
     },
     /// Deleted.
     PoolGone(PoolName),
+    /// What the pool's provider has of what pods ask for. Until it is told, it has everything.
+    Capabilities {
+        /// The pool.
+        pool: PoolName,
+        /// What it has.
+        capabilities: Capabilities,
+    },
     /// What pods get when they are created, and what that makes of them.
     Profile(Profile),
     /// Whether the pool's provider works.

@@ -238,6 +238,10 @@ impl Placement {
                 self.pool_faults.remove(&name);
                 self.apply_pool(&name, None);
             }
+            Event::Capabilities { pool, capabilities } => {
+                self.pools.set_capabilities(&pool, capabilities);
+                self.pool_has_changed = true;
+            }
             Event::Profile(profile) => self.apply_profile(profile),
             Event::Health { pool, fault } => {
                 self.pools.set_fault(&pool, fault);

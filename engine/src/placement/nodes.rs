@@ -130,7 +130,7 @@ impl Occupied {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bytes, MilliCpu, ObjectName, Stage};
+    use crate::model::{Bytes, MilliCpu, Needs, ObjectName, Stage};
 
     fn node(name: &str, max_pods: u64) -> Node {
         let allocatable = Resources { cpu: MilliCpu(1_000), memory: Bytes(1_000) };
@@ -150,6 +150,7 @@ mod tests {
             requests: Resources { cpu: MilliCpu(milli), memory: Bytes(1) },
             node_selector: Vec::new(),
             virtual_obstacle: None,
+            needs: Needs::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use crate::{
-    model::{Node, NodeName, PoolName, Resources},
+    model::{Capabilities, Lack, Needs, Node, NodeName, PoolName, Resources},
     placement::{cap::Sum, event::PoolFacts, report::PoolReport, sight::NodeSight},
     policy::{Budget, Price},
 };
@@ -19,6 +19,8 @@ pub(super) struct Pools {
 #[derive(Debug, Default)]
 struct Pool {
     facts: Option<PoolFacts>,
+    /// What its provider has, once that is told.
+    capabilities: Option<Capabilities>,
     /// What is wrong with its provider.
     fault: Option<Box<str>>,
     /// Open virtual nodes and how many pods each takes.
@@ -103,6 +105,15 @@ impl Pools {
 
     pub(super) fn set_fault(&mut self, name: &PoolName, fault: Option<Box<str>>) {
         self.pool(name).fault = fault;
+    }
+
+    pub(super) fn set_capabilities(&mut self, name: &PoolName, capabilities: Capabilities) {
+        self.pool(name).capabilities = Some(capabilities);
+    }
+
+    /// What the pool's provider lacks of what a pod needs.
+    pub(super) fn lack(&self, name: &PoolName, needs: &Needs) -> Option<Lack> {
+        self.pools.get(name)?.capabilities.as_ref()?.lack(needs)
     }
 
     /// The pools that stand for this one while it is short, in order. A step to what is not there, or back, ends it.

@@ -222,6 +222,9 @@ impl Placement {
         if let Some(obstacle) = &pod.virtual_obstacle {
             return Said::Never(obstacle.clone());
         }
+        if let Some(lack) = self.pools.lack(pool, &pod.needs) {
+            return Said::Never(format!("pool {pool} cannot take it: {lack}").into());
+        }
         if let Some(unpriced) = self.unpriced(policy, pool) {
             return Said::Never(unpriced);
         }

@@ -50,6 +50,10 @@ impl World<'_> {
                     }
                 }
                 Kind::Pool => {
+                    let told = self.setup.pools.iter().filter_map(|pool| Some((pool.name.clone(), pool.capabilities?)));
+                    for (pool, capabilities) in told {
+                        self.tell(Event::Capabilities { pool, capabilities });
+                    }
                     for facts in self.setup.pools.iter().filter_map(|pool| pool.facts.as_ref()) {
                         self.tell(Event::Pool(facts.clone()));
                     }

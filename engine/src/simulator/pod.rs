@@ -1,7 +1,9 @@
 //! A simulated pod.
 
 use crate::{
-    model::{NodeName, ObjectName, Pod as Seen, PodUid, PoolName, Resources, RevisionId, Stage, Tier, Timestamp},
+    model::{
+        Needs, NodeName, ObjectName, Pod as Seen, PodUid, PoolName, Resources, RevisionId, Stage, Tier, Timestamp,
+    },
     simulator::{
         outcome::PodStory,
         victims::{Candidate, Rank},
@@ -105,6 +107,7 @@ impl Pod {
         revision: &RevisionId,
         requests: Resources,
         selector: &[(Box<str>, Box<str>)],
+        needs: Needs,
     ) -> Seen {
         let bound = |running, ready| match node {
             Some(node) => Stage::Bound { node: node.clone(), running, ready },
@@ -130,6 +133,7 @@ impl Pod {
             requests,
             node_selector: selector.to_vec(),
             virtual_obstacle: None,
+            needs,
         }
     }
 

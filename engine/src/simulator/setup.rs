@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    model::{Bytes, MilliCpu, ObjectName, PoolName, Resources, Timestamp},
+    model::{Bytes, Capabilities, MilliCpu, Needs, ObjectName, PoolName, Resources, Timestamp},
     placement::PoolFacts,
     policy::{Marks, Settings, Spec},
     simulator::{hpa, money::PerMilli, told::Source},
@@ -68,6 +68,8 @@ pub struct Workload {
     pub cpu_limit: Option<MilliCpu>,
     /// Labels that a pod's node must have.
     pub node_selector: Vec<(Box<str>, Box<str>)>,
+    /// What a pod asks of a virtual node's provider.
+    pub needs: Needs,
     /// How far a rolling update may go at a time.
     pub rolling: Rolling,
     /// The HPA.
@@ -200,6 +202,8 @@ pub struct Pool {
     pub price: (f64, f64),
     /// What its object says to burstlet: price, quota and budget, over all workloads.
     pub facts: Option<PoolFacts>,
+    /// What its provider has of what pods ask for; everything where nothing says.
+    pub capabilities: Option<Capabilities>,
 }
 
 /// How a pool takes spot instances back.

@@ -8,7 +8,7 @@ mod told;
 
 use super::*;
 use crate::{
-    model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
+    model::{Bytes, MilliCpu, Needs, ObjectName, Resources, Timestamp},
     policy::{Marks, MoveBack, Settings},
     traffic::Traffic,
 };
@@ -33,6 +33,7 @@ fn workload(base: Option<&str>, most: i32, traffic: &str) -> Workload {
         containers: vec![],
         cpu_limit: Some(MilliCpu(1_000)),
         node_selector: vec![],
+        needs: Needs::default(),
         rolling: Rolling::default(),
         hpa: spec,
         metrics: BTreeMap::new(),
@@ -67,6 +68,7 @@ fn pool(name: &str) -> Pool {
         reclaim: Reclaim::default(),
         price: (0.000_049, 0.000_006_13),
         facts: None,
+        capabilities: None,
     }
 }
 

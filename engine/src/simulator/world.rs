@@ -256,7 +256,7 @@ impl<'a> World<'a> {
             let (setup, state) = (&self.setup.workloads[pod.workload.0], &self.workloads[pod.workload.0]);
             let node = pod.node.and_then(|(node, _)| self.nodes.get(node)).map(|node| &node.name);
             let Some(revision) = state.revisions.id(pod.revision) else { return };
-            Event::Pod(pod.seen(node, revision, setup.requests, &setup.node_selector))
+            Event::Pod(pod.seen(node, revision, setup.requests, &setup.node_selector, setup.needs))
         };
         self.tell(event);
     }

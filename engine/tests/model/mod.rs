@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use burstlet_engine::policy::Marks;
 use burstlet_engine::{
     model::{
-        Bytes, MilliCpu, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
+        Bytes, MilliCpu, Needs, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
         Timestamp, WorkloadId,
     },
     placement::{Action, Controller, Event, Kind, Namespace, Outcome, Placing, PoolFacts, Quota, Revision, Workload},
@@ -343,6 +343,7 @@ impl Truth {
             requests: Resources { cpu: MilliCpu(cpu), memory: Bytes(100) },
             node_selector: Vec::new(),
             virtual_obstacle: None,
+            needs: Needs::default(),
         });
     }
 

@@ -140,7 +140,7 @@ impl View {
             }
             Event::PoolFaulty { name: pool, .. } => name(Kind::Pool, pool.as_str()),
             Event::PoolGone(pool) => drop(self.quotas.remove(pool.as_str())),
-            Event::Profile(_) => {}
+            Event::Profile(_) | Event::Capabilities { .. } => {}
             Event::Health { pool, fault } => {
                 self.faults.remove(pool.as_str());
                 self.faults.extend(fault.map(|_| pool.to_string()));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use burstlet_engine::{
     model::{
-        Bytes, MilliCpu, Node, NodeKind, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp,
+        Bytes, MilliCpu, Needs, Node, NodeKind, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp,
         WorkloadId,
     },
     placement::{
@@ -248,6 +248,7 @@ pub(crate) fn pod(name: &str) -> Pod {
         requests: Resources { cpu: MilliCpu(100), memory: Bytes(1 << 20) },
         node_selector: Vec::new(),
         virtual_obstacle: None,
+        needs: Needs::default(),
     }
 }
 

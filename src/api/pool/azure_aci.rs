@@ -1,5 +1,7 @@
 //! A pool on Azure Container Instances (ACI).
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +27,12 @@ pub struct AzureAci {
     /// In which order the subnets are tried.
     #[serde(default)]
     pub subnet_order: SubnetOrder,
+    /// Name servers of pods whose `dnsPolicy` is `ClusterFirst`; Azure's own where missing.
+    #[serde(default, rename = "clusterDNS", skip_serializing_if = "Vec::is_empty")]
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's domain.
+    #[serde(default = "cluster_local")]
+    pub cluster_domain: String,
     /// How groups are paid for. Spot groups take neither subnets nor public addresses.
     #[serde(default)]
     pub priority: Priority,
@@ -47,4 +55,8 @@ pub enum Priority {
     Regular,
     /// Cheaper, and may be taken back.
     Spot,
+}
+
+fn cluster_local() -> String {
+    "cluster.local".to_owned()
 }

@@ -12,6 +12,21 @@ use burstlet_engine::{
 
 use super::{PoolSpec, Provider};
 
+impl Provider {
+    /// That its pods will not know the cluster's names, where a field could change that.
+    fn unresolving(&self) -> Option<FieldFault> {
+        let (field, has_servers) = match self {
+            Self::AlibabaEci(settings) => ("alibabaEci.clusterDNS", !settings.cluster_dns.is_empty()),
+            Self::KingsoftKci(settings) => ("kingsoftKci.clusterDns", !settings.cluster_dns.is_empty()),
+            Self::AzureAci(settings) => ("azureAci.clusterDNS", !settings.cluster_dns.is_empty()),
+            _ => return None,
+        };
+        let says = "is not set: pods will not find Services by name; name the cluster's DNS servers, at addresses that \
+                    instances reach";
+        (!has_servers).then(|| FieldFault::new(&format!("spec.provider.{field}"), says.to_owned()))
+    }
+}
+
 impl PoolSpec {
     /// What policies' checks know of it. Amounts that make no sense count as left out.
     pub fn known(&self) -> KnownPool {
@@ -58,6 +73,7 @@ impl PoolSpec {
                 format!("{pods} is more than its virtual nodes take, {room}; raise nodes.max or nodes.podsPerNode");
             verdict.warnings.push(FieldFault::new("spec.quota.pods", says));
         }
+        verdict.warnings.extend(self.provider.unresolving());
         verdict
     }
 
@@ -86,6 +102,7 @@ impl PoolSpec {
         let (provider, faults) = match &self.provider {
             Provider::AlibabaEci(settings) => ("alibabaEci", settings.faults()),
             Provider::KingsoftKci(settings) => ("kingsoftKci", settings.faults()),
+            Provider::Kubernetes(settings) => ("kubernetes", settings.faults()),
             _ => ("", Vec::new()),
         };
         for fault in faults {
@@ -202,6 +219,17 @@ mod tests {
         let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("kci", &KnownPools::new()).faults;
         let expected = "spec.provider.kingsoftKci.securityGroupIds: 4 are too many; at most 3";
         assert_eq!(faults[0].to_string(), expected);
+    }
+
+    #[test]
+    fn a_pool_whose_pods_would_not_find_services_by_name_is_a_warning() {
+        let warnings = |kci: Value| {
+            let spec = json!({"provider": {"kingsoftKci": kci}, "quota": {"pods": 1}});
+            serde_json::from_value::<PoolSpec>(spec).unwrap().check("kci", &KnownPools::new()).warnings
+        };
+        let told = warnings(json!({"region": "cn-beijing-6"}))[0].to_string();
+        assert!(told.starts_with("spec.provider.kingsoftKci.clusterDns: is not set: pods will not find"), "{told}");
+        assert!(warnings(json!({"region": "cn-beijing-6", "clusterDns": ["10.0.0.10"]})).is_empty());
     }
 
     #[test]

@@ -3,10 +3,12 @@
 pub mod alibaba_eci;
 pub mod aws_fargate;
 pub mod azure_aci;
+pub mod capabilities;
 mod check;
 pub mod credentials;
 pub mod import;
 pub mod kingsoft_kci;
+pub mod kubernetes;
 
 use burstlet_engine::policy::spec::{Budget, MONEY_PATTERN, POOL_NAME_PATTERN, QUANTITY_PATTERN, ResourceAmounts};
 use kube::core::{ApiResource, GroupVersionKind, Object};
@@ -18,6 +20,7 @@ use alibaba_eci::AlibabaEci;
 use aws_fargate::AwsFargate;
 use azure_aci::AzureAci;
 use kingsoft_kci::KingsoftKci;
+use kubernetes::Kubernetes;
 
 /// The kind.
 pub const KIND: &str = "VirtualPool";
@@ -70,6 +73,8 @@ pub enum Provider {
     AwsFargate(Box<AwsFargate>),
     /// Azure Container Instances.
     AzureAci(Box<AzureAci>),
+    /// Pods of another Kubernetes cluster.
+    Kubernetes(Box<Kubernetes>),
     /// Processes of this host, without isolation, for trials: by configuration only, never by an object.
     #[cfg(feature = "lab")]
     #[schemars(skip)]

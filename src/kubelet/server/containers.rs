@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{
     Server,
     forward::{self, Target},
+    port_channels,
     query::{self, QueryError, Wishes},
     remote,
     upgrade::Switch,
@@ -152,11 +153,12 @@ pub(super) async fn port_forward(
         Err(refusal) => return refusal,
     };
     let Ok(session_place) = Arc::clone(&server.sessions).try_acquire_owned() else { return too_many() };
-    let wire = switch.wire;
+    let (wire, protocol) = (switch.wire, switch.protocol);
+    let ports = port_channels::asked(request.uri().query().unwrap_or_default());
     server.begun.count(wire);
     let (response, connection) = switch.accept();
     tokio::spawn(async move {
-        forward::run(wire, connection, Target { provider, owner }).await;
+        forward::run((wire, protocol), &ports, connection, Target { provider, owner }).await;
         drop(session_place);
     });
     response

@@ -12,6 +12,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
+    port_channels::{self, PortStreams},
     spdy::{self, Stream},
     upgrade::{Spoken, Wire},
     websocket,
@@ -20,8 +21,11 @@ use crate::provider::{Owner, Provider};
 
 const PROTOCOL: &str = "portforward.k8s.io";
 
-/// Over WebSocket the client sends the bytes of the same SPDY connection.
-pub(super) const SPOKEN: Spoken = Spoken { spdy: &[PROTOCOL], websocket: &["SPDY/3.1+portforward.k8s.io"] };
+/// Numbered channels, without SPDY.
+const CHANNELS: &str = "v4.channel.k8s.io";
+
+/// Over WebSocket the client sends the bytes of the same SPDY connection, or else uses numbered channels.
+pub(super) const SPOKEN: Spoken = Spoken { spdy: &[PROTOCOL], websocket: &["SPDY/3.1+portforward.k8s.io", CHANNELS] };
 
 /// How long one stream waits for its pair.
 const PAIRING: Duration = Duration::from_secs(30);
@@ -36,14 +40,29 @@ pub(super) struct Target {
     pub(super) owner: Owner,
 }
 
-/// Serves a port-forward until the client leaves.
-pub(super) async fn run(wire: Wire, connection: hyper::upgrade::OnUpgrade, target: Target) {
+/// Serves a port-forward until the client leaves. `ports` are those of the query; SPDY's streams name theirs themselves.
+pub(super) async fn run(
+    (wire, protocol): (Wire, &str),
+    ports: &[u16],
+    connection: hyper::upgrade::OnUpgrade,
+    target: Target,
+) {
     let io = match connection.await {
         Ok(connection) => TokioIo::new(connection),
         Err(error) => return tracing::debug!(%error, "port-forward: the connection was not handed over"),
     };
     match wire {
         Wire::Spdy => forward(io, target).await,
+        Wire::WebSocket if protocol == CHANNELS => {
+            let (streams, carrying) = port_channels::streams(io, ports).await;
+            let pairs = streams.into_iter().map(Pair::from);
+            let connections: JoinSet<()> = pairs.map(|pair| pair.connect(target.clone())).collect();
+            tokio::select! {
+                _ = connections.join_all() => {}
+                // Ends with the client, whatever the pod's side is doing.
+                _ = carrying => {}
+            }
+        }
         Wire::WebSocket => forward(websocket::tunnel(io).await, target).await,
     }
 }
@@ -124,6 +143,12 @@ impl Pairs {
             }
             _ => None,
         }
+    }
+}
+
+impl From<PortStreams> for Pair {
+    fn from(PortStreams { port, data, error }: PortStreams) -> Self {
+        Self { port: Some(port), data, error }
     }
 }
 

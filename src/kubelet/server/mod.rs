@@ -18,6 +18,7 @@ pub(crate) mod auth;
 pub mod channels;
 mod containers;
 mod forward;
+mod port_channels;
 pub mod query;
 mod remote;
 mod resource;

@@ -26,13 +26,13 @@ use super::{
 use crate::provider::{Streams, TerminalSize};
 
 /// Bytes that wait in a pipe.
-const PIPE: usize = 64 * 1024;
+pub(super) const PIPE: usize = 64 * 1024;
 
 /// Longest piece sent in one message.
 const PIECE: usize = 32 * 1024;
 
 /// Messages that wait to be sent.
-const QUEUE: usize = 8;
+pub(super) const QUEUE: usize = 8;
 
 /// Longest message taken. Clients send what they read at a time, which is 32 KiB.
 const MAX_MESSAGE: usize = 1 << 20;
@@ -41,7 +41,7 @@ const MAX_MESSAGE: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(10);
 
 /// The server's side of a WebSocket whose handshake is done.
-async fn open<T: AsyncRead + AsyncWrite + Unpin>(io: T) -> WebSocketStream<T> {
+pub(super) async fn open<T: AsyncRead + AsyncWrite + Unpin>(io: T) -> WebSocketStream<T> {
     let config = WebSocketConfig::default()
         .read_buffer_size(PIECE)
         .write_buffer_size(0)
@@ -133,7 +133,7 @@ impl Inputs {
 }
 
 /// Makes messages of what comes out of a pipe.
-async fn pump(
+pub(super) async fn pump(
     mut pipe: impl AsyncRead + Unpin,
     messages: mpsc::Sender<Message>,
     message: impl Fn(&[u8]) -> bytes::Bytes,
@@ -148,7 +148,7 @@ async fn pump(
 }
 
 /// Sends messages until there are no more to come, and says so.
-async fn send_all(mut sink: impl Sink<Message, Error = Error> + Unpin, mut queue: mpsc::Receiver<Message>) {
+pub(super) async fn send_all(mut sink: impl Sink<Message, Error = Error> + Unpin, mut queue: mpsc::Receiver<Message>) {
     while let Some(message) = queue.recv().await {
         if sink.send(message).await.is_err() {
             return;
@@ -159,7 +159,7 @@ async fn send_all(mut sink: impl Sink<Message, Error = Error> + Unpin, mut queue
 }
 
 /// Both directions. The peer's end is the end; after one's own, the peer may still take a while to read and close.
-async fn converse(reading: impl Future<Output = ()>, sending: impl Future<Output = ()>) {
+pub(super) async fn converse(reading: impl Future<Output = ()>, sending: impl Future<Output = ()>) {
     let mut reading = pin!(reading);
     tokio::select! {
         () = &mut reading => {}

@@ -12,6 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{
     sync::{Notify, mpsc},
@@ -21,7 +22,10 @@ use tokio::{
 use super::places::{Order, Places};
 use crate::{
     api::pool::SubnetOrder,
-    provider::{Content, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Takes, Usage},
+    provider::{
+        Content, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Takes, Usage,
+        capabilities::hold,
+    },
 };
 
 /// How often instances are listed while some start or end, and while none does.
@@ -72,6 +76,9 @@ pub trait Api: Send + Sync + 'static {
 
     /// Name in the taint and in labels.
     fn name(&self) -> &'static str;
+
+    /// What it has of what pods ask for.
+    fn capabilities(&self) -> Capabilities;
 
     /// The request for `pod`, or why there is none: the field and its limit.
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Self::Request, ProviderError>;
@@ -175,6 +182,7 @@ impl<A: Api> Fleet<A> {
 
     /// Whether the pod of this UID can run here, told without a call.
     pub fn check(&self, owner: &Owner, pod: &Pod) -> Result<(), ProviderError> {
+        hold(pod, &self.inner.api.capabilities())?;
         self.inner.api.translate(owner, pod).map(drop)
     }
 
@@ -298,6 +306,10 @@ impl<A: Api> Provider for Fleet<A> {
         self.inner.api.name()
     }
 
+    fn capabilities(&self) -> Capabilities {
+        self.inner.api.capabilities()
+    }
+
     fn takes(&self) -> Takes {
         self.inner.api.takes()
     }
@@ -307,6 +319,7 @@ impl<A: Api> Provider for Fleet<A> {
     }
 
     async fn create_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Instance, ProviderError> {
+        hold(pod, &self.inner.api.capabilities())?;
         let request = self.inner.api.translate_with(owner, pod, content)?;
         let pod_lock = self.pod_lock(&owner.uid);
         let _held = pod_lock.lock().await;

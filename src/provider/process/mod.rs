@@ -27,6 +27,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use k8s_openapi::api::core::v1::Pod as PodObject;
 use tokio::{
     net::TcpStream,
@@ -36,8 +37,9 @@ use tokio::{
 use self::{plan::Plan, pod::Pod};
 use super::{
     Content, Duplex, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
-    Stock, Streams, Takes, Usage,
+    Stock, Streams, Takes, Usage, capabilities::hold,
 };
+use crate::api::pool::capabilities::PROCESS;
 
 /// Changes that a slow watcher may lag behind before it has to list again.
 const BACKLOG: usize = 1024;
@@ -165,6 +167,10 @@ impl Provider for Processes {
         "process"
     }
 
+    fn capabilities(&self) -> Capabilities {
+        PROCESS
+    }
+
     fn takes(&self) -> Takes {
         Takes { files: true, tokens: true, registries: false, renewals: true }
     }
@@ -177,6 +183,7 @@ impl Provider for Processes {
         if let Ok(known) = self.pod(owner) {
             return Ok(known.instance());
         }
+        hold(pod, &PROCESS)?;
         let plan = Plan::of(pod, self.inner.settings.folder.join(&owner.uid))?;
         plan.lay_out(content).map_err(|error| not_written(&error))?;
         let pod = Arc::new(Pod::new(owner.clone(), plan));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{
+    model::{Capabilities, Need, NeedSet},
     placement::{PoolFacts, Quota},
     policy::{self, Base, Money, Spec},
 };
@@ -173,6 +174,18 @@ fn revisions_that_share_one_base_keep_to_it_together() {
     let played = played(&setup);
     assert_eq!(played.summary.base_exceeded, 0);
     assert_eq!(most(&played, |sample| sample.real), 6);
+}
+
+#[test]
+fn pods_pass_a_pool_whose_provider_lacks_what_they_need() {
+    let mut setup = under(r#"{"base": 3, "tiers": [{"pool": "cloud"}, {"pool": "dear"}]}"#);
+    setup.pools.push(pool("dear"));
+    let init = NeedSet::of(&[Need::InitContainers]);
+    setup.workloads[0].needs = Needs { kinds: init, ..Needs::default() };
+    setup.pools[0].capabilities = Some(Capabilities { kinds: NeedSet::default(), ..Capabilities::all("Bare Cloud") });
+    let played = played(&setup);
+    assert_eq!(most(&played, |sample| sample.pools["cloud"]), 0);
+    assert!(most(&played, |sample| sample.pools["dear"]) > 0);
 }
 
 #[test]

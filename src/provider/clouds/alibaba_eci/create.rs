@@ -16,7 +16,7 @@ use super::{
     translate::{Asked, Resolved, invalid, translate},
     wire::{Created, Done},
 };
-use crate::provider::{Instance, InstanceId, InstanceState, Owner, ProviderError};
+use crate::provider::{Instance, InstanceId, InstanceState, Owner, ProviderError, capabilities::hold};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
@@ -33,6 +33,7 @@ impl Eci {
         if let Some(id) = &slot.group {
             return Ok(self.ledger.seen(id).map_or_else(|| fresh(owner, id), |seen| seen.instance));
         }
+        hold(pod, &self.settings.capabilities())?;
         let asked = translate(owner, pod, &self.settings, self.kubeconfig.as_deref(), resolved)?;
         let asked = Arc::new(asked);
         slot.asked = Some(asked.clone());

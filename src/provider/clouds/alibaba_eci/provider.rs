@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
@@ -17,6 +18,10 @@ impl Provider for Eci {
 
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {
         self.create_resolved(owner, pod, &Resolved::default()).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.settings.capabilities()
     }
 
     /// Files travel with the creation and cannot be renewed, so tokens, which expire, are not taken.

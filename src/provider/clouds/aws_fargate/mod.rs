@@ -20,6 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
@@ -163,6 +164,10 @@ impl Api for FargateApi {
 
     fn name(&self) -> &'static str {
         "aws-fargate"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.settings.capabilities()
     }
 
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {

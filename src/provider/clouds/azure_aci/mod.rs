@@ -16,6 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use http::{Method, Request as HttpRequest, StatusCode, header};
 use k8s_openapi::api::core::v1::Pod;
 use serde::Deserialize;
@@ -190,6 +191,10 @@ impl Api for AciApi {
 
     fn name(&self) -> &'static str {
         "azure-aci"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.settings.capabilities()
     }
 
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {

@@ -119,15 +119,8 @@ pub(super) fn translate(
     if settings.priority == Priority::Spot {
         properties["priority"] = json!("Spot");
     }
-    if !plain.dns.name_servers.is_empty() {
-        let options = plain.dns.options.iter();
-        let options =
-            options.map(|(name, value)| value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}:{value}")));
-        properties["dnsConfig"] = json!({
-            "nameServers": plain.dns.name_servers,
-            "searchDomains": plain.dns.searches.join(" "),
-            "options": options.collect::<Vec<_>>().join(" "),
-        });
+    if let Some(config) = dns(settings, owner, &plain) {
+        properties["dnsConfig"] = config;
     }
     let tags = json!({
         TAG_CLUSTER: owner.cluster,
@@ -137,6 +130,28 @@ pub(super) fn translate(
         TAG_UID: owner.uid,
     });
     Ok(Request { body: json!({"location": settings.location, "tags": tags, "properties": properties}), size })
+}
+
+/// As a kubelet makes a pod's resolv.conf: the cluster's servers and searches, then the pod's own. ACI takes none without
+/// name servers, as it then asks Azure's.
+fn dns(settings: &AzureAci, owner: &Owner, plain: &PlainPod) -> Option<Value> {
+    let (mut servers, mut searches, mut options) = (Vec::new(), Vec::new(), Vec::new());
+    if plain.dns_policy == "ClusterFirst" && !settings.cluster_dns.is_empty() {
+        let domain = &settings.cluster_domain;
+        servers.extend(settings.cluster_dns.iter().map(ToString::to_string));
+        searches.extend([format!("{}.svc.{domain}", owner.namespace), format!("svc.{domain}"), domain.clone()]);
+        if !plain.dns.options.iter().any(|(name, _)| name == "ndots") {
+            options.push("ndots:5".to_owned());
+        }
+    }
+    servers.extend(plain.dns.name_servers.iter().cloned());
+    searches.extend(plain.dns.searches.iter().cloned());
+    let own = plain.dns.options.iter();
+    options.extend(
+        own.map(|(name, value)| value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}:{value}"))),
+    );
+    (!servers.is_empty())
+        .then(|| json!({"nameServers": servers, "searchDomains": searches.join(" "), "options": options.join(" ")}))
 }
 
 /// ACI's volume of files, in memory; it has no folders in it.
@@ -272,6 +287,22 @@ mod tests {
         assert_eq!(properties["imageRegistryCredentials"], key);
         let deep = translate(&settings(json!({})), &owner("u"), &pod, &content("a/b")).unwrap_err().to_string();
         assert!(deep.contains("spec.volumes[map]") && deep.contains("a/b"), "{deep}");
+    }
+
+    #[test]
+    fn cluster_dns_is_rendered_where_the_pool_names_it() {
+        let config = |extra: Value, policy: &str| {
+            let own = json!({"searches": ["x"], "options": [{"name": "timeout", "value": "1"}]});
+            let spec = json!({"containers": [{"name": "a", "image": "i"}], "dnsPolicy": policy, "dnsConfig": own});
+            let body = translate(&settings(extra), &owner("u"), &pod(spec), &Content::default()).unwrap().body;
+            body["properties"]["dnsConfig"].clone()
+        };
+        let named = json!({"clusterDNS": ["10.0.0.10"], "clusterDomain": "c.local"});
+        let expected = json!({"nameServers": ["10.0.0.10"], "options": "ndots:5 timeout:1",
+            "searchDomains": "default.svc.c.local svc.c.local c.local x"});
+        assert_eq!(config(named.clone(), "ClusterFirst"), expected);
+        assert_eq!(config(named, "Default"), json!(null), "Azure's own");
+        assert_eq!(config(json!({}), "ClusterFirst"), json!(null));
     }
 
     #[test]

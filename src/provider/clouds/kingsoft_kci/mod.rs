@@ -16,6 +16,7 @@ mod sizes;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use burstlet_engine::model::Capabilities;
 use k8s_openapi::api::core::v1::Pod;
 
 use self::client::{Client, Group};
@@ -105,6 +106,10 @@ impl Api for KciApi {
 
     fn name(&self) -> &'static str {
         "kingsoftcloud"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.settings.capabilities()
     }
 
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
