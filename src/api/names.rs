@@ -59,6 +59,12 @@ pub fn tier_real_number(tier: &str) -> Option<u8> {
 /// Set to `true` on a pod (in its workload's template), keeps burstlet's hands off it.
 pub const IGNORE: &str = "burstlet.dev/ignore";
 
+/// Annotation of a pod that an instance runs: the cloud's name for it.
+pub const INSTANCE_ID: &str = "burstlet.dev/instance-id";
+
+/// Annotation of a pod that an instance runs: its size, and what it was rounded up from.
+pub const INSTANCE_SIZE: &str = "burstlet.dev/instance-size";
+
 /// Taint key of every virtual node; its value is the provider's name.
 pub const TAINT_PROVIDER: &str = "virtual-kubelet.io/provider";
 
