@@ -63,6 +63,12 @@ pub const NEEDS: &str = "burstlet.dev/needs";
 /// Set to `true` on a pod (in its workload's template), keeps burstlet's hands off it.
 pub const IGNORE: &str = "burstlet.dev/ignore";
 
+/// Annotation of a pod that an instance runs: the cloud's name for it.
+pub const INSTANCE_ID: &str = "burstlet.dev/instance-id";
+
+/// Annotation of a pod that an instance runs: its size, and what it was rounded up from.
+pub const INSTANCE_SIZE: &str = "burstlet.dev/instance-size";
+
 /// Taint key of every virtual node; its value is the provider's name.
 pub const TAINT_PROVIDER: &str = "virtual-kubelet.io/provider";
 

@@ -41,6 +41,8 @@ struct ExplainedPod {
     name: String,
     place: String,
     node: Option<String>,
+    /// The instance that runs it, where a cloud tells of one: its size, and what that was rounded up from.
+    instance: Option<String>,
     reason: String,
     decided_at: Option<String>,
     /// What each place of the policy said, as the leader recorded it.
@@ -122,6 +124,10 @@ fn explained(pod: &Pod) -> ExplainedPod {
         name: pod.name_any(),
         place: place(pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+        instance: annotation(names::INSTANCE_ID).map(|id| {
+            let size = annotation(names::INSTANCE_SIZE).map(|size| format!(", {size}")).unwrap_or_default();
+            format!("{id}{size}")
+        }),
         reason,
         decided_at: annotation(names::DECIDED_AT),
         steps: Decision::of(pod).map(|decision| decision.steps).unwrap_or_default(),
@@ -144,6 +150,9 @@ fn text(explained: &Explained) -> String {
         let node = pod.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
         let at = pod.decided_at.as_ref().map(|at| format!(", decided at {at}")).unwrap_or_default();
         let _ = write!(text, "\npod {}: {}{node}{at}\n  {}\n", pod.name, pod.place, pod.reason);
+        if let Some(instance) = &pod.instance {
+            let _ = writeln!(text, "  instance {instance}");
+        }
         let rows = pod.steps.iter().map(|step| {
             let took = if step.took { "took it" } else { "passed" };
             [format!("  {}", step.place), took.to_owned(), step.why.clone()]
@@ -170,8 +179,8 @@ mod tests {
     #[test]
     fn one_pod_of_each_place_and_each_reason_to_wait_is_told() {
         let decision = r#"{"mode":"AfterBase","steps":[{"place":"base","took":false,"why":"full: 3 of 3"},{"place":"pool eci","took":true,"why":"has room"}]}"#;
-        let burst =
-            json!({"burstlet.dev/tier": "burst", "burstlet.dev/pool": "eci", "burstlet.dev/decision": decision});
+        let burst = json!({"burstlet.dev/tier": "burst", "burstlet.dev/pool": "eci", "burstlet.dev/decision": decision,
+                "burstlet.dev/instance-id": "eci-1", "burstlet.dev/instance-size": "3 vCPU, 5 GiB rounded up to 4 vCPU, 8 GiB"});
         let pods = [
             pod("a", &json!({"burstlet.dev/tier": "base", "burstlet.dev/reason": "base: 1 of 3"}), false),
             pod("b", &json!({"burstlet.dev/tier": "base"}), false),
@@ -187,5 +196,6 @@ mod tests {
             Explained { name: "shop/web".to_owned(), policy: None, notes: vec![], places: BTreeMap::new(), pods: told };
         let shown = text(&shown);
         assert!(shown.contains("pod c: eci") && shown.contains("full: 3 of 3"), "{shown}");
+        assert!(shown.contains("instance eci-1, 3 vCPU, 5 GiB rounded up to 4 vCPU, 8 GiB"), "{shown}");
     }
 }

@@ -139,6 +139,7 @@ impl Calls {
     }
 
     async fn write_status(&self, job: &Job, report: Report) -> Outcome {
+        let annotations = self.provider.annotations(&job.owner).await;
         let input = StatusInput {
             uid: &job.uid,
             shape: &job.shape,
@@ -148,6 +149,7 @@ impl Calls {
             now: Timestamp::now().as_second(),
             host: self.host,
             provider: self.provider.name(),
+            annotations: &annotations,
         };
         let patch = Patch::Strategic(StatusPatch::new(&input));
         let params = PatchParams { field_manager: Some(names::MANAGER.to_owned()), ..PatchParams::default() };

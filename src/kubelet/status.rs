@@ -1,6 +1,6 @@
 //! The status that the kubelet writes: everything in one patch a pod.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{
     api::core::v1::{
@@ -31,10 +31,13 @@ pub(crate) struct StatusInput<'a> {
     pub(crate) host: IpAddr,
     /// Provider's name, the scheme of container ids.
     pub(crate) provider: &'a str,
+    /// What the provider tells of the instance.
+    pub(crate) annotations: &'a BTreeMap<String, String>,
 }
 
 /// A strategic merge patch of a pod's status. It carries the UID, so that the API server refuses it for a successor of
-/// the same name; conditions merge by type, so that those of others (`PodScheduled`, readiness gates) stay.
+/// the same name; conditions merge by type, so that those of others (`PodScheduled`, readiness gates) stay. What the
+/// provider tells of the instance goes with it: the API server takes a pod's annotations with its status, too.
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusPatch<'a> {
     metadata: PatchMeta<'a>,
@@ -44,6 +47,8 @@ pub(crate) struct StatusPatch<'a> {
 #[derive(Debug, Serialize)]
 struct PatchMeta<'a> {
     uid: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
 }
 
 /// How the containers ended.
@@ -75,7 +80,7 @@ impl<'a> StatusPatch<'a> {
                 .then(|| input.shape.init.iter().map(|c| container(input, c, end.as_ref(), true)).collect()),
             ..PodStatus::default()
         };
-        Self { metadata: PatchMeta { uid: input.uid }, status }
+        Self { metadata: PatchMeta { uid: input.uid, annotations: input.annotations }, status }
     }
 }
 
@@ -266,8 +271,9 @@ mod tests {
         let shape = shape();
         let times = Times { accepted: Some(100), running: Some(103) };
         let host = "127.0.0.1".parse().unwrap();
+        let (provider, annotations) = ("simulated", &BTreeMap::new());
         let input =
-            StatusInput { uid: "u", shape: &shape, report, instance, times, now: 110, host, provider: "simulated" };
+            StatusInput { uid: "u", shape: &shape, report, instance, times, now: 110, host, provider, annotations };
         serde_json::to_value(StatusPatch::new(&input)).unwrap()
     }
 

@@ -15,7 +15,7 @@ pub mod process;
 mod session;
 pub mod simulated;
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use burstlet_engine::model::Capabilities;
@@ -23,6 +23,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use clouds::meter::Consumed;
 pub use containers::{ContainerEnd, ContainerReport, ContainerState};
 pub use content::{Content, File, RegistryKey, Takes, literal};
 pub use error::ProviderError;
@@ -134,6 +135,15 @@ pub struct Stock {
     pub instances: Option<u64>,
 }
 
+/// An instance that its cloud has said it will take back soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReclaimNotice {
+    /// The pod it runs for.
+    pub owner: Owner,
+    /// The cloud's words.
+    pub message: String,
+}
+
 /// A place that runs instances. Implementations are cheap to share and safe to call from many tasks.
 #[async_trait]
 pub trait Provider: Send + Sync + 'static {
@@ -188,6 +198,26 @@ pub trait Provider: Send + Sync + 'static {
 
     /// What can still be taken.
     async fn stock(&self) -> Result<Stock, ProviderError>;
+
+    /// What the provider tells of the pod's instance, such as its id and size, as annotations of the pod. They travel with
+    /// the pod's next status, so they cost no write of their own.
+    async fn annotations(&self, owner: &Owner) -> BTreeMap<String, String> {
+        let _ = owner;
+        BTreeMap::new()
+    }
+
+    /// Instances of `cluster` that run and whose end the provider has announced: spot instances that it takes back. Only
+    /// what it has said; an instance that cannot be read is not among them.
+    async fn reclaim_notices(&self, cluster: &str) -> Result<Vec<ReclaimNotice>, ProviderError> {
+        let _ = cluster;
+        Ok(Vec::new())
+    }
+
+    /// What the instances have consumed since this process knows them, by the sizes and times that the provider charges
+    /// for; `None` where nobody counts.
+    fn consumed(&self) -> Option<Consumed> {
+        None
+    }
 
     /// What a container wrote to its standard output and error, oldest first. With [`LogOptions::follow`] the stream ends
     /// with the container.

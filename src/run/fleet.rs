@@ -307,11 +307,11 @@ impl Fleet {
     }
 }
 
-fn is_controlled(metadata: &ObjectMeta) -> bool {
+pub(super) fn is_controlled(metadata: &ObjectMeta) -> bool {
     metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true))
 }
 
-fn has_controller(metadata: &ObjectMeta, kinds: &[&str]) -> bool {
+pub(super) fn has_controller(metadata: &ObjectMeta, kinds: &[&str]) -> bool {
     let mut owners = metadata.owner_references.iter().flatten();
     owners.any(|owner| owner.controller == Some(true) && kinds.contains(&owner.kind.as_str()))
 }

@@ -23,7 +23,7 @@ use crate::{
         config::{ConfigError, KubeletListener, Pool},
         fleet::{self, Fleet, Known},
         pools::{Running, RunningPools, drained, remove_nodes},
-        stock, until_stopped,
+        reclaim, stock, until_stopped,
     },
     serve,
     watch::Leadership,
@@ -175,6 +175,8 @@ struct Kept {
     _announced: Option<AbortOnDropHandle<Result<(), RunError>>>,
     /// Has as many of them as the load wants.
     _fleet: Option<AbortOnDropHandle<Result<(), RunError>>>,
+    /// Evicts pods whose instances are taken back.
+    _reclaimed: AbortOnDropHandle<Result<(), RunError>>,
     /// Removes the nodes of a pool that is gone.
     ending: Option<AbortOnDropHandle<()>>,
 }
@@ -245,6 +247,8 @@ impl KubeletKeeper {
             };
             kept_by_load = Some(AbortOnDropHandle::new(tokio::spawn(until_stopped(stop.clone(), fleet.keep()))));
         }
+        let reclaimed = reclaim::keep(self.client.clone(), self.keeping.cluster.clone(), provider.clone());
+        let reclaimed = AbortOnDropHandle::new(tokio::spawn(until_stopped(stop.clone(), reclaimed)));
         let stopped = stop.clone();
         let ended = AbortOnDropHandle::new(tokio::spawn(async move { kubelet.run(stopped).await }));
         Kept {
@@ -254,6 +258,7 @@ impl KubeletKeeper {
             ended,
             _announced: announced,
             _fleet: kept_by_load,
+            _reclaimed: reclaimed,
             ending: None,
         }
     }

@@ -10,10 +10,12 @@
 //! ```
 
 pub mod config;
+mod consumed;
 mod fleet;
 mod lead;
 mod pools;
 mod providers;
+mod reclaim;
 mod secret;
 mod stock;
 
@@ -51,6 +53,7 @@ use config::{Component, Config, ConfigError};
 use lead::{Deciding, Keeping, Lead, need};
 use pools::{PoolKeeper, Running, RunningPools};
 
+pub use consumed::ConsumedMetrics;
 pub use providers::providers;
 
 /// Why a process cannot run, or could not go on.
@@ -274,6 +277,8 @@ impl Run {
         }
         let mut kubelet = None;
         if self.components.contains(&Component::Kubelet) {
+            let consumed = ConsumedMetrics::register(&common.registry)?.tell(running.clone());
+            tasks.spawn(until_stopped(common.stop.clone(), consumed));
             let listener = need(self.config.kubelet.as_ref(), "kubelet")?.clone();
             kubelet = Some(Keeping {
                 cluster: self.config.cluster_id.clone(),

@@ -12,7 +12,7 @@ use burstlet::{
         Cloud, Emulator, FaultRates, Ground, Range, Settings, ThrottleRate, ZoneStock, alibaba_eci::Eci as Emulated,
     },
     provider::{
-        InstanceState, Provider, ProviderError,
+        InstanceState, LogOptions, Provider, ProviderError,
         clouds::{
             Secret,
             alibaba_eci::{Eci, Keys},
@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use crate::{
     alibaba_eci_sdk::emulator,
     conformance::{Subject, owner, service},
+    trial::{exec, log},
 };
 
 const UID: &str = "burstlet.dev/uid";
@@ -153,7 +154,7 @@ impl Trial {
         assert!(left.is_empty(), "orphans: {left:?}");
         assert_eq!(self.eci.list("here").await.unwrap(), []);
         let billed = self.ground.bill.totals(self.ground.clock.now())["CNY"];
-        let counted = self.eci.consumed().cost(0.000_049, 0.000_006_13);
+        let counted = self.eci.consumed().unwrap().cost(0.000_049, 0.000_006_13);
         assert!((counted - billed).abs() <= 0.01 * billed, "counted {counted} CNY, billed {billed} CNY");
     }
 }
@@ -294,13 +295,23 @@ async fn sizes_tags_logs_exec_and_price_are_told() {
     .unwrap();
     let owner = owner("here", "u-0");
     trial.eci.create(&owner, &pod).await.unwrap();
-    let notes = trial.eci.annotations("u-0").await;
+    let notes = trial.eci.annotations(&owner).await;
     assert_eq!(notes["k8s.aliyun.com/eci-instance-spec"], "4-8.0Gi");
     trial.until_all_run(1).await;
-    assert!(trial.eci.logs(&owner, "app", 100, false).await.unwrap().ends_with("hello\n"));
+    // What only the group tells is there when the instance is seen to run.
+    let notes = trial.eci.annotations(&owner).await;
+    assert!(
+        notes["k8s.aliyun.com/eni-instance-id"].starts_with("eni-")
+            && notes["k8s.aliyun.com/eci-vpc"].starts_with("vpc-")
+    );
+    assert_eq!(log(&*trial.eci, &owner, LogOptions::default()).await, "app started\nhello\n");
+    let refused = trial.eci.logs(&owner, "app", &LogOptions { previous: true, ..LogOptions::default() }).await;
+    assert!(refused.err().unwrap().to_string().contains("has not been restarted"));
     let command = ["echo", "a"].map(str::to_owned);
-    assert_eq!(trial.eci.exec(&owner, "app", &command).await.unwrap(), "a\n");
-    assert!(trial.eci.exec_stream(&owner, "app", &command, true).await.unwrap().starts_with("wss://"));
+    assert_eq!(trial.eci.exec_at_once(&owner, "app", &command).await.unwrap(), "a\n");
+    let script = ["sh", "-c", "echo out; echo bad >&2; exit 7"];
+    assert_eq!(exec(&*trial.eci, &owner, &script, "", false).await, (Ok(7), "out\n".to_owned(), "bad\n".to_owned()));
+    assert_eq!(exec(&*trial.eci, &owner, &["cat"], "typed", true).await, (Ok(0), "typed".to_owned(), String::new()));
     let size = burstlet::provider::clouds::alibaba_eci::size::DEFAULT;
     let price = trial.eci.price(size, false).await.unwrap();
     assert!((price.amount - (2.0 * 0.000_049 + 4.0 * 0.000_006_13)).abs() < 1e-12 && price.currency == "CNY");
@@ -318,6 +329,10 @@ async fn a_spot_instance_gives_notice_and_then_fails_as_reclaimed() {
     assert!(trial.cloud.reclaim(&instance.id.0));
     let notices = trial.eci.reclaim_notices("here").await.unwrap();
     assert_eq!(notices[0].owner.uid, "u-0");
+    // Another process finds it out, too.
+    let second = provider(pool(&trial.emulator.address()));
+    second.list("here").await.unwrap();
+    assert_eq!(second.reclaim_notices("here").await.unwrap().len(), 1);
     tokio::time::sleep(Duration::from_secs(2)).await;
     let instances = trial.eci.list("here").await.unwrap();
     assert!(matches!(&instances[0].state, InstanceState::Failed { reason, .. } if reason == "SpotReclaimed"));

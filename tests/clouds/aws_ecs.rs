@@ -11,7 +11,7 @@ use burstlet::{
     api::pool::aws_fargate::AwsFargate,
     lab::emulator::{Ground, Settings, ZoneStock, aws_ecs},
     provider::{
-        InstanceState, Provider, ProviderError,
+        InstanceState, LogOptions, Provider, ProviderError,
         clouds::{aws_fargate::Fargate, fleet::Pace},
     },
 };
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
+    trial::{Answering, Cost, Watched, come_and_go, exec, owner, pod, prompt, subject as subject_of},
     venv,
 };
 
@@ -125,9 +125,11 @@ async fn fargate_exchanges_a_web_identity_for_keys_and_adopts_after_a_restart() 
     assert_eq!(first.create(&owner("a"), &pod()).await.unwrap().id, id);
     let second = provider(&at.emulator.address(), keys, json!({}));
     assert_eq!(second.create(&owner("a"), &pod()).await.unwrap().id, id);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let session = second.exec(&owner("a"), "app", &["ls".to_owned()]).await.unwrap();
-    assert!(session.stream_url.starts_with("wss://") && format!("{session:?}").contains("***"));
+    // What ECS does by other services' protocols is said plainly.
+    let refused = exec(&second, &owner("a"), &["ls"], "", false).await.0.unwrap_err().to_string();
+    assert!(refused.contains("aws ecs execute-command") && refused.contains(&id.0), "{refused}");
+    let refused = second.logs(&owner("a"), "app", &LogOptions::default()).await.err().unwrap().to_string();
+    assert!(refused.contains("CloudWatch"), "{refused}");
     assert_eq!(at.ground.calls()["AssumeRoleWithWebIdentity"].arrived, 2);
     std::fs::write(token.path(), "").unwrap();
     let late = Fixed::new(&[("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap())]);

@@ -6,7 +6,7 @@ use burstlet::{
     api::pool::azure_aci::AzureAci,
     lab::emulator::{Ground, Settings, ZoneStock, azure_aci},
     provider::{
-        InstanceState, Provider, ProviderError,
+        InstanceState, LogOptions, Provider, ProviderError,
         clouds::{azure_aci::Aci, fleet::Pace},
     },
 };
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
+    trial::{Answering, Cost, Watched, come_and_go, exec, log, owner, pod, prompt, subject as subject_of},
     venv,
 };
 
@@ -90,10 +90,12 @@ async fn aci_moves_to_the_next_subnet_tells_jobs_and_what_is_left() {
     let id = provider.create(&owner("a"), &job).await.unwrap().id;
     assert_eq!(provider.create(&owner("a"), &job).await.unwrap().id, id);
     assert_eq!(at.cloud.instances().as_object().unwrap().values().next().unwrap()["zone"], "b");
-    assert!(provider.logs(&owner("a"), "app", Some(3), false).await.is_ok());
-    let session = provider.exec(&owner("a"), "app", &["ls".to_owned()]).await.unwrap();
-    assert!(session.web_socket_uri.starts_with("wss://") && format!("{session:?}").contains("***"));
-    assert!(provider.attach(&owner("a"), "app").await.is_ok());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let stamped = LogOptions { timestamps: true, tail_lines: Some(1), ..LogOptions::default() };
+    assert!(log(&provider, &owner("a"), stamped).await.contains("Z app: line "));
+    assert_eq!(exec(&provider, &owner("a"), &["cat"], "typed", true).await, (Ok(0), "typed".to_owned(), String::new()));
+    let refused = exec(&provider, &owner("a"), &["ls", "-l"], "", true).await.0.unwrap_err();
+    assert!(matches!(refused, ProviderError::Unsupported(_)), "{refused}");
     watched
         .until("it succeeds", |watched| watched.seen.get("a").is_some_and(|one| one.state == InstanceState::Succeeded))
         .await;

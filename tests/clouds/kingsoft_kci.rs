@@ -6,7 +6,7 @@ use burstlet::{
     api::pool::kingsoft_kci::KingsoftKci,
     lab::emulator::{Ground, Settings, StockStep, ZoneStock, kingsoft_kci},
     provider::{
-        Instance, InstanceState, Provider, ProviderError,
+        Instance, InstanceState, LogOptions, Provider, ProviderError,
         clouds::{fleet::Pace, kingsoft_kci::Kci},
     },
 };
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, owner, pod, prompt, subject as subject_of},
+    trial::{Answering, Cost, Watched, come_and_go, exec, log, owner, pod, prompt, subject as subject_of},
     venv,
 };
 
@@ -108,8 +108,16 @@ async fn a_second_provider_adopts_what_the_first_has_created() {
     assert_eq!(second.create(&owner("a"), &pod()).await.unwrap().id, id);
     assert_eq!(second.list("lab").await.unwrap()[0].id, id);
     assert!(second.list("another").await.unwrap().is_empty());
-    assert!(second.logs(&owner("a"), "app", Some(3)).await.is_ok());
-    assert!(second.exec(&owner("a"), "app", &["ls".to_owned()], false).await.unwrap().starts_with("wss://"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let tail = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
+    assert!(log(&second, &owner("a"), tail).await.starts_with("app: line "));
+    let script = ["sh", "-c", "echo out; exit 3"];
+    assert_eq!(exec(&second, &owner("a"), &script, "", false).await, (Ok(3), "out\n".to_owned(), String::new()));
+    let missing = exec(&second, &owner("nobody"), &["ls"], "", false).await.0;
+    assert!(matches!(missing, Err(ProviderError::NotFound(_))), "{missing:?}");
+    let told = first.annotations(&owner("a")).await;
+    assert_eq!(told["burstlet.dev/instance-id"], id.0);
+    assert_eq!(told["burstlet.dev/instance-size"], "1 vCPU, 2 GiB");
     second.delete(&owner("a"), Duration::ZERO).await.unwrap();
     second.delete(&owner("never-made"), Duration::ZERO).await.unwrap();
     assert!(at.live().is_empty());

@@ -7,6 +7,7 @@ mod alibaba_eci;
 mod alibaba_eci_sdk;
 mod aws_ecs;
 mod azure_aci;
+mod cluster;
 mod conformance;
 mod keys;
 mod kingsoft_kci;

@@ -4,11 +4,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use burstlet::{
     lab::emulator::{Cloud, Emulator, FaultRates, Ground, Options, Range, Settings},
-    provider::{Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError},
+    provider::{Instance, InstanceChange, InstanceState, LogOptions, Owner, Provider, ProviderError, Streams},
 };
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    io::{AsyncReadExt, duplex},
+    sync::mpsc,
+    task::JoinSet,
+    time::Instant,
+};
 
 use crate::conformance::Subject;
 
@@ -69,6 +75,36 @@ async fn insist<T, F: Future<Output = Result<T, ProviderError>>>(mut call: impl 
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }
+}
+
+/// A container's log as it stands.
+pub(crate) async fn log(provider: &impl Provider, owner: &Owner, options: LogOptions) -> String {
+    let pieces = provider.logs(owner, "app", &options).await.unwrap().collect::<Vec<_>>().await;
+    pieces.into_iter().map(|piece| String::from_utf8(piece.unwrap().to_vec()).unwrap()).collect()
+}
+
+/// Exit code, output and errors of a command that hears `input`.
+pub(crate) async fn exec(
+    provider: &impl Provider,
+    owner: &Owner,
+    command: &[&str],
+    input: &'static str,
+    tty: bool,
+) -> (Result<i32, ProviderError>, String, String) {
+    let command = command.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let ((out, mut stdout), (err, mut stderr)) = (duplex(1 << 16), duplex(1 << 16));
+    let streams = Streams {
+        stdin: (!input.is_empty()).then(|| Box::pin(input.as_bytes()) as _),
+        stdout: Some(Box::pin(out)),
+        stderr: (!tty).then(|| Box::pin(err) as _),
+        tty,
+        resize: None,
+    };
+    let exit = provider.exec(owner, "app", &command, streams).await.map(|exit| exit.code);
+    let (mut told, mut warned) = (String::new(), String::new());
+    stdout.read_to_string(&mut told).await.unwrap();
+    stderr.read_to_string(&mut warned).await.unwrap();
+    (exit, told, warned)
 }
 
 /// What a watch has told, by UID.

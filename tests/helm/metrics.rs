@@ -5,6 +5,7 @@ use burstlet::{
     extender::ExtenderMetrics,
     kubelet::KubeletMetrics,
     placer::PlacerMetrics,
+    run::ConsumedMetrics,
     telemetry::{ApiRequests, documented},
 };
 use prometheus::Registry;
@@ -18,13 +19,14 @@ fn the_page_of_metrics_lists_what_the_code_registers() {
     let admission = AdmissionMetrics::register(&registry).unwrap();
     let extender = ExtenderMetrics::register(&registry).unwrap();
     let (placer, kubelet) = (PlacerMetrics::register(&registry).unwrap(), KubeletMetrics::register(&registry).unwrap());
+    let consumed = ConsumedMetrics::register(&registry).unwrap();
     let page = root().join("docs/metrics.md");
     let text = std::fs::read_to_string(&page).unwrap();
     let (head, _) = text.split_once("## Placement").expect("the page has a head of its own");
     let made = format!(
         "{head}## Placement\n\n{}\n## Virtual kubelet\n\n{}\n## Admission\n\n{}\n## Extender\n\n{}\n## All parts\n\n{}",
         documented(placer.collectors()),
-        documented(kubelet.collectors()),
+        documented(kubelet.collectors().into_iter().chain(consumed.collectors())),
         documented(admission.collectors()),
         documented(extender.collectors()),
         documented(ApiRequests::register(&registry).unwrap().collectors())

@@ -6,7 +6,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Request, State},
-    http::{StatusCode, request::Parts},
+    http::{HeaderValue, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use hyper::service::service_fn;
@@ -24,7 +24,7 @@ use tokio_rustls::{
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt;
 
-use super::{Call, Cloud, Delivery, Ground, admin};
+use super::{Call, Cloud, Delivery, FORWARDED_PROTO, Ground, admin};
 use crate::{provider::clouds::Secret, serve::read_body_limited};
 
 /// Largest request that is read.
@@ -213,10 +213,10 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, router: Ro
 
 async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
     match acceptor {
-        None => converse(stream, router).await,
+        None => converse(stream, router, false).await,
         Some(acceptor) => {
             if let Ok(stream) = acceptor.accept(stream).await {
-                converse(stream, router).await;
+                converse(stream, router, true).await;
             }
         }
     }
@@ -227,8 +227,11 @@ async fn connection(stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Ro
 #[error("the answer is lost on purpose")]
 struct AnswerLost;
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
-    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, is_tls: bool) {
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        if is_tls {
+            request.headers_mut().insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+        }
         let router = router.clone();
         async move {
             let response: Result<Response, Infallible> = router.oneshot(request.map(Body::new)).await;

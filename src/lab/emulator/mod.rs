@@ -29,11 +29,13 @@ pub mod aws_ecs;
 pub mod azure_aci;
 mod bill;
 mod clock;
+mod exec;
 mod faults;
 mod frame;
 mod ground;
 pub mod kingsoft_kci;
 mod machines;
+mod program;
 mod settings;
 mod sigv4;
 mod stock;
@@ -48,7 +50,12 @@ pub use stock::{StockStep, ZoneStock};
 
 use std::collections::BTreeMap;
 
-use axum::{Router, body::Bytes, http::request::Parts, response::Response};
+use axum::{
+    Router,
+    body::Bytes,
+    http::{header, request::Parts},
+    response::Response,
+};
 
 /// Which delivery of a request this is: networks and gateways send some twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +78,18 @@ pub struct Call<'a> {
     /// What [`Cloud::action`] found.
     pub action: &'a str,
 }
+
+impl Call<'_> {
+    /// The address that the caller used, such as `http://127.0.0.1:7001`.
+    pub fn base(&self) -> String {
+        let header = |name: &str| self.head.headers.get(name).and_then(|value| value.to_str().ok());
+        let scheme = header(FORWARDED_PROTO).unwrap_or("http");
+        format!("{scheme}://{}", header(header::HOST.as_str()).unwrap_or_default())
+    }
+}
+
+/// Where the frame, or a proxy before it, says that the caller spoke TLS.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 
 /// A cloud, as the frame drives it.
 pub trait Cloud: Send + Sync + 'static {

@@ -42,6 +42,11 @@ impl Exchange {
         Ok(Self { client: client(endpoint, trust, TIMEOUT)?, breaker: Arc::default() })
     }
 
+    /// Reaches what answers name, without breaker.
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
     /// Sends `request`, whose address is absolute. An error means that nothing, or not all, was answered: the call
     /// may or may not have taken effect. After several of those in a row, calls are refused here for a while.
     pub async fn send(&self, request: Request<String>) -> Result<Answer, ProviderError> {

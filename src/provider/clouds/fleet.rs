@@ -19,12 +19,15 @@ use tokio::{
     time::sleep,
 };
 
-use super::places::{Order, Places};
+use super::{
+    log::{self, Reads, Window},
+    places::{Order, Places},
+};
 use crate::{
-    api::pool::SubnetOrder,
+    api::{names, pool::SubnetOrder},
     provider::{
-        Content, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Stock, Takes, Usage,
-        capabilities::hold,
+        Content, ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, LogOptions, LogStream, Owner,
+        Provider, ProviderError, ReclaimNotice, Stock, Streams, Takes, Usage, capabilities::hold, lacks,
     },
 };
 
@@ -55,6 +58,8 @@ pub struct Found {
     pub instance: Instance,
     /// What orders copies of one pod: the moment of creation, as the cloud tells it.
     pub created: String,
+    /// What the cloud says where it will take the instance back.
+    pub notice: Option<String>,
 }
 
 /// Where one pod may run.
@@ -118,6 +123,42 @@ pub trait Api: Send + Sync + 'static {
     /// All instances of the cluster.
     async fn list(&self, cluster: &str) -> Result<Vec<Found>, ProviderError>;
 
+    /// The size that `request` was rounded up to, for people.
+    fn size(&self, request: &Self::Request) -> String;
+
+    /// What the cloud can tell of logs.
+    fn log_reads(&self) -> Result<Reads, ProviderError> {
+        Err(lacks(self.name(), "logs"))
+    }
+
+    /// The end of a container's log.
+    async fn log(
+        &self,
+        _owner: &Owner,
+        _instance: &InstanceId,
+        _container: &str,
+        _window: Window,
+    ) -> Result<String, ProviderError> {
+        Err(lacks(self.name(), "logs"))
+    }
+
+    /// Runs a command in a container.
+    async fn exec(
+        &self,
+        _owner: &Owner,
+        _instance: &InstanceId,
+        _container: &str,
+        _command: &[String],
+        _streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        Err(lacks(self.name(), "exec"))
+    }
+
+    /// Joins a container's own streams.
+    async fn attach(&self, _owner: &Owner, _container: &str, _streams: Streams) -> Result<ExitStatus, ProviderError> {
+        Err(lacks(self.name(), "attach"))
+    }
+
     /// What can still be taken.
     async fn stock(&self) -> Result<Stock, ProviderError> {
         Ok(Stock { instances: None })
@@ -152,6 +193,11 @@ struct Inner<A> {
     known: Mutex<BTreeMap<String, Instance>>,
     /// Owners whose end was asked for and not seen yet, by UID.
     ending: Mutex<BTreeMap<String, Owner>>,
+    /// Sizes of what was created here, by UID.
+    sizes: Mutex<BTreeMap<String, String>>,
+    notices: Mutex<Vec<ReclaimNotice>>,
+    /// Why the last list failed, where it did.
+    list_fault: Mutex<Option<ProviderError>>,
     news: Notify,
 }
 
@@ -165,6 +211,9 @@ impl<A: Api> Fleet<A> {
             locks: Mutex::default(),
             known: Mutex::default(),
             ending: Mutex::default(),
+            sizes: Mutex::default(),
+            notices: Mutex::default(),
+            list_fault: Mutex::default(),
             news: Notify::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -188,7 +237,14 @@ impl<A: Api> Fleet<A> {
 
     /// Lists, and takes copies away: of several instances of one pod the first stays.
     async fn gather(&self, cluster: &str) -> Result<BTreeMap<String, Instance>, ProviderError> {
-        let mut found = self.inner.api.list(cluster).await?;
+        let listed = self.inner.api.list(cluster).await;
+        *lock(&self.inner.list_fault) = listed.as_ref().err().cloned();
+        let mut found = listed?;
+        let notice = |found: &Found| {
+            let message = found.notice.clone().filter(|_| !is_over(found))?;
+            Some(ReclaimNotice { owner: found.instance.owner.clone(), message })
+        };
+        *lock(&self.inner.notices) = found.iter().filter_map(notice).collect();
         found.sort_by(|a, b| (is_over(a), &a.created, &a.instance.id).cmp(&(is_over(b), &b.created, &b.instance.id)));
         let mut first = BTreeMap::new();
         let mut copies = Vec::new();
@@ -232,6 +288,15 @@ impl<A: Api> Fleet<A> {
         }
         let text = "every subnet of the pool was short of machines or addresses a moment ago";
         Err(short.unwrap_or_else(|| ProviderError::NoStock(text.to_owned())))
+    }
+
+    /// The pod's instance: the one known, or what the cloud has.
+    async fn instance_of(&self, owner: &Owner) -> Result<InstanceId, ProviderError> {
+        if let Some(known) = self.known(&owner.uid) {
+            return Ok(known.id);
+        }
+        let found = self.inner.api.find(owner).await?.map(|found| found.instance.id);
+        found.ok_or_else(|| ProviderError::NotFound(format!("the pod {} has no instance", owner.name)))
     }
 
     fn pod_lock(&self, uid: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -283,6 +348,30 @@ impl<A: Api> Fleet<A> {
     }
 }
 
+/// One container's log.
+struct ContainerLog<A> {
+    fleet: Fleet<A>,
+    reads: Reads,
+    owner: Owner,
+    instance: InstanceId,
+    container: String,
+}
+
+#[async_trait]
+impl<A: Api> log::Source for ContainerLog<A> {
+    fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    async fn window(&self, window: Window) -> Result<String, ProviderError> {
+        self.fleet.inner.api.log(&self.owner, &self.instance, &self.container, window).await
+    }
+
+    fn is_over(&self) -> bool {
+        self.fleet.known(&self.owner.uid).is_none_or(|instance| instance.state.is_finished())
+    }
+}
+
 /// A pool's subnets as places.
 pub(super) fn places(count: usize, order: SubnetOrder) -> Places {
     let order = match order {
@@ -329,6 +418,7 @@ impl<A: Api> Provider for Fleet<A> {
             None => self.create_anywhere(owner, &request).await?,
         };
         lock(&self.inner.known).insert(owner.uid.clone(), instance.clone());
+        lock(&self.inner.sizes).insert(owner.uid.clone(), self.inner.api.size(&request));
         self.inner.news.notify_one();
         Ok(instance)
     }
@@ -339,6 +429,7 @@ impl<A: Api> Provider for Fleet<A> {
         let known = self.known(&owner.uid);
         self.inner.api.delete(owner, known.as_ref(), grace).await?;
         lock(&self.inner.ending).insert(owner.uid.clone(), owner.clone());
+        lock(&self.inner.sizes).remove(&owner.uid);
         self.inner.news.notify_one();
         Ok(())
     }
@@ -387,9 +478,46 @@ impl<A: Api> Provider for Fleet<A> {
     }
 
     async fn stock(&self) -> Result<Stock, ProviderError> {
+        // A cloud whose instances cannot be listed runs no pod, whatever it has left.
+        if let Some(fault) = lock(&self.inner.list_fault).clone() {
+            return Err(fault);
+        }
         if !self.inner.places.has_any() {
             return Ok(Stock { instances: Some(0) });
         }
         self.inner.api.stock().await
+    }
+
+    async fn annotations(&self, owner: &Owner) -> BTreeMap<String, String> {
+        let id = self.known(&owner.uid).map(|instance| (names::INSTANCE_ID, instance.id.0));
+        let size = lock(&self.inner.sizes).get(&owner.uid).map(|size| (names::INSTANCE_SIZE, size.clone()));
+        id.into_iter().chain(size).map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    async fn reclaim_notices(&self, cluster: &str) -> Result<Vec<ReclaimNotice>, ProviderError> {
+        let notices = lock(&self.inner.notices);
+        Ok(notices.iter().filter(|notice| notice.owner.cluster == cluster).cloned().collect())
+    }
+
+    async fn logs(&self, owner: &Owner, container: &str, options: &LogOptions) -> Result<LogStream, ProviderError> {
+        let reads = self.inner.api.log_reads()?;
+        let (owner, instance) = (owner.clone(), self.instance_of(owner).await?);
+        let source = ContainerLog { fleet: self.clone(), reads, owner, instance, container: container.to_owned() };
+        log::stream(source, options).await
+    }
+
+    async fn exec(
+        &self,
+        owner: &Owner,
+        container: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        let instance = self.instance_of(owner).await?;
+        self.inner.api.exec(owner, &instance, container, command, streams).await
+    }
+
+    async fn attach(&self, owner: &Owner, container: &str, streams: Streams) -> Result<ExitStatus, ProviderError> {
+        self.inner.api.attach(owner, container, streams).await
     }
 }

@@ -12,6 +12,8 @@ from alibabacloud_tea_openapi.models import Config
 from alibabacloud_vpc20160428 import models as vpc
 from alibabacloud_vpc20160428.client import Client as Vpc
 
+from hearing import hear
+
 ADDRESS = sys.argv[1]
 PLACE = ADDRESS.removeprefix("http://")
 REGION = "cn-hangzhou"
@@ -118,7 +120,12 @@ def life():
     done = client.exec_container_command(m.ExecContainerCommandRequest(sync=True, **command)).body
     assert done.sync_response == "a b\n"
     stream = client.exec_container_command(m.ExecContainerCommandRequest(stdin=True, tty=True, **command)).body
-    assert stream.web_socket_uri.startswith("wss://")
+    assert hear(stream.web_socket_uri)[0] == (1, b"a b\n"), stream
+    # Good once.
+    assert hear(stream.web_socket_uri) is None
+    command["command"] = json.dumps(["sh", "-c", "exit 3"])
+    (channel, status), = hear(client.exec_container_command(m.ExecContainerCommandRequest(**command)).body.web_socket_uri)
+    assert channel == 3 and json.loads(status)["details"]["causes"][0]["message"] == "3", status
     metric = client.describe_container_group_metric(
         m.DescribeContainerGroupMetricRequest(region_id=REGION, container_group_id=group, period="15")).body.records[0]
     assert metric.cpu.usage_nano_cores == 100_000_000 and metric.memory.working_set > 0

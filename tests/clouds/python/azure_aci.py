@@ -12,6 +12,8 @@ from azure.core.exceptions import HttpResponseError
 from azure.mgmt.containerinstance import ContainerInstanceManagementClient
 from azure.mgmt.containerinstance import models as m
 
+from hearing import hear
+
 ADDRESS = sys.argv[1]
 SUBNET = "/subscriptions/sub-1/resourceGroups/rg/providers/Microsoft.Network/virtualNetworks/v/subnets/"
 PLAIN = {"enforce_https": False}
@@ -93,7 +95,8 @@ def life():
     logs = client.containers.list_logs("rg", "g1", "app", tail=2, timestamps=True, **PLAIN).content
     assert len(logs.splitlines()) == 2 and logs.startswith("20"), logs
     asked = m.ContainerExecRequest(command="/bin/sh", terminal_size=m.ContainerExecRequestTerminalSize(rows=24, cols=80))
-    assert client.containers.execute_command("rg", "g1", "app", asked, **PLAIN).web_socket_uri.startswith("wss://")
+    session = client.containers.execute_command("rg", "g1", "app", asked, **PLAIN)
+    assert hear(session.web_socket_uri, session.password, channels=False) == [b"/bin/sh\n"], session
     assert client.containers.attach("rg", "g1", "app", **PLAIN).password
     usage = list(client.location.list_usage("eastus", **PLAIN))[0]
     assert (usage.name.value, usage.current_value, usage.limit) == ("ContainerGroups", 1, 100)

@@ -11,6 +11,8 @@ from ksyun.common.exception.ksyun_sdk_exception import KsyunSDKException
 from ksyun.common.profile.client_profile import ClientProfile
 from ksyun.common.profile.http_profile import HttpProfile
 
+from hearing import hear
+
 ADDRESS = sys.argv[1]
 PLACE = ADDRESS.removeprefix("http://")
 REGION = "cn-beijing-6"
@@ -73,8 +75,9 @@ def life():
         assert one["Status"] == "Running" and one["NetworkInterfaceAttributes"][0]["PrivateIpAddress"].startswith("10."), one
         log = call(client, "DescribeContainerLog", ContainerGroupId=group, ContainerName="app", Tail=2)
         assert len(log["Content"].splitlines()) == 2, log
-        exec_ = call(client, "ExecContainerCommand", ContainerGroupId=group, ContainerName="app", Command=["sh", "-c", "ls"], TTY=True)
-        assert exec_["WebSocketUri"].startswith("wss://"), exec_
+        exec_ = call(client, "ExecContainerCommand", ContainerGroupId=group, ContainerName="app", Command=["echo", "a"], TTY=True)
+        heard = hear(exec_["WebSocketUri"])
+        assert heard[0] == (1, b"a\n") and heard[-1][0] == 3, heard
         events = call(client, "DescribeContainerGroupEvents", ContainerGroupId=group)["Events"]
         assert [event["Reason"] for event in events] == ["Pulling", "Started"], events
         assert call(client, "DescribeContainerGroupCount")["Count"] == 1

@@ -8,11 +8,13 @@ use super::{
     catalog,
     error::ApiError,
     group::{Container, Group, RestartPolicy},
-    program::Program,
     state::{Context, State},
     tree::Tree,
 };
-use crate::{lab::emulator::Moment, provider::clouds::Resources};
+use crate::{
+    lab::emulator::{Moment, program::Program},
+    provider::clouds::Resources,
+};
 
 const MOST_TAGS: usize = 20;
 const MOST_VSWITCHES: usize = 10;

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 
-use super::{program::Program, tree::Tree};
-use crate::{lab::emulator::Moment, provider::clouds::Resources};
+use super::tree::Tree;
+use crate::{
+    lab::emulator::{Moment, program::Program},
+    provider::clouds::Resources,
+};
 
 /// Pause between two starts of a container that ended.
 const BACK_OFF: Duration = Duration::from_secs(10);

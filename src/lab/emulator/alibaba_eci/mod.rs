@@ -1,7 +1,7 @@
 //! Alibaba Cloud's ECI, version 2018-08-08, and the VPC actions (2016-04-28) that go with it.
 //!
 //! Both signatures are verified, of GET and POST, with parameters in the query or in a form. What containers do is a
-//! guess at their command (`program`): `sleep 5` ends after five seconds, a service runs for ever.
+//! guess at their command (`super::program`): `sleep 5` ends after five seconds, a service runs for ever.
 //!
 //! The network is one VPC with the vSwitches that it is given ([`VSwitch`]), one route table `vtb-emulated`, and security
 //! groups of any name; a normal one takes 2,000 instances.
@@ -15,7 +15,6 @@ mod group;
 mod network;
 mod nodes;
 mod operate;
-mod program;
 mod state;
 mod tree;
 mod verify;
@@ -27,14 +26,14 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Json, Router,
     body::Bytes,
     http::request::Parts,
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
 
-use super::{AccessKey, Call, Cloud, Ground, ThrottleRate};
+use super::{AccessKey, Call, Cloud, Ground, ThrottleRate, exec::Sessions};
 use error::ApiError;
 use network::Network;
 pub use network::VSwitch;
@@ -61,6 +60,7 @@ pub struct Eci {
     ground: Arc<Ground>,
     verifier: Mutex<Verifier>,
     state: Mutex<State>,
+    sessions: Arc<Sessions>,
 }
 
 /// Documented rates, by action.
@@ -81,7 +81,7 @@ impl Eci {
     pub fn new(ground: Arc<Ground>, keys: impl IntoIterator<Item = AccessKey>, layout: Layout) -> Self {
         let network = Network::new(layout.vswitches);
         let state = State::new(layout.region, network, layout.security_groups);
-        Self { ground, verifier: Mutex::new(Verifier::new(keys)), state: Mutex::new(state) }
+        Self { ground, verifier: Mutex::new(Verifier::new(keys)), state: Mutex::new(state), sessions: Arc::default() }
     }
 
     fn perform(&self, call: &Call<'_>, state: &mut State) -> Result<Value, ApiError> {
@@ -94,7 +94,8 @@ impl Eci {
         }
         let now = self.ground.clock.now();
         state.settle(&self.ground, now);
-        let context = Context { now, ground: &self.ground, settings: self.ground.settings(), tree };
+        let (settings, base) = (self.ground.settings(), call.base());
+        let context = Context { now, ground: &self.ground, settings, sessions: &self.sessions, base, tree };
         let answer = match request.version.as_str() {
             "2018-08-08" => eci(&request, state, &context),
             "2016-04-28" => vpc(&request, state, &context),
@@ -190,6 +191,10 @@ impl Cloud for Eci {
             None => state.nodes.get(id)?.definition(),
         };
         Some(definition.flat())
+    }
+
+    fn streams(&self) -> Router {
+        self.sessions.router()
     }
 
     fn reclaim(&self, id: &str) -> bool {

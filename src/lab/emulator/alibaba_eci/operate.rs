@@ -1,18 +1,26 @@
 //! What is done to a group that stands: delete, restart, update, log, exec, metrics.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{
     error::ApiError,
     group::{Container, Doing, Group},
-    program::Program,
     state::{Context, State},
+};
+use crate::lab::emulator::{
+    exec::{Dialect, websocket},
+    program::{Line, Program},
 };
 
 /// Lines of a log where nobody asks for more or fewer, and the most.
 const LOG_LINES: usize = 500;
 const MOST_LOG_LINES: usize = 2000;
 const MOST_LOG_BYTES: usize = 1 << 20;
+/// Words of a command, and characters of each.
+const MOST_WORDS: usize = 20;
+const LONGEST_WORD: usize = 256;
 
 fn missing_group(id: &str) -> ApiError {
     ApiError::not_found(
@@ -118,59 +126,62 @@ pub(super) fn log(state: &State, context: &Context<'_>) -> Result<Value, ApiErro
     if bytes > MOST_LOG_BYTES {
         return Err(ApiError::parameter("LimitBytes", &format!("at most {MOST_LOG_BYTES} bytes are taken.")));
     }
-    let began = match group.container(container, context.now).doing {
-        Doing::Waiting { .. } => None,
-        Doing::Running { since } => Some(since),
-        Doing::Ended(ended) => Some(ended.began),
+    let course = group.container(container, context.now);
+    let run = if tree.truth("LastTime")? {
+        let none = || ApiError::invalid("IncorrectStatus", "The container has not been restarted.");
+        let ended = course.previous.ok_or_else(none)?;
+        Some((ended.began, ended.at))
+    } else {
+        match course.doing {
+            Doing::Waiting { .. } => course.previous.map(|ended| (ended.began, ended.at)),
+            Doing::Running { since } => Some((since, context.now)),
+            Doing::Ended(ended) => Some((ended.began, ended.at)),
+        }
     };
+    let since = tree.number::<u64>("SinceSeconds")?.map(Duration::from_secs);
+    let oldest = since.and_then(|since| context.now.checked_sub(since)).unwrap_or_default();
+    let has_times = tree.truth("Timestamps")?;
+    let began = Line { after: Duration::ZERO, text: format!("{} started", container.name), is_error: false };
     let mut lines = Vec::new();
-    if let Some(began) = began {
-        let stamp = if tree.truth("Timestamps")? { format!("{} ", context.time(began)) } else { String::new() };
-        lines.push(format!("{stamp}{} started", container.name));
-        lines.extend(container.program.output.iter().map(|line| format!("{stamp}{line}")));
-    }
-    let since = tree.number::<u64>("SinceSeconds")?;
-    if since.is_some_and(|since| began.is_some_and(|began| context.now.saturating_sub(began).as_secs() > since)) {
-        lines.clear();
+    if let Some((start, end)) = run {
+        let written = std::iter::once(&began).chain(&container.program.output).map(|line| (start + line.after, line));
+        let written = written.filter(|(at, _)| *at <= end && *at >= oldest);
+        lines.extend(written.map(|(at, line)| {
+            let stamp = if has_times { format!("{} ", context.ground.clock.stamp(at)) } else { String::new() };
+            format!("{stamp}{}", line.text)
+        }));
     }
     let lines = &lines[lines.len().saturating_sub(tail)..];
-    let text = text_of(lines);
+    let text = text_of(lines.iter().map(String::as_str));
     Ok(json!({"ContainerName": container.name, "Content": text.get(..bytes).unwrap_or(&text)}))
 }
 
 /// Lines, each with its end.
-fn text_of(lines: &[String]) -> String {
-    lines.iter().flat_map(|line| [line, "\n"]).collect()
+fn text_of<'a>(lines: impl IntoIterator<Item = &'a str>) -> String {
+    lines.into_iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// `ExecContainerCommand`: `echo` prints its words, everything else the command itself.
+/// `ExecContainerCommand`
 pub(super) fn exec(state: &mut State, context: &Context<'_>) -> Result<Value, ApiError> {
     let tree = &context.tree;
     let command = tree.needed("Command")?;
     let words: Vec<String> =
         serde_json::from_str(command).map_err(|_| ApiError::parameter("Command", "it is no JSON array of texts."))?;
+    if words.len() > MOST_WORDS || words.iter().any(|word| word.chars().count() > LONGEST_WORD) {
+        let why = format!("at most {MOST_WORDS} words of {LONGEST_WORD} characters are taken.");
+        return Err(ApiError::parameter("Command", &why));
+    }
     let group = group(state, context)?;
-    let container = container(group, context)?;
+    container(group, context)?;
     needs_running(group, context)?;
     if tree.truth("Sync")? {
-        return Ok(json!({"SyncResponse": output(&words)}));
+        let output = Program::executed(&words).output;
+        return Ok(json!({"SyncResponse": text_of(output.iter().map(|line| line.text.as_str()))}));
     }
-    let (group, name) = (group.id.clone(), container.name.clone());
     let token = state.id("exec");
-    let path = format!("exec/?group={group}&container={name}&token={token}");
-    Ok(json!({"WebSocketUri": format!("wss://eci.{}.aliyuncs.com/{path}", state.region),
-        "HttpUrl": format!("https://eci.console.aliyun.com/{path}")}))
-}
-
-fn output(words: &[String]) -> String {
-    let words = words.iter().map(String::as_str).collect::<Vec<_>>();
-    match words.as_slice() {
-        ["echo", rest @ ..] => rest.join(" ") + "\n",
-        [shell, "-c", script] if shell.ends_with("sh") => {
-            text_of(&Program::of(&["sh".to_owned(), "-c".to_owned(), (*script).to_owned()], &[]).output)
-        }
-        words => words.join(" ") + "\n",
-    }
+    let path = context.sessions.add(&token, words, Dialect::Channels);
+    Ok(json!({"WebSocketUri": websocket(&context.base, &path),
+        "HttpUrl": format!("https://eci.console.aliyun.com/terminal?param={token}")}))
 }
 
 fn record(context: &Context<'_>, group: &Group) -> Option<Value> {

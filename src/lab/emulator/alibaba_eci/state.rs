@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{caches::ImageCache, error::ApiError, group::Group, network::Network, nodes::VirtualNode, tree::Tree};
 use crate::{
-    lab::emulator::{Ground, Moment, Settings},
+    lab::emulator::{Ground, Moment, Settings, exec::Sessions},
     provider::clouds::alibaba_eci::signing::Parameters,
 };
 
@@ -21,6 +21,9 @@ pub(super) struct Context<'a> {
     pub(super) now: Moment,
     pub(super) ground: &'a Ground,
     pub(super) settings: Settings,
+    pub(super) sessions: &'a Sessions,
+    /// The address that the caller used.
+    pub(super) base: String,
     pub(super) tree: Tree,
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Json, Router,
     body::Bytes,
     http::{HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use self::{error::ApiError, group::Group};
 use super::{
     Call, Cloud, Ground, Moment, Price, ThrottleRate,
+    exec::{Dialect, Sessions, websocket},
     machines::{Machines, Order},
 };
 use crate::provider::clouds::Secret;
@@ -65,6 +66,7 @@ pub struct Aci {
     ground: Arc<Ground>,
     clients: Vec<ClientKey>,
     state: Mutex<State>,
+    sessions: Arc<Sessions>,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +125,7 @@ fn id_of(subscription: &str, resource_group: &str, name: &str) -> String {
 impl Aci {
     /// An empty cloud that these clients may sign in to.
     pub fn new(ground: Arc<Ground>, clients: Vec<ClientKey>) -> Self {
-        Self { ground, clients, state: Mutex::default() }
+        Self { ground, clients, state: Mutex::default(), sessions: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -199,7 +201,7 @@ impl Aci {
             }
             Target::Container { resource_group, name, container, what } => {
                 let id = id_of(subscription, resource_group, name);
-                self.container(&id, container, what, &query)
+                self.container(call, &id, container, what, &query)
             }
             Target::Location { location, what } => self.location(location, what),
             Target::Groups { .. } => Err(ApiError::missing(path)),
@@ -260,7 +262,7 @@ impl Aci {
         drop(guard);
         let operation = format!(
             "{}/subscriptions/{subscription}/providers/{PROVIDER}/locations/{location}/operations/{name}?api-version={VERSION}",
-            base(call)
+            call.base()
         );
         let mut response = (StatusCode::CREATED, Json(self.shown(id, true)?)).into_response();
         if let Ok(operation) = HeaderValue::from_str(&operation) {
@@ -292,7 +294,7 @@ impl Aci {
             let last = ids.last().map_or("", String::as_str);
             let token = form_urlencoded::byte_serialize(last.as_bytes()).collect::<String>();
             let path = call.head.uri.path();
-            answer["nextLink"] = json!(format!("{}{path}?api-version={VERSION}&$skiptoken={token}", base(call)));
+            answer["nextLink"] = json!(format!("{}{path}?api-version={VERSION}&$skiptoken={token}", call.base()));
         }
         answer["value"] = ids.iter().filter_map(|id| self.shown(id, false).ok()).collect();
         Json(answer).into_response()
@@ -312,12 +314,13 @@ impl Aci {
 
     fn container(
         &self,
+        call: &Call<'_>,
         id: &str,
         container: &str,
         what: &str,
         query: &BTreeMap<String, String>,
     ) -> Result<Response, ApiError> {
-        let state = self.state();
+        let mut state = self.state();
         let group = state.groups.get(id).ok_or_else(|| ApiError::missing(id))?;
         if !group.has_container(container) {
             return Err(ApiError::missing(container));
@@ -338,8 +341,17 @@ impl Aci {
         if !["exec", "attach"].contains(&what) {
             return Err(ApiError::missing(what));
         }
-        Ok(Json(json!({"webSocketUri": format!("wss://aci.emulator.invalid/{what}"), "password": "emulated"}))
-            .into_response())
+        let asked = serde_json::from_slice::<Value>(call.body).unwrap_or_default();
+        let command = if what == "attach" { "cat" } else { asked["command"].as_str().unwrap_or_default() };
+        if command.is_empty() {
+            return Err(ApiError::bad("InvalidRequestContent", "properties.command is missing".to_owned()));
+        }
+        let serial = state.machines.serial();
+        let password = format!("password-{serial}");
+        // A program, and no arguments: spaces belong to its name.
+        let path =
+            self.sessions.add(&serial.to_string(), vec![command.to_owned()], Dialect::Terminal(password.clone()));
+        Ok(Json(json!({"webSocketUri": websocket(&call.base(), &path), "password": password})).into_response())
     }
 
     fn location(&self, location: &str, what: &str) -> Result<Response, ApiError> {
@@ -364,13 +376,6 @@ impl Aci {
         };
         Ok(Json(answer).into_response())
     }
-}
-
-/// The address that the caller used.
-fn base(call: &Call<'_>) -> String {
-    let host = call.head.headers.get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let scheme = call.head.headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok()).unwrap_or("http");
-    format!("{scheme}://{host}")
 }
 
 impl Cloud for Aci {
@@ -413,6 +418,10 @@ impl Cloud for Aci {
         let named = state.groups.iter().find(|(known, _)| known.as_str() == id || known.rsplit('/').next() == Some(id));
         let machine = named.map_or_else(|| id.to_owned(), |(_, group)| group.machine().to_owned());
         state.machines.reclaim(&self.ground, &machine)
+    }
+
+    fn streams(&self) -> Router {
+        self.sessions.router()
     }
 
     fn settle(&self) {

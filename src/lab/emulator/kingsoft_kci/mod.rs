@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{
-    Json,
+    Json, Router,
     body::Bytes,
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use self::{error::ApiError, group::Group, params::Params};
 use super::{
     AccessKey, Call, Cloud, Ground, Price, ThrottleRate,
+    exec::{Dialect, Sessions, websocket},
     machines::{Machines, Order, job_of},
     sigv4::KeyRing,
 };
@@ -47,6 +48,7 @@ pub struct Kci {
     ground: Arc<Ground>,
     keys: KeyRing,
     state: Mutex<State>,
+    sessions: Arc<Sessions>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +60,7 @@ struct State {
 impl Kci {
     /// An empty account, which these keys open.
     pub fn new(ground: Arc<Ground>, keys: Vec<AccessKey>) -> Self {
-        Self { ground, keys: KeyRing::new(keys), state: Mutex::default() }
+        Self { ground, keys: KeyRing::new(keys), state: Mutex::default(), sessions: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -86,7 +88,7 @@ impl Kci {
             "DescribeContainerGroup" => self.describe(&params),
             "DeleteContainerGroup" => self.delete(&params),
             "DescribeContainerLog" => self.log(&params),
-            "ExecContainerCommand" => self.exec(&params),
+            "ExecContainerCommand" => self.exec(&call.base(), &params),
             "DescribeContainerGroupEvents" => self.events(&params),
             "DescribeContainerGroupCount" => Ok(self.count(&params)),
             "DescribeKciPackages" => Ok(packages()),
@@ -187,14 +189,16 @@ impl Kci {
         Ok(json!({"ContainerName": container, "Content": lines.collect::<String>()}))
     }
 
-    fn exec(&self, params: &Params) -> Result<Value, ApiError> {
-        let state = self.state();
-        let (id, group) = known(&state, params)?;
-        let container = group.container(params)?;
-        if params.list("Command").is_empty() {
+    fn exec(&self, base: &str, params: &Params) -> Result<Value, ApiError> {
+        let mut state = self.state();
+        let (_, group) = known(&state, params)?;
+        group.container(params)?;
+        let command = params.list("Command").into_iter().map(str::to_owned).collect::<Vec<_>>();
+        if command.is_empty() {
             return Err(ApiError::value("Command", "is missing"));
         }
-        Ok(json!({"WebSocketUri": format!("wss://kci.emulator.invalid/exec/{id}/{container}")}))
+        let token = uuid(state.machines.serial());
+        Ok(json!({"WebSocketUri": websocket(base, &self.sessions.add(&token, command, Dialect::Channels))}))
     }
 
     fn events(&self, params: &Params) -> Result<Value, ApiError> {
@@ -270,6 +274,10 @@ impl Cloud for Kci {
 
     fn asked(&self, id: &str) -> Option<BTreeMap<String, String>> {
         Some(self.state().groups.get(id)?.params.all().clone())
+    }
+
+    fn streams(&self) -> Router {
+        self.sessions.router()
     }
 
     fn settle(&self) {

@@ -91,6 +91,11 @@ impl Service {
         })
     }
 
+    /// Reaches what answers of this service name.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Calls `action` with `parameters`. Sent again while nothing is answered or the cloud throttles, so the call must
     /// be one that may be repeated.
     pub(super) async fn call<T: DeserializeOwned>(

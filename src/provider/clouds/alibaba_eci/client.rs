@@ -1,6 +1,9 @@
 //! The provider's client: settings, calls, and what is known.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use tokio::time::Instant;
 
@@ -15,7 +18,7 @@ use crate::{
     provider::{
         ProviderError,
         clouds::{
-            meter::{Consumed, Meter},
+            meter::Meter,
             places::{Order, Places},
         },
     },
@@ -25,16 +28,18 @@ use crate::{
 #[derive(Debug)]
 pub struct Eci {
     pub(super) settings: AlibabaEci,
-    pub(super) api: Service,
+    pub(super) api: Arc<Service>,
     pub(super) vpc: Service,
     pub(super) places: Places,
-    pub(super) ledger: Ledger,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) meter: Meter,
     pub(super) keys: KeySource,
     /// The kubeconfig of the kube-proxy sidecar.
     pub(super) kubeconfig: Option<String>,
     /// Addresses that each vSwitch had left when it was last asked.
     pub(super) addresses: Mutex<Option<(Instant, BTreeMap<String, u64>)>>,
+    /// Why the last list failed, where it did.
+    pub(super) list_fault: Mutex<Option<ProviderError>>,
 }
 
 impl Eci {
@@ -67,21 +72,17 @@ impl Eci {
             ScheduleStrategy::VSwitchRandom => Order::Spread,
         };
         Ok(Self {
-            api: service(&endpoint, "2018-08-08")?,
+            api: Arc::new(service(&endpoint, "2018-08-08")?),
             vpc: service(&vpc, "2016-04-28")?,
             places: Places::new(settings.zones.len(), order).remembering(settings.remember_shortage),
-            ledger: Ledger::default(),
+            ledger: Arc::default(),
             meter: Meter::default(),
             kubeconfig: kubeconfig.transpose()?,
             addresses: Mutex::new(None),
+            list_fault: Mutex::new(None),
             keys,
             settings,
         })
-    }
-
-    /// What the pool's instances have consumed since this process knows them.
-    pub fn consumed(&self) -> Consumed {
-        self.meter.total()
     }
 
     /// Where the keys come from; whoever reads the pool's Secret sets them here.

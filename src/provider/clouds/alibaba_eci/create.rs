@@ -16,7 +16,10 @@ use super::{
     translate::{Asked, Resolved, invalid, translate},
     wire::{Created, Done},
 };
-use crate::provider::{Instance, InstanceId, InstanceState, Owner, ProviderError, capabilities::hold};
+use crate::{
+    api::names,
+    provider::{Instance, InstanceId, InstanceState, Owner, ProviderError, capabilities::hold},
+};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
@@ -148,18 +151,24 @@ impl Eci {
         }
         slot.pending = None;
         slot.group = Some(created.container_group_id.clone());
-        let size = asked.alternatives.get(attempt.alternative).map(|alternative| alternative.size).unwrap_or_default();
+        let alternative = asked.alternatives.get(attempt.alternative);
+        let size = alternative.map(|alternative| alternative.size).unwrap_or_default();
+        let needed = alternative.map(|alternative| alternative.needed).unwrap_or_default();
+        let is_spot = alternative.is_some_and(|alternative| alternative.is_spot);
         slot.notes = [
             ("k8s.aliyun.com/eci-instance-id", created.container_group_id.clone()),
             ("k8s.aliyun.com/eci-instance-spec", size::shown(size)),
             ("k8s.aliyun.com/eci-request-id", created.request_id.clone()),
+            (names::INSTANCE_ID, created.container_group_id.clone()),
+            (names::INSTANCE_SIZE, size::told(needed, size)),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into();
         let instance = fresh(owner, &created.container_group_id);
         self.meter.begin(&created.container_group_id, size, attempt.since.unwrap_or_else(Instant::now));
         let pending_until = asked.longest_pending.map(|longest| Instant::now() + longest);
-        self.ledger.see(Seen { instance: instance.clone(), pending_until, is_replaced: false, was_listed: false });
+        let seen = Seen { instance: instance.clone(), pending_until, is_spot, is_replaced: false, was_listed: false };
+        self.ledger.see(seen);
         instance
     }
 

@@ -45,7 +45,8 @@ impl CallError {
     /// A refusal of `action` with this status; `retry_after` is what the header said.
     pub(super) fn of(action: &str, status: u16, refusal: &Refusal, retry_after: Option<Duration>) -> Self {
         let Refusal { code, message, request_id } = refusal;
-        let text = format!("alibaba-eci: {action}: {code}: {message} (request {request_id})");
+        let field = field_of(code).map(|field| format!("{field}: ")).unwrap_or_default();
+        let text = format!("alibaba-eci: {field}{action}: {code}: {message} (request {request_id})");
         Self::Other(match code.as_str() {
             "OperationDenied.NoStock"
             | "Zone.NotOnSale"
@@ -78,6 +79,22 @@ impl CallError {
             _ => ProviderError::Invalid(text),
         })
     }
+}
+
+/// The pool's field that a refusal is about, where its code tells.
+fn field_of(code: &str) -> Option<&'static str> {
+    let begins = |word: &str| code.starts_with(word);
+    Some(match code {
+        _ if begins("InvalidRegionId") => "region",
+        _ if begins("InvalidVSwitchId") || begins("OperationDenied.VswZoneMisMatch") || begins("InvalidZoneId") => {
+            "zones"
+        }
+        _ if begins("InvalidSecurityGroupId") || begins("OperationDenied.SecurityGroupMisMatch") => "securityGroupId",
+        _ if begins("InvalidAccessKeyId") || begins("SignatureDoesNotMatch") || begins("InvalidSecurityToken") => {
+            "credentials"
+        }
+        _ => return None,
+    })
 }
 
 impl From<ProviderError> for CallError {

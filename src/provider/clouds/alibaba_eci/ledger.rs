@@ -46,6 +46,8 @@ pub(super) struct Seen {
     pub(super) instance: Instance,
     /// When it counts as failed if it is still pending, where the pod says so.
     pub(super) pending_until: Option<Instant>,
+    /// The cloud may take it back.
+    pub(super) is_spot: bool,
     /// A late failure of this group has been dealt with.
     pub(super) is_replaced: bool,
     /// A list has had it: a later one without it says that it is gone.

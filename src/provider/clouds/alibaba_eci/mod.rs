@@ -20,6 +20,7 @@ mod create;
 mod credentials;
 mod error;
 mod ledger;
+mod logs;
 pub mod manage;
 mod observe;
 mod provider;
@@ -31,5 +32,5 @@ mod wire;
 
 pub use client::Eci;
 pub use credentials::{KeySource, Keys};
-pub use observe::{ReclaimNotice, SecondPrice};
+pub use observe::SecondPrice;
 pub use translate::Resolved;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,14 +14,17 @@ use super::{
     create::owner_of,
     error::CallError,
     ledger::Seen,
+    logs::ContainerLog,
     signing::Parameters,
     size::{self, resources},
     status,
-    translate::{invalid, tag},
-    wire::{Executed, Group, GroupStatus, Groups, Log, Metrics, Monitored, Prices, Statuses, VSwitchAttributes},
+    translate::tag,
+    wire::{Executed, Group, GroupStatus, Groups, Metrics, Monitored, Prices, Statuses, VSwitchAttributes},
 };
 use crate::provider::{
-    Instance, InstanceChange, InstanceId, InstanceState, Owner, ProviderError, Usage, clouds::Resources,
+    ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, Owner, ProviderError, ReclaimNotice, Streams,
+    Usage,
+    clouds::{Resources, exec},
 };
 
 /// Ids that one call takes.
@@ -31,15 +35,6 @@ const PAGE: u32 = 200;
 const AT_ONCE: usize = 4;
 /// How long a count of addresses is believed.
 const ADDRESSES_FRESH: Duration = Duration::from_secs(30);
-
-/// A spot instance that the cloud will take back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReclaimNotice {
-    /// Whose it is.
-    pub owner: Owner,
-    /// The cloud's words, with the time.
-    pub message: String,
-}
 
 /// What an instance of a size costs.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,8 +91,23 @@ impl Eci {
 
     /// All instances of `cluster`. Statuses come in pages of 200; only those not known yet are read in full.
     pub(super) async fn look(&self, cluster: &str) -> Result<Vec<Instance>, ProviderError> {
+        let looked = self.look_at_all(cluster).await;
+        *self.list_fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = looked.as_ref().err().cloned();
+        looked
+    }
+
+    async fn look_at_all(&self, cluster: &str) -> Result<Vec<Instance>, ProviderError> {
         let statuses = self.statuses(tag::CLUSTER, cluster).await?;
         self.learn(&statuses).await?;
+        let has_started = |group: &GroupStatus| {
+            let seen = self.ledger.seen(&group.container_group_id)?;
+            let starts =
+                seen.instance.state == InstanceState::Pending && status::state(group) == InstanceState::Running;
+            starts.then_some(seen)
+        };
+        let started = statuses.iter().filter_map(has_started).collect::<Vec<_>>();
+        // Before anybody hears that they run: the annotations go into the same write as the status.
+        self.note(&started).await;
         let mut instances = Vec::new();
         for group in &statuses {
             let Some(mut seen) = self.ledger.seen(&group.container_group_id) else { continue };
@@ -168,7 +178,8 @@ impl Eci {
             self.meter.begin(&group.container_group_id, size_of(&group), since(group.creation_time.as_deref()));
             let id = InstanceId(group.container_group_id);
             let instance = Instance { id, owner, state: InstanceState::Pending, ip: None, containers: Vec::new() };
-            self.ledger.see(Seen { instance, pending_until: None, is_replaced: false, was_listed: false });
+            let is_spot = group.spot_strategy.is_some_and(|strategy| strategy != "NoSpot");
+            self.ledger.see(Seen { instance, pending_until: None, is_spot, is_replaced: false, was_listed: false });
         }
         Ok(())
     }
@@ -249,9 +260,10 @@ impl Eci {
         known(self)
     }
 
-    /// Spot instances of `cluster` that the cloud will take back, with some minutes' notice.
-    pub async fn reclaim_notices(&self, cluster: &str) -> Result<Vec<ReclaimNotice>, ProviderError> {
-        let ids = self.ledger.of(cluster).into_iter().map(|seen| seen.instance.id.0).collect::<Vec<_>>();
+    /// Spot instances of `cluster` that the cloud says it will take back, some minutes before it does.
+    pub(super) async fn announced(&self, cluster: &str) -> Result<Vec<ReclaimNotice>, ProviderError> {
+        let runs = |seen: &Seen| seen.is_spot && !seen.is_replaced && !seen.instance.state.is_finished();
+        let ids = self.ledger.of(cluster).into_iter().filter(runs).map(|seen| seen.instance.id.0).collect::<Vec<_>>();
         let groups = self.describe(&ids).await?;
         let notice = |group: Group| {
             let event = group.events.iter().find(|event| event.reason == "SpotToBeReleased")?;
@@ -262,8 +274,25 @@ impl Eci {
 
     /// What the cloud says of the pod's instance, as the annotations that ECI's own virtual nodes write on pods: its id,
     /// the size that it was rounded up to (`k8s.aliyun.com/eci-instance-spec`), its network interface.
-    pub async fn annotations(&self, uid: &str) -> BTreeMap<String, String> {
+    pub(super) async fn notes_of(&self, uid: &str) -> BTreeMap<String, String> {
         self.ledger.slot(uid).lock().await.notes.clone()
+    }
+
+    /// Reads what only the group itself tells, once it has a machine: its VPC and network interface.
+    async fn note(&self, started: &[Seen]) {
+        let ids = started.iter().map(|seen| seen.instance.id.0.clone()).collect::<Vec<_>>();
+        let groups = match self.describe(&ids).await {
+            Ok(groups) => groups,
+            // The pods run without these annotations.
+            Err(error) => return tracing::debug!(%error, "the groups that have started are not described"),
+        };
+        for group in groups {
+            let uid = started.iter().find(|seen| seen.instance.id.0 == group.container_group_id);
+            let Some(uid) = uid.map(|seen| seen.instance.owner.uid.as_str()) else { continue };
+            if let Ok(mut slot) = self.ledger.slot(uid).try_lock() {
+                slot.notes.extend(notes(&group));
+            }
+        }
     }
 
     async fn group_of(&self, owner: &Owner) -> Result<String, ProviderError> {
@@ -275,47 +304,41 @@ impl Eci {
                 .await?
                 .into_iter()
                 .next()
-                .ok_or_else(|| invalid(format!("pod {} has no instance", owner.name))),
+                .ok_or_else(|| ProviderError::NotFound(format!("alibaba-eci: pod {} has no instance", owner.name))),
         }
     }
 
-    /// The last `tail` lines (2,000 at most) of a container's log, with their times if `timestamps`.
-    pub async fn logs(
-        &self,
-        owner: &Owner,
-        container: &str,
-        tail: u32,
-        timestamps: bool,
-    ) -> Result<String, ProviderError> {
-        let id = self.group_of(owner).await?;
-        let asked = parameters(&[
-            ("ContainerGroupId", &id),
-            ("ContainerName", container),
-            ("Tail", &tail.min(2000).to_string()),
-            ("Timestamps", &timestamps.to_string()),
-        ]);
-        let log: Log = self.api.call("DescribeContainerLog", &asked).await.map_err(CallError::into_provider)?;
-        Ok(log.content)
+    /// A container's log.
+    pub(super) async fn log_of(&self, owner: &Owner, container: &str) -> Result<ContainerLog, ProviderError> {
+        let group = self.group_of(owner).await?;
+        let (api, ledger) = (Arc::clone(&self.api), Arc::clone(&self.ledger));
+        Ok(ContainerLog { api, ledger, group, container: container.to_owned() })
     }
 
-    /// Runs a command to its end and answers what it printed.
-    pub async fn exec(&self, owner: &Owner, container: &str, command: &[String]) -> Result<String, ProviderError> {
-        Ok(self.execute(owner, container, command, &[("Sync", "true")]).await?.sync_response.unwrap_or_default())
-    }
-
-    /// The address of a WebSocket that carries a command's input and output. Good for 30 seconds.
-    pub async fn exec_stream(
+    /// Runs a command to its end and answers what it printed; the cloud tells no exit code with it.
+    pub async fn exec_at_once(
         &self,
         owner: &Owner,
         container: &str,
         command: &[String],
-        tty: bool,
     ) -> Result<String, ProviderError> {
-        let more = [("Stdin", "true"), ("TTY", if tty { "true" } else { "false" })];
+        Ok(self.execute(owner, container, command, &[("Sync", "true")]).await?.sync_response.unwrap_or_default())
+    }
+
+    /// Runs a command on `streams`.
+    pub(super) async fn exec_on(
+        &self,
+        owner: &Owner,
+        container: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        let word = |truth: bool| if truth { "true" } else { "false" };
+        let more = [("Stdin", word(streams.stdin.is_some())), ("TTY", word(streams.tty))];
         let answer = self.execute(owner, container, command, &more).await?;
-        answer
-            .web_socket_uri
-            .ok_or_else(|| ProviderError::Unavailable("alibaba-eci: no WebSocket was offered".to_owned()))
+        let none = || ProviderError::Unavailable("alibaba-eci: no WebSocket was offered".to_owned());
+        let address = answer.web_socket_uri.ok_or_else(none)?;
+        exec::run(self.api.client(), &address, exec::Dialect::Channels, streams).await
     }
 
     async fn execute(

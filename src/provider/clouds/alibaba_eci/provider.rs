@@ -1,6 +1,6 @@
 //! The provider that the kubelet drives.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
 use async_trait::async_trait;
 use burstlet_engine::model::Capabilities;
@@ -8,7 +8,10 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 
 use super::{client::Eci, translate::Resolved};
-use crate::provider::{Content, Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage};
+use crate::provider::{
+    Consumed, Content, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
+    ReclaimNotice, Stock, Streams, Takes, Usage, clouds::log,
+};
 
 #[async_trait]
 impl Provider for Eci {
@@ -64,9 +67,39 @@ impl Provider for Eci {
     }
 
     async fn stock(&self) -> Result<Stock, ProviderError> {
+        // A cloud whose instances cannot be listed runs no pod, whatever it has left.
+        if let Some(fault) = self.list_fault.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Err(fault);
+        }
         if !self.places.has_any() {
             return Ok(Stock { instances: Some(0) });
         }
         Ok(Stock { instances: self.addresses_left().await })
+    }
+
+    async fn annotations(&self, owner: &Owner) -> BTreeMap<String, String> {
+        self.notes_of(&owner.uid).await
+    }
+
+    async fn reclaim_notices(&self, cluster: &str) -> Result<Vec<ReclaimNotice>, ProviderError> {
+        self.announced(cluster).await
+    }
+
+    fn consumed(&self) -> Option<Consumed> {
+        Some(self.meter.total())
+    }
+
+    async fn logs(&self, owner: &Owner, container: &str, options: &LogOptions) -> Result<LogStream, ProviderError> {
+        log::stream(self.log_of(owner, container).await?, options).await
+    }
+
+    async fn exec(
+        &self,
+        owner: &Owner,
+        container: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        self.exec_on(owner, container, command, streams).await
     }
 }

@@ -69,6 +69,12 @@ pub fn shown(size: Resources) -> String {
     format!("{}-{:?}Gi", vcpu(size), gib(size))
 }
 
+/// The size in words, and what was asked for where that is another one.
+pub fn told(asked: Resources, size: Resources) -> String {
+    let words = |size: Resources| format!("{} vCPU, {} GiB", vcpu(size), gib(size));
+    if asked == size { words(size) } else { format!("{} rounded up to {}", words(asked), words(size)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +109,7 @@ mod tests {
     fn sizes_are_shown_as_the_annotation_has_them() {
         assert_eq!(shown(DEFAULT), "2-4.0Gi");
         assert_eq!(shown(resources(250, GIB / 2)), "0.25-0.5Gi");
+        assert_eq!(told(resources(1_500, 3 * GIB), DEFAULT), "1.5 vCPU, 3 GiB rounded up to 2 vCPU, 4 GiB");
+        assert_eq!(told(DEFAULT, DEFAULT), "2 vCPU, 4 GiB");
     }
 }

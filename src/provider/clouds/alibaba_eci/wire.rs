@@ -89,6 +89,7 @@ pub(super) struct Group {
     pub(super) v_switch_id: Option<String>,
     pub(super) eni_instance_id: Option<String>,
     pub(super) creation_time: Option<String>,
+    pub(super) spot_strategy: Option<String>,
     #[serde(default)]
     pub(super) tags: Vec<Tag>,
     #[serde(default)]

@@ -58,6 +58,8 @@ pub(super) struct Task {
     #[serde(rename = "taskArn")]
     pub(super) arn: String,
     pub(super) last_status: String,
+    pub(super) desired_status: String,
+    pub(super) capacity_provider_name: String,
     pub(super) created_at: f64,
     pub(super) stop_code: String,
     pub(super) stopped_reason: String,
@@ -120,18 +122,6 @@ struct Tasks {
 struct Arns {
     task_arns: Vec<String>,
     next_token: Option<String>,
-}
-
-/// Where the streams of a command in a container are.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Session {
-    /// The session's id.
-    pub session_id: String,
-    /// Address of the WebSocket.
-    pub stream_url: String,
-    /// Opens it.
-    pub token_value: Secret,
 }
 
 impl Client {
@@ -219,16 +209,9 @@ impl Client {
         }
     }
 
-    pub(super) async fn exec(&self, arn: &str, container: &str, command: &str) -> Result<Session, ProviderError> {
-        let request = json!({"cluster": self.cluster, "task": arn, "container": container, "command": command,
-            "interactive": true});
-        let mut answer = self.call("ExecuteCommand", &request).await?;
-        read(answer["session"].take())
-    }
-
     async fn call(&self, action: &str, body: &Value) -> Result<Value, ProviderError> {
         let bucket = match action {
-            "RunTask" | "StopTask" | "ExecuteCommand" => &self.rates.run,
+            "RunTask" | "StopTask" => &self.rates.run,
             "RegisterTaskDefinition" => &self.rates.register,
             _ => &self.rates.read,
         };

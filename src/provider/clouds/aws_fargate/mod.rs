@@ -26,21 +26,24 @@ use serde_json::json;
 
 use self::client::{Client, PAGE, Task};
 pub use self::{
-    client::Session,
     request::Request,
     sizes::{Chosen, is_size, round_up},
 };
 use super::{
     credentials::KeyStore,
     fleet::{Api, Fleet, Found, Pace, places},
+    log::Reads,
 };
 use crate::{
     api::pool::aws_fargate::AwsFargate,
-    provider::{Instance, InstanceId, InstanceState, Owner, ProviderError},
+    provider::{ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Streams},
 };
 
 /// Reason of tasks that are stopped on request.
 const REASON: &str = "burstlet: the pod is deleted";
+
+/// The capacity provider of tasks that may be taken back.
+const SPOT: &str = "FARGATE_SPOT";
 
 /// The provider.
 pub type Fargate = Fleet<FargateApi>;
@@ -79,16 +82,6 @@ impl Fargate {
         let client = Client::new(&settings, keys)?;
         let api = FargateApi { settings, client, definitions: tokio::sync::Mutex::default(), state: Mutex::default() };
         Ok(Self::new(api, places, pace))
-    }
-
-    /// Runs `command` in a container: the session that carries its streams.
-    pub async fn exec(&self, owner: &Owner, container: &str, command: &[String]) -> Result<Session, ProviderError> {
-        let missing = || ProviderError::Invalid(format!("the pod {} has no instance", owner.name));
-        let id = match self.known(&owner.uid) {
-            Some(instance) => instance.id,
-            None => self.api().lookup(owner).await?.ok_or_else(missing)?.instance.id,
-        };
-        self.api().client.exec(&id.0, container, &command.join(" ")).await
     }
 }
 
@@ -154,7 +147,10 @@ impl FargateApi {
             ip: addresses.find_map(|address| address.parse().ok()),
             containers: Vec::new(),
         };
-        Some(Found { instance, created: format!("{:020.3}", task.created_at) })
+        // Some two minutes before a spot task ends, ECS wants it stopped although nobody here asked for it.
+        let is_taken = task.capacity_provider_name == SPOT && task.desired_status == "STOPPED" && !has_stopped;
+        let notice = is_taken.then(|| "ECS stops the task, whose capacity is taken back".to_owned());
+        Some(Found { instance, created: format!("{:020.3}", task.created_at), notice })
     }
 }
 
@@ -172,6 +168,31 @@ impl Api for FargateApi {
 
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
         request::translate(&self.settings, owner, pod)
+    }
+
+    fn size(&self, request: &Request) -> String {
+        request.size.to_string()
+    }
+
+    fn log_reads(&self) -> Result<Reads, ProviderError> {
+        let text = "ECS keeps no logs: read those of the task in CloudWatch, by the logConfiguration of its definition";
+        Err(ProviderError::Unsupported(text.to_owned()))
+    }
+
+    /// ECS answers with a session of Session Manager, whose protocol is not spoken here.
+    async fn exec(
+        &self,
+        _: &Owner,
+        instance: &InstanceId,
+        container: &str,
+        _: &[String],
+        _: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        Err(ProviderError::Unsupported(format!(
+            "ECS runs commands over Session Manager's own protocol; use aws ecs execute-command --interactive --cluster {} \
+             --task {instance} --container {container} --command COMMAND",
+            self.settings.cluster
+        )))
     }
 
     async fn find(&self, owner: &Owner) -> Result<Option<Found>, ProviderError> {

@@ -29,16 +29,24 @@ use super::{
     Secret,
     credentials::KeyStore,
     exchange::Exchange,
+    exec,
     fleet::{Api, Fleet, Found, Pace, places},
     limits::{Bucket, Rate},
+    log::{Reads, Window},
     pod::invalid,
 };
 use crate::{
     api::pool::azure_aci::AzureAci,
-    provider::{Content, Instance, InstanceId, InstanceState, Owner, ProviderError, Stock, Takes},
+    provider::{
+        Content, ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Stock, Streams, Takes,
+        TerminalSize,
+    },
 };
 
 const VERSION: &str = "2023-05-01";
+
+/// Lines of a log that are asked for at most.
+const MOST_LOG_LINES: usize = 2000;
 
 /// How long the location's quota is believed.
 const STOCK_LASTS: Duration = Duration::from_secs(30);
@@ -61,11 +69,17 @@ pub struct AciApi {
 /// Where the streams of a command in a container are.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Session {
+struct Session {
     /// Address of the WebSocket.
-    pub web_socket_uri: String,
+    web_socket_uri: String,
     /// The first message to send.
-    pub password: Secret,
+    password: Secret,
+}
+
+impl Session {
+    async fn run(self, http: &Exchange, streams: Streams) -> Result<ExitStatus, ProviderError> {
+        exec::run(http.client(), &self.web_socket_uri, exec::Dialect::Terminal(self.password), streams).await
+    }
 }
 
 impl Aci {
@@ -85,34 +99,6 @@ impl Aci {
             stock: Mutex::default(),
         };
         Ok(Self::new(api, places, pace))
-    }
-
-    /// The last `tail` lines of a container, or all that are kept.
-    pub async fn logs(
-        &self,
-        owner: &Owner,
-        container: &str,
-        tail: Option<u32>,
-        timestamps: bool,
-    ) -> Result<String, ProviderError> {
-        let tail = tail.map(|tail| format!("&tail={tail}")).unwrap_or_default();
-        let path = self.api().group_path(owner);
-        let path = format!("{path}/containers/{container}/logs?api-version={VERSION}&timestamps={timestamps}{tail}");
-        let answer = self.api().call(Method::GET, &path, None).await?;
-        Ok(answer["content"].as_str().unwrap_or_default().to_owned())
-    }
-
-    /// Runs `command` in a container: the session that carries its streams.
-    pub async fn exec(&self, owner: &Owner, container: &str, command: &[String]) -> Result<Session, ProviderError> {
-        let path = format!("{}/containers/{container}/exec?api-version={VERSION}", self.api().group_path(owner));
-        let body = json!({"command": command.join(" "), "terminalSize": {"rows": 24, "cols": 80}});
-        session(self.api().call(Method::POST, &path, Some(&body)).await?)
-    }
-
-    /// Joins a container's streams.
-    pub async fn attach(&self, owner: &Owner, container: &str) -> Result<Session, ProviderError> {
-        let path = format!("{}/containers/{container}/attach?api-version={VERSION}", self.api().group_path(owner));
-        session(self.api().call(Method::POST, &path, None).await?)
     }
 }
 
@@ -210,6 +196,52 @@ impl Api for AciApi {
         request::translate(&self.settings, owner, pod, content)
     }
 
+    fn size(&self, request: &Request) -> String {
+        request.size.to_string()
+    }
+
+    fn log_reads(&self) -> Result<Reads, ProviderError> {
+        Ok(Reads { most: MOST_LOG_LINES, has_times: true, has_previous: false })
+    }
+
+    async fn log(
+        &self,
+        owner: &Owner,
+        _instance: &InstanceId,
+        container: &str,
+        window: Window,
+    ) -> Result<String, ProviderError> {
+        let (path, tail) = (self.group_path(owner), window.lines);
+        let path = format!("{path}/containers/{container}/logs?api-version={VERSION}&timestamps=true&tail={tail}");
+        let answer = self.call(Method::GET, &path, None).await?;
+        Ok(answer["content"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// ACI begins one program, without arguments, and tells no exit code.
+    async fn exec(
+        &self,
+        owner: &Owner,
+        _instance: &InstanceId,
+        container: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        let [program] = command else {
+            let text = "ACI begins a program without arguments: begin a shell, such as kubectl exec -it POD -- /bin/sh, and type them";
+            return Err(ProviderError::Unsupported(text.to_owned()));
+        };
+        let size = streams.resize.as_ref().and_then(|size| *size.borrow());
+        let size = size.unwrap_or(TerminalSize { width: 80, height: 24 });
+        let path = format!("{}/containers/{container}/exec?api-version={VERSION}", self.group_path(owner));
+        let body = json!({"command": program, "terminalSize": {"rows": size.height, "cols": size.width}});
+        session(self.call(Method::POST, &path, Some(&body)).await?)?.run(&self.http, streams).await
+    }
+
+    async fn attach(&self, owner: &Owner, container: &str, streams: Streams) -> Result<ExitStatus, ProviderError> {
+        let path = format!("{}/containers/{container}/attach?api-version={VERSION}", self.group_path(owner));
+        session(self.call(Method::POST, &path, None).await?)?.run(&self.http, streams).await
+    }
+
     async fn find(&self, owner: &Owner) -> Result<Option<Found>, ProviderError> {
         Ok(self.read(&name_of(owner)).await?.as_ref().and_then(found))
     }
@@ -305,7 +337,7 @@ fn found(group: &Value) -> Option<Found> {
         ip: properties["ipAddress"]["ip"].as_str().and_then(|text| text.parse().ok()),
         containers: Vec::new(),
     };
-    Some(Found { instance, created: String::new() })
+    Some(Found { instance, created: String::new(), notice: None })
 }
 
 fn state(properties: &Value) -> InstanceState {

@@ -129,6 +129,11 @@ impl Client {
         })
     }
 
+    /// Reaches what answers name.
+    pub(super) fn http(&self) -> &reqwest::Client {
+        self.http.client()
+    }
+
     pub(super) async fn create(&self, params: &[(String, String)], subnet: &str) -> Result<String, ProviderError> {
         let mut all: Params<'_> = params.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
         all.push(("SubnetId", subnet.to_owned()));
@@ -161,7 +166,7 @@ impl Client {
         }
     }
 
-    pub(super) async fn log(&self, id: &str, container: &str, tail: u32) -> Result<String, ProviderError> {
+    pub(super) async fn log(&self, id: &str, container: &str, tail: usize) -> Result<String, ProviderError> {
         let params = vec![
             ("ContainerGroupId", id.to_owned()),
             ("ContainerName", container.to_owned()),

@@ -26,15 +26,17 @@ pub use self::{
 };
 use super::{
     credentials::KeyStore,
+    exec,
     fleet::{Api, Choice, Fleet, Found, Pace, places},
+    log::{Reads, Window},
 };
 use crate::{
     api::pool::kingsoft_kci::KingsoftKci,
-    provider::{Instance, InstanceId, InstanceState, Owner, ProviderError},
+    provider::{ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Streams},
 };
 
 /// Most lines of a log that are told at once.
-const MOST_LOG_LINES: u32 = 2000;
+const MOST_LOG_LINES: usize = 2000;
 
 /// The provider.
 pub type Kci = Fleet<KciApi>;
@@ -57,36 +59,9 @@ impl Kci {
         Ok(Self::new(KciApi { settings, sizes, client }, places, pace))
     }
 
-    /// The last `tail` lines (500 where none are asked for, at most 2,000) of a container.
-    pub async fn logs(&self, owner: &Owner, container: &str, tail: Option<u32>) -> Result<String, ProviderError> {
-        let id = self.id_of(owner).await?;
-        self.api().client.log(&id, container, tail.unwrap_or(500).min(MOST_LOG_LINES)).await
-    }
-
-    /// Runs `command` in a container: the address of the WebSocket that carries its streams.
-    pub async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        tty: bool,
-    ) -> Result<String, ProviderError> {
-        let id = self.id_of(owner).await?;
-        self.api().client.exec(&id, container, command, tty).await
-    }
-
     /// The size that `pod` is rounded up to.
     pub fn size_of(&self, owner: &Owner, pod: &Pod) -> Result<Chosen, ProviderError> {
         Ok(self.api().translate(owner, pod)?.size)
-    }
-
-    async fn id_of(&self, owner: &Owner) -> Result<String, ProviderError> {
-        if let Some(known) = self.known(&owner.uid) {
-            return Ok(known.id.0);
-        }
-        let found = self.api().find(owner).await?;
-        let missing = || ProviderError::Invalid(format!("the pod {} has no instance", owner.name));
-        Ok(found.ok_or_else(missing)?.instance.id.0)
     }
 }
 
@@ -114,6 +89,37 @@ impl Api for KciApi {
 
     fn translate(&self, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
         request::translate(&self.settings, &self.sizes, owner, pod)
+    }
+
+    fn size(&self, request: &Request) -> String {
+        request.size.to_string()
+    }
+
+    /// The API tells no times of lines.
+    fn log_reads(&self) -> Result<Reads, ProviderError> {
+        Ok(Reads { most: MOST_LOG_LINES, has_times: false, has_previous: false })
+    }
+
+    async fn log(
+        &self,
+        _owner: &Owner,
+        instance: &InstanceId,
+        container: &str,
+        window: Window,
+    ) -> Result<String, ProviderError> {
+        self.client.log(&instance.0, container, window.lines).await
+    }
+
+    async fn exec(
+        &self,
+        _owner: &Owner,
+        instance: &InstanceId,
+        container: &str,
+        command: &[String],
+        streams: Streams,
+    ) -> Result<ExitStatus, ProviderError> {
+        let address = self.client.exec(&instance.0, container, command, streams.tty).await?;
+        exec::run(self.client.http(), &address, exec::Dialect::Channels, streams).await
     }
 
     fn choice(&self, request: &Request) -> Choice {
@@ -185,7 +191,7 @@ fn found(group: &Group) -> Option<Found> {
         ip: addresses.find_map(|text| text.parse().ok()),
         containers: Vec::new(),
     };
-    Some(Found { instance, created: group.create_time.clone() })
+    Some(Found { instance, created: group.create_time.clone(), notice: None })
 }
 
 fn state(group: &Group) -> InstanceState {

@@ -66,6 +66,8 @@ impl Resolved {
 pub(super) struct Alternative {
     pub(super) parameters: Parameters,
     pub(super) size: Resources,
+    /// What the size was rounded up from.
+    pub(super) needed: Resources,
     pub(super) is_spot: bool,
 }
 
@@ -352,7 +354,7 @@ fn alternative(
             set(&mut parameters, "SpotDuration", duration);
         }
     }
-    Ok(Alternative { parameters, size, is_spot: spot.is_some() })
+    Ok(Alternative { parameters, size, needed, is_spot: spot.is_some() })
 }
 
 #[cfg(test)]

@@ -1,0 +1,132 @@
+//! Spot instances that their cloud will take back: their pods are evicted before it does, so that what replaces them
+//! starts early.
+//!
+//! Only what the cloud has announced counts: a cloud that does not answer, or no longer lists an instance, evicts nobody.
+//! Through the Eviction API, so within disruption budgets; who is refused is asked for again until the cloud acts. A Job
+//! would count an evicted pod as failed, and it may end in time; a bare pod has no successor: those are only told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, EvictParams, Preconditions},
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::{
+    api::names,
+    provider::{Provider, ReclaimNotice},
+    run::fleet::{has_controller, is_controlled},
+};
+
+/// How often it is asked. Clouds give two minutes or more.
+const EVERY: Duration = Duration::from_secs(10);
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What has become of a pod whose instance is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It is on its way out, or gone, or stays to the end.
+    Done,
+    /// A disruption budget holds it.
+    Held,
+}
+
+/// Looks after the pods of one pool, until it is dropped.
+pub(super) async fn keep(client: Client, cluster: String, provider: Arc<dyn Provider>) {
+    let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
+    let keeper = Keeper { recorder: Recorder::new(client.clone(), reporter), client };
+    let mut tick = interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut done: BTreeMap<String, Step> = BTreeMap::new();
+    loop {
+        tick.tick().await;
+        let notices = match timeout(TIMEOUT, provider.reclaim_notices(&cluster)).await {
+            Ok(Ok(notices)) => notices,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the provider does not tell what it takes back");
+                continue;
+            }
+            Err(_) => continue,
+        };
+        let announced = notices.iter().map(|notice| notice.owner.uid.clone()).collect::<BTreeSet<_>>();
+        done.retain(|uid, _| announced.contains(uid));
+        for notice in &notices {
+            let uid = &notice.owner.uid;
+            let before = done.get(uid).copied();
+            if before == Some(Step::Done) {
+                continue;
+            }
+            if before.is_none() {
+                keeper.tell(notice).await;
+            }
+            match timeout(TIMEOUT, keeper.evict(notice)).await {
+                Ok(Ok(step)) => drop(done.insert(uid.clone(), step)),
+                Ok(Err(error)) => {
+                    let (pod, namespace) = (&notice.owner.name, &notice.owner.namespace);
+                    tracing::warn!(%error, %pod, %namespace, "a pod whose instance is taken back is not evicted, will be tried again");
+                    done.insert(uid.clone(), Step::Held);
+                }
+                Err(_) => drop(done.insert(uid.clone(), Step::Held)),
+            }
+        }
+    }
+}
+
+struct Keeper {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Keeper {
+    async fn evict(&self, ReclaimNotice { owner, .. }: &ReclaimNotice) -> Result<Step, kube::Error> {
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &owner.namespace);
+        let Some(pod) = pods.get_metadata_opt(&owner.name).await? else { return Ok(Step::Done) };
+        let is_another = pod.metadata.uid.as_deref() != Some(&owner.uid);
+        let is_waited_for = has_controller(&pod.metadata, &["Job", "Node"]) || !is_controlled(&pod.metadata);
+        if is_another || is_waited_for || pod.metadata.deletion_timestamp.is_some() {
+            return Ok(Step::Done);
+        }
+        let preconditions = Preconditions { uid: Some(owner.uid.clone()), resource_version: None };
+        let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let params = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
+        match pods.evict(&owner.name, &params).await {
+            Ok(_) => {
+                tracing::info!(pod = %owner.name, namespace = %owner.namespace, "evicted: its instance is taken back");
+                Ok(Step::Done)
+            }
+            // It is gone, or another of its name stands there.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Step::Done),
+            Err(kube::Error::Api(status)) if status.code == 429 => Ok(Step::Held),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn tell(&self, ReclaimNotice { owner, message }: &ReclaimNotice) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: "SpotToBeReleased".to_owned(),
+            note: Some(format!("the cloud takes the pod's instance back: {message}").chars().take(1000).collect()),
+            action: "Evict".to_owned(),
+            secondary: None,
+        };
+        let pod = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(owner.namespace.clone()),
+            name: Some(owner.name.clone()),
+            uid: Some(owner.uid.clone()),
+            ..ObjectReference::default()
+        };
+        if let Err(error) = self.recorder.publish(&event, &pod).await {
+            tracing::debug!(%error, "event not posted");
+        }
+    }
+}
