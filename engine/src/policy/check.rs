@@ -157,24 +157,35 @@ impl<'a> Merged<'a> {
                     format!("{cap} is above the quota of VirtualPool {name}, {quota} pods"),
                 );
             }
-            for (budget, spend) in self.spends() {
-                let Some(Spend::Money(money)) = spend else { continue };
-                match &pool.currency {
-                    Some(currency) if currency != money.currency() => verdict.fault(
-                        budget,
-                        format!(
-                            "is in {}, but VirtualPool {name} has its price in {currency}; write both in one currency",
-                            money.currency()
-                        ),
-                    ),
-                    Some(_) => {}
-                    None => verdict.fault(
-                        budget,
-                        format!("is in money, but VirtualPool {name} has no price; give it one, or write pod-minutes"),
-                    ),
-                }
+            for (budget, misfit) in self.misfits(name, pool) {
+                verdict.fault(budget, misfit);
             }
         }
+        // Without tiers every pool is meant, as far as it can be.
+        for (name, pool) in pools.iter().filter(|_| tiers.is_empty()) {
+            for (budget, misfit) in self.misfits(name, pool) {
+                verdict.warn(budget, format!("{misfit}; no pod of this policy bursts there"));
+            }
+        }
+    }
+
+    /// Why a pool's price tells nothing of the budgets that are in money.
+    fn misfits(&self, name: &PoolName, pool: &KnownPool) -> Vec<(&'static str, String)> {
+        let misfit = |(budget, spend): (&'static str, Option<&Spend>)| {
+            let Some(Spend::Money(money)) = spend else { return None };
+            let says = match &pool.currency {
+                Some(currency) if currency == money.currency() => return None,
+                Some(currency) => format!(
+                    "is in {}, but VirtualPool {name} has its price in {currency}; write both in one currency",
+                    money.currency()
+                ),
+                None => {
+                    format!("is in money, but VirtualPool {name} has no price; give it one, or write pod-minutes")
+                }
+            };
+            Some((budget, says))
+        };
+        self.spends().into_iter().filter_map(misfit).collect()
     }
 
     /// Where base and tiers are all percentages below a whole, some pods have no place.
@@ -244,6 +255,10 @@ mod tests {
             ["spec.budget.perDay: is in CNY, but VirtualPool fargate has its price in USD; write both in one currency"]
         );
         assert!(budget("free")[0].contains("VirtualPool free has no price"));
+        let (faults, warnings) = judge(json!({"base": 1, "extends": "house"}));
+        assert_eq!(faults, Vec::<String>::new(), "every pool is meant, as far as it can be");
+        assert!(warnings[0].contains("fargate has its price in USD") && warnings[0].ends_with("bursts there"));
+        assert!(warnings[1].contains("VirtualPool free has no price"), "{warnings:?}");
         let (faults, _) = judge(json!({"extends": "house", "base": 1, "budget": {"perHour": "1 USD"}}));
         assert!(faults[0].starts_with("spec.budget: mixes currencies, USD and CNY"), "{faults:?}");
     }
