@@ -129,8 +129,9 @@ impl OtherCluster {
         Ok((pods, found.name_any()))
     }
 
-    /// Makes what the pod refers to, or finds it made.
-    async fn send_secrets(&self, owner: &Owner, travelling: &Travelling) -> Result<(), ProviderError> {
+    /// Makes what the pod refers to, or finds it made; answers whether all is as it is now.
+    async fn send_secrets(&self, owner: &Owner, travelling: &Travelling) -> Result<bool, ProviderError> {
+        let mut is_fresh = true;
         let all = [&travelling.files, &travelling.keys].into_iter().flatten();
         for secret in all {
             let api = self.secrets().await?;
@@ -141,11 +142,12 @@ impl OtherCluster {
                     if !belongs(&standing.metadata, owner) {
                         return Err(taken(&secret.name_any()));
                     }
+                    is_fresh = false;
                 }
                 Err(error) => return Err(told(&error)),
             }
         }
-        Ok(())
+        Ok(is_fresh)
     }
 
     /// Hands the Secrets to the pod that uses them, so that they go with it.
@@ -268,7 +270,7 @@ impl Provider for OtherCluster {
         hold(pod, &self.capabilities())?;
         let travelling = translate(&self.settings, owner, pod, content)?;
         let pods = self.pods().await?;
-        self.send_secrets(owner, &travelling).await?;
+        let is_fresh = self.send_secrets(owner, &travelling).await?;
         let created = match pods.create(&PostParams::default(), &travelling.pod).await {
             Ok(created) => created,
             Err(error) if is_taken(&error) => {
@@ -281,7 +283,9 @@ impl Provider for OtherCluster {
             Err(error) => return Err(told(&error)),
         };
         self.hand_over(&travelling, &created).await;
-        self.sent().insert(owner.uid.clone(), digest_of(travelling.files.as_ref()));
+        if is_fresh {
+            self.sent().insert(owner.uid.clone(), digest_of(travelling.files.as_ref()));
+        }
         instance_of(&created).ok_or_else(|| taken(&created.name_any()))
     }
 

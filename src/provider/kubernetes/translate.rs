@@ -13,6 +13,7 @@ use k8s_openapi::{
         PodSpec, Secret, SecretVolumeSource, Toleration, Volume,
     },
 };
+use ring::digest;
 use serde_json::json;
 
 use super::identity::{metadata, name_of};
@@ -133,16 +134,14 @@ fn volume_of(volume: &Volume, pod: &str, content: &Content) -> Result<Volume, Pr
     let mut there = Volume { name: volume.name.clone(), ..Volume::default() };
     match content.volumes.get(&volume.name) {
         Some(files) if !files.is_empty() => {
-            let items = files.iter().enumerate().map(|(number, (path, file))| KeyToPath {
-                key: key_of(&volume.name, number),
+            let items = files.iter().map(|(path, file)| KeyToPath {
+                key: key_of(&volume.name, path),
                 path: path.clone(),
                 mode: i32::try_from(file.mode).ok(),
             });
             there.secret = Some(SecretVolumeSource {
                 secret_name: Some(files_name(pod)),
                 items: Some(items.collect()),
-                // A file that a renewal lacks must not keep the others from being renewed.
-                optional: Some(true),
                 ..SecretVolumeSource::default()
             });
         }
@@ -158,9 +157,12 @@ fn volume_of(volume: &Volume, pod: &str, content: &Content) -> Result<Volume, Pr
     Ok(there)
 }
 
-/// A file's key in the Secret; files have paths, which keys cannot be.
-fn key_of(volume: &str, number: usize) -> String {
-    format!("{volume}.{number}")
+/// A file's key in the Secret; files have paths, which keys cannot be. It hangs on nothing but the path, so that a renewal
+/// with more files or fewer finds each in its place.
+fn key_of(volume: &str, path: &str) -> String {
+    let digest = digest::digest(&digest::SHA256, path.as_bytes());
+    let digest: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{volume}.{digest}")
 }
 
 fn files_name(pod: &str) -> String {
@@ -179,8 +181,8 @@ pub(super) fn files(
     content: &Content,
 ) -> Result<Option<Secret>, ProviderError> {
     let of_volume = |(volume, files): (&String, &BTreeMap<String, File>)| {
-        let named = files.values().enumerate().map(|(number, file)| (key_of(volume, number), file));
-        named.map(|(key, file)| (key, ByteString(file.data.clone()))).collect::<Vec<_>>()
+        let keyed = files.iter().map(|(path, file)| (key_of(volume, path), ByteString(file.data.clone())));
+        keyed.collect::<Vec<_>>()
     };
     let data = content.volumes.iter().flat_map(of_volume).collect::<BTreeMap<_, _>>();
     let size = data.values().map(|file| file.0.len()).sum::<usize>();
@@ -340,15 +342,29 @@ mod tests {
         };
         let travelling = translate(&settings(json!({})), &owner("u-1"), &pod(spec), &content).unwrap();
         let spec = serde_json::to_value(travelling.pod.spec).unwrap();
-        let items =
-            json!([{"key": "map.0", "path": "a/b", "mode": 0o644}, {"key": "map.1", "path": "key", "mode": 0o400}]);
-        let map = json!({"name": "map", "secret": {"secretName": "web-1-u-1-files", "optional": true, "items": items}});
+        let item = |path: &str, mode: u32| json!({"key": key_of("map", path), "path": path, "mode": mode});
+        let items = json!([item("a/b", 0o644), item("key", 0o400)]);
+        let map = json!({"name": "map", "secret": {"secretName": "web-1-u-1-files", "items": items}});
         assert_eq!(spec["volumes"], json!([map, {"name": "none", "emptyDir": {}}]));
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "web-1-u-1-keys"}]));
         let secret = travelling.files.unwrap();
-        assert_eq!(secret.data.unwrap()["map.0"].0, b"deep");
+        assert_eq!(secret.data.unwrap()[&key_of("map", "a/b")].0, b"deep");
         let keys = travelling.keys.unwrap().data.unwrap()[".dockerconfigjson"].0.clone();
         assert_eq!(keys, br#"{"auths":{"r.io":{"password":"p","username":"me"}}}"#);
+    }
+
+    #[test]
+    fn a_renewal_puts_each_file_in_its_own_place_whatever_came_or_went() {
+        let data = |files_now: &[(&str, &str)]| {
+            let file = |text: &str| File { data: text.as_bytes().to_vec(), mode: 0o644 };
+            let named = files_now.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect();
+            let content = Content { volumes: BTreeMap::from([("map".to_owned(), named)]), registries: Vec::new() };
+            files(&settings(json!({})), &owner("u-1"), "web", &content).unwrap().unwrap().data.unwrap()
+        };
+        let (first, then) = (data(&[("b", "1"), ("c", "2")]), data(&[("a", "0"), ("c", "3")]));
+        let key = |path: &str| key_of("map", path);
+        assert_eq!((first[&key("c")].0.as_slice(), then[&key("c")].0.as_slice()), (&b"2"[..], &b"3"[..]));
+        assert!(then.contains_key(&key("a")) && !then.contains_key(&key("b")));
     }
 
     #[test]
