@@ -18,7 +18,7 @@ mod predict;
 mod search;
 
 pub use caps::{CappedChoice, Limits, cheapest_capped};
-pub use fidelity::{Fidelity, LEAST_MOMENTS, Run, compare, phases};
+pub use fidelity::{Fidelity, LEAST_MOMENTS, Phases, Run, compare, phases, read_phases};
 pub use figures::Figures;
 pub use objective::{Objective, ObjectiveError};
 pub use piece::{Piece, Results, RunError, Runner, days};
