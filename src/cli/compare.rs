@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{printed, progress::Progress},
+    cli::{printed, progress::Progress, replay::opened},
     scenario::Scenario,
     study::{Figures, Piece, Policy, Results, Runner},
 };
@@ -55,7 +55,7 @@ impl StudyArgs {
 }
 
 pub(super) fn compare(args: &CompareArgs, stop: &CancellationToken) -> anyhow::Result<()> {
-    let scenario = Scenario::open(&args.scenario)?;
+    let scenario = opened(&args.scenario)?;
     let mut setup = scenario.setup()?;
     setup.seed = args.seed.unwrap_or(setup.seed);
     let bases = args.base.iter().map(|base| Policy::Base(*base));

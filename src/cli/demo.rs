@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{
         ClusterArgs, printed,
-        replay::{lines, table},
+        replay::{lines, opened, table},
     },
     lab::{
         controlplane,
@@ -66,7 +66,7 @@ impl TrialArgs {
 
 pub(super) async fn demo(args: DemoArgs, stop: CancellationToken) -> anyhow::Result<()> {
     telemetry::init(LogFormat::Human);
-    let scenario = Scenario::open(&args.scenario)?;
+    let scenario = opened(&args.scenario)?;
     eprintln!("{}: {}", scenario.name, scenario.about);
     let simulate = || simulator::run(&scenario.setup()?).with_context(|| scenario.name.clone());
     if args.simulated {
@@ -121,11 +121,11 @@ async fn watch<C: Footing>(play: Play<C>, show: Show, stop: &CancellationToken) 
     };
     let played = play.run(tell, stop).await;
     match (failed, played) {
-        (Some(error), Ok(()) | Err(StandError::Interrupted)) => match error.kind() {
+        (Some(error), Ok(_) | Err(StandError::Interrupted)) => match error.kind() {
             std::io::ErrorKind::BrokenPipe => Ok(()),
             _ => Err(error).context("unable to print"),
         },
-        (_, played) => Ok(played?),
+        (_, played) => Ok(played.map(drop)?),
     }
 }
 

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{demo::TrialArgs, printed, stop_on_signal},
     lab::{
-        demo::{Alone, Play, Record, Scenario},
+        demo::{Alone, Clocks, Play, Record, Scenario},
         stand::StandError,
     },
-    study::{Fidelity, LEAST_MOMENTS, Run, compare, phases},
+    study::{Fidelity, LEAST_MOMENTS, Phases, Run, compare, phases, read_phases},
     telemetry::{self, LogFormat},
 };
 
@@ -47,8 +47,8 @@ pub(super) async fn fidelity(args: &RealArgs, scenario: Scenario, setup: Setup, 
     let stop = stop_on_signal()?;
     let length = scenario.duration() + scenario.settle;
     eprintln!("playing {} on a real control plane for {} s …", scenario.name, length.as_secs());
-    let real = Box::pin(play(args, scenario.alone()?, &stop)).await?;
-    let best = best(&real, &setup)?;
+    let (real, clocks) = Box::pin(play(args, scenario.alone()?, &stop)).await?;
+    let best = judged(&real, &clocks, &setup)?;
     if json {
         return printed(&(serde_json::to_string(&best)? + "\n"));
     }
@@ -59,39 +59,46 @@ pub(super) async fn fidelity(args: &RealArgs, scenario: Scenario, setup: Setup, 
     Ok(())
 }
 
-async fn play(args: &RealArgs, scenario: Alone, stop: &CancellationToken) -> anyhow::Result<Run> {
+async fn play(args: &RealArgs, scenario: Alone, stop: &CancellationToken) -> anyhow::Result<(Run, Clocks)> {
     let mut samples = Vec::new();
     let mut whole = None;
     let tell = |record| match record {
         Record::Sample(sample) => samples.push(sample),
         Record::Summary { summary } => whole = Some(summary),
     };
-    if let Some(host) = args.trial.host().await? {
+    let clocks = if let Some(host) = args.trial.host().await? {
         let play = Box::pin(Play::set_up_in(host, scenario, stop)).await?;
-        Box::pin(play.run(tell, stop)).await?;
+        Box::pin(play.run(tell, stop)).await?
     } else {
         let play = tokio::select! {
             play = Play::set_up(scenario) => play?,
             () = stop.cancelled() => return Err(StandError::Interrupted.into()),
         };
-        Box::pin(play.run(tell, stop)).await?;
-    }
+        Box::pin(play.run(tell, stop)).await?
+    };
     let summary = whole.filter(|_| !stop.is_cancelled()).context("interrupted before the traffic's end")?;
-    Ok(Run { samples, summary })
+    Ok((Run { samples, summary }, clocks))
 }
 
-/// The simulation in the phases that agree best.
-fn best(real: &Run, setup: &Setup) -> anyhow::Result<Fidelity> {
+/// How well the simulation agrees in the phases of the real run's clocks, and in those that agree best.
+fn judged(real: &Run, clocks: &Clocks, setup: &Setup) -> anyhow::Result<Fidelity> {
     let mut best: Option<Fidelity> = None;
     for setup in phases(setup) {
-        let mut outcome = simulator::run(&setup)?;
-        let played = outcome.workloads.pop().context("the scenario has no workload")?;
-        let fidelity = compare(real, &Run { samples: played.samples, summary: played.summary }, &setup);
+        let fidelity = simulated(real, &setup)?;
         if best.as_ref().is_none_or(|best| fidelity.within_one_pod > best.within_one_pod) {
             best = Some(fidelity);
         }
     }
-    best.context("no phase was tried")
+    let best = best.context("no phase was tried")?;
+    let Some(setup) = read_phases(setup, &clocks.syncs, &clocks.scrapes) else { return Ok(best) };
+    let fitted_within_one_pod = best.within_one_pod;
+    Ok(Fidelity { phases: Phases::Read, fitted_within_one_pod, ..simulated(real, &setup)? })
+}
+
+fn simulated(real: &Run, setup: &Setup) -> anyhow::Result<Fidelity> {
+    let mut outcome = simulator::run(setup)?;
+    let played = outcome.workloads.pop().context("the scenario has no workload")?;
+    Ok(compare(real, &Run { samples: played.samples, summary: played.summary }, setup))
 }
 
 fn table(fidelity: &Fidelity) -> String {
@@ -110,8 +117,13 @@ fn table(fidelity: &Fidelity) -> String {
     rows.extend(fidelity.by_figure.iter().map(|(figure, part)| (format!("  {figure}"), share(*part))));
     rows.push(("created to Ready, median, real and simulated".to_owned(), delay(0)));
     rows.push(("created to Ready, p95, real and simulated".to_owned(), delay(1)));
-    rows.push(("the HPA's phase, fitted".to_owned(), format!("{:.1} s", fidelity.hpa_phase_s)));
-    rows.push(("metrics-server's phase, fitted".to_owned(), format!("{:.1} s", fidelity.metrics_phase_s)));
+    let how = match fidelity.phases {
+        Phases::Read => "read off its clock",
+        Phases::Fitted => "fitted",
+    };
+    rows.push((format!("the HPA's phase, {how}"), format!("{:.1} s", fidelity.hpa_phase_s)));
+    rows.push((format!("metrics-server's phase, {how}"), format!("{:.1} s", fidelity.metrics_phase_s)));
+    rows.push(("everything within 1 pod, phases fitted".to_owned(), share(fidelity.fitted_within_one_pod)));
     for (name, figure) in rows {
         table.add_row([Cell::new(name), Cell::new(figure).set_alignment(CellAlignment::Right)]);
     }

@@ -41,7 +41,7 @@ pub(super) struct ReplayArgs {
 
 #[cfg_attr(not(feature = "lab"), allow(clippy::unused_async, reason = "only a real control plane is waited for"))]
 pub(super) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
-    let scenario = Scenario::open(&args.scenario)?;
+    let scenario = opened(&args.scenario)?;
     let mut setup = scenario.setup()?;
     setup.seed = args.seed.unwrap_or(setup.seed);
     #[cfg(feature = "lab")]
@@ -63,6 +63,15 @@ pub(super) async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
         table(&scenario, &outcome)
     };
     printed(&text)
+}
+
+/// A scenario, after saying what of its manifests a replay leaves out.
+pub(super) fn opened(name: &str) -> anyhow::Result<Scenario> {
+    let scenario = Scenario::open(name)?;
+    for field in scenario.left_out() {
+        eprintln!("not simulated: {field}");
+    }
+    Ok(scenario)
 }
 
 /// The run as JSON, one object a line.

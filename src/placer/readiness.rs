@@ -88,6 +88,7 @@ mod tests {
             requests: burstlet_engine::model::Resources::default(),
             node_selector: Vec::new(),
             virtual_obstacle: None,
+            needs: burstlet_engine::model::Needs::default(),
         }
     }
 

@@ -11,6 +11,6 @@ mod summary;
 
 pub use cluster::{ClusterError, HpaSample, Seen, Watch, now, watch_cluster};
 pub use file::{RecordError, import_file, read_traffic, write_recording};
-pub use prometheus::{Query, QueryError, Window};
+pub use prometheus::{Access, Query, QueryError, Window};
 pub use starts::{Extent, Ground, Look, Start, StartUps, Starts};
 pub use summary::{SummaryJson, summary_table};

@@ -8,6 +8,7 @@ use burstlet_engine::{
 };
 use http::{Request, Uri};
 use kube::{Client, Config, client::Body};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use serde_json::{Value, json};
 
 /// Prometheus refuses more than 11,000 values a series in one answer.
@@ -38,6 +39,15 @@ pub struct Query {
     pub window: Window,
 }
 
+/// How it is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// Sent as a bearer token.
+    pub token: Option<String>,
+    /// Certificates in PEM of those that may vouch for its server, instead of the system's.
+    pub authority: Option<Vec<u8>>,
+}
+
 /// Why a query has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -55,8 +65,14 @@ pub enum QueryError {
         /// Its end.
         to: String,
     },
+    /// No certificates.
+    #[error("the file of --ca-file holds no certificate in PEM: {error}")]
+    Authority {
+        /// What is wrong.
+        error: String,
+    },
     /// No answer.
-    #[error("{url}: no answer: {error}")]
+    #[error("{url}: no answer: {}", causes(error))]
     Unreachable {
         /// Where.
         url: Uri,
@@ -116,9 +132,8 @@ fn time_of(text: &str, now: Timestamp) -> Result<Timestamp, QueryError> {
 
 impl Query {
     /// Asks, page by page, and gives all as one answer. `progress` is told after each page how far the time has come.
-    /// `token` is sent as a bearer token.
-    pub async fn ask(&self, token: Option<String>, mut progress: impl FnMut(Timestamp)) -> Result<Vec<u8>, QueryError> {
-        let client = self.client(token)?;
+    pub async fn ask(&self, access: Access, mut progress: impl FnMut(Timestamp)) -> Result<Vec<u8>, QueryError> {
+        let client = self.client(access)?;
         let mut series: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for page in self.window.pages() {
             for row in self.page(&client, page).await? {
@@ -134,10 +149,11 @@ impl Query {
         Ok(json!({"status": "success", "data": {"resultType": "matrix", "result": rows}}).to_string().into_bytes())
     }
 
-    fn client(&self, token: Option<String>) -> Result<Client, QueryError> {
+    fn client(&self, Access { token, authority }: Access) -> Result<Client, QueryError> {
         // The client of clusters is one of HTTP with the system's certificates.
         let mut config = Config::new(self.url.clone());
         config.auth_info.token = token.map(Into::into);
+        config.root_cert = authority.map(|pem| certificates(&pem)).transpose()?;
         config.read_timeout = Some(PATIENCE);
         Client::try_from(config).map_err(|error| self.unreachable(error))
     }
@@ -172,6 +188,31 @@ impl Query {
     fn unreachable(&self, error: kube::Error) -> QueryError {
         QueryError::Unreachable { url: self.url.clone(), error: Box::new(error) }
     }
+}
+
+/// The certificates of a PEM file; at least one.
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, QueryError> {
+    let refuse = |error: String| QueryError::Authority { error };
+    let all = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| refuse(error.to_string()))?;
+    if all.is_empty() {
+        return Err(refuse("there is none".to_owned()));
+    }
+    Ok(all.into_iter().map(|certificate| certificate.to_vec()).collect())
+}
+
+/// An error with what caused it, which for a connection says the most.
+fn causes(error: &kube::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        let told = next.to_string();
+        if !text.contains(&told) {
+            text.extend([": ", &told]);
+        }
+        cause = next.source();
+    }
+    text
 }
 
 /// As a value of a form is written.
@@ -257,7 +298,7 @@ mod tests {
         let (url, asked) = fake().await;
         let window = window("now-3h", "now", Step::SECOND).unwrap();
         let query = Query { url, text: "r_total{a=\"b c&\"}".to_owned(), window };
-        let answer = query.ask(Some("secret".to_owned()), |_| {}).await.unwrap();
+        let answer = query.ask(Access { token: Some("secret".to_owned()), authority: None }, |_| {}).await.unwrap();
         let mut importer = Importer::new(Settings::default());
         importer.push(&answer).unwrap();
         let recording = importer.finish().unwrap().recording;
@@ -266,15 +307,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_without_certificates_vouches_for_nobody() {
+        let window = window("now-3h", "now", Step::SECOND).unwrap();
+        let query = Query { url: Uri::from_static("https://127.0.0.1:1"), text: "up".to_owned(), window };
+        let access = Access { authority: Some(b"not a certificate".to_vec()), token: None };
+        let refused = query.ask(access, |_| {}).await.unwrap_err().to_string();
+        assert_eq!(refused, "the file of --ca-file holds no certificate in PEM: there is none");
+    }
+
+    #[tokio::test]
     async fn a_refusal_says_what_prometheus_said() {
         let (url, _) = fake().await;
         let window = window("now-3h", "now", Step::SECOND).unwrap();
         let query = Query { url: url.clone(), text: "up(".to_owned(), window };
-        let refused = query.ask(None, |_| {}).await.unwrap_err().to_string();
+        let refused = query.ask(Access::default(), |_| {}).await.unwrap_err().to_string();
         assert_eq!(refused, format!("{url}: answered 400: 1:4: parse error"));
         let nobody = Query { url: Uri::from_static("http://127.0.0.1:1"), text: "up".to_owned(), window };
         assert!(
-            nobody.ask(None, |_| {}).await.unwrap_err().to_string().starts_with("http://127.0.0.1:1/: no answer: ")
+            nobody
+                .ask(Access::default(), |_| {})
+                .await
+                .unwrap_err()
+                .to_string()
+                .starts_with("http://127.0.0.1:1/: no answer: ")
         );
     }
 }

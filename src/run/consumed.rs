@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use prometheus::{GaugeVec, Opts, Registry, core::Collector};
+use prometheus::{GaugeVec, Opts, Registry};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
 };
 
-use crate::run::pools::RunningPools;
+use crate::{
+    run::pools::RunningPools,
+    telemetry::{Collectors, listed, register},
+};
 
 /// How often it is told.
 const EVERY: Duration = Duration::from_secs(2);
@@ -23,12 +26,8 @@ pub struct ConsumedMetrics {
 impl ConsumedMetrics {
     /// Registers the metrics; an error says that a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str| {
-            let gauge = GaugeVec::new(Opts::new(name, help), &["pool"])?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        Ok(Self {
+        let gauge = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["pool"]);
+        let metrics = Self {
             cpu: gauge(
                 "burstlet_pool_consumed_cpu_seconds",
                 "CPU that a pool's instances have been charged for, in vCPU-seconds by their rounded sizes, from their creation to their end. Of instances that this process has seen; Alibaba ECI only.",
@@ -37,12 +36,15 @@ impl ConsumedMetrics {
                 "burstlet_pool_consumed_gib_seconds",
                 "Memory that a pool's instances have been charged for, in GiB-seconds by their rounded sizes, from their creation to their end. Of instances that this process has seen; Alibaba ECI only.",
             )?,
-        })
+        };
+        register(registry, metrics.collectors())?;
+        Ok(metrics)
     }
 
-    /// All of them, as the documentation lists them.
-    pub fn collectors(&self) -> Vec<&dyn Collector> {
-        vec![&self.cpu, &self.memory]
+    /// All of them, to register and to document.
+    pub fn collectors(&self) -> Collectors {
+        let Self { cpu, memory } = self;
+        vec![listed(cpu), listed(memory)]
     }
 
     /// Tells what the pools at work have consumed, for ever.

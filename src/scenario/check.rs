@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::{Serving, StartUp, pools::Behaviour, read::Written};
+use burstlet_engine::simulator::ZONE;
+
+use super::{RealNodes, Serving, StartUp, pools::Behaviour, read::Written, template::HOSTNAME};
 
 /// A fault's field and what is allowed.
 pub(super) fn check(written: &Written) -> Result<(), (String, String)> {
@@ -20,7 +22,10 @@ pub(super) fn check(written: &Written) -> Result<(), (String, String)> {
     if written.pools.is_empty() {
         return refuse("pools", "empty; the overflow needs at least one pool");
     }
-    check_start_up("realNodes.startUp", &written.real_nodes.start_up)?;
+    check_nodes("realNodes", &written.real_nodes)?;
+    for (index, nodes) in written.other_nodes.iter().enumerate() {
+        check_nodes(&format!("otherNodes[{index}]"), nodes)?;
+    }
     check_simulated(written)?;
     let mut names = BTreeSet::new();
     for (index, pool) in written.pools.iter().enumerate() {
@@ -31,6 +36,27 @@ pub(super) fn check(written: &Written) -> Result<(), (String, String)> {
         }
     }
     Ok(())
+}
+
+/// Real nodes of one kind.
+fn check_nodes(field: &str, nodes: &RealNodes) -> Result<(), (String, String)> {
+    check_start_up(&format!("{field}.startUp"), &nodes.start_up)?;
+    if nodes.labels.contains_key(HOSTNAME) {
+        return Err((format!("{field}.labels"), format!("{HOSTNAME} is each node's own; leave it out")));
+    }
+    if !nodes.zones.is_empty() && nodes.labels.contains_key(ZONE) {
+        return Err((format!("{field}.zones"), format!("labels say {ZONE} already; leave one of them out")));
+    }
+    if let Some(index) = nodes.taints.iter().position(|taint| taint.key.is_empty()) {
+        return Err((format!("{field}.taints[{index}].key"), "empty; name what the taint is for".to_owned()));
+    }
+    let is_twice = |(index, zone): &(usize, &String)| zone.is_empty() || nodes.zones[..*index].contains(*zone);
+    match nodes.zones.iter().enumerate().find(is_twice) {
+        None => Ok(()),
+        Some((index, zone)) => {
+            Err((format!("{field}.zones[{index}]"), format!("{zone:?} is empty or stands there already")))
+        }
+    }
 }
 
 /// The workloads' traffic: one at the top, or each with its own.

@@ -42,7 +42,11 @@
 //! nodeAutoscaler: {max: 10, boot: {min: 60s, max: 120s}, scan: 10s, scaleDownAfter: 10m, utilization: 50}   # *
 //! realNodes:
 //!   labels: {disk: ssd}             # *
+//!   taints: [{key: team, value: web, effect: NoSchedule}]   # *
+//!   zones: [a, b, c]                # * in which they stand by turns: their label topology.kubernetes.io/zone
 //!   price: {hour: 0.36}             # * of one node, in the pools' currency
+//! otherNodes: [{count: 2, cpu: "8", memory: 16Gi, pods: 110, startUp: {min: 1s, max: 2s}, labels: {disk: hdd}}]
+//!                                   # * real nodes of other kinds, written as realNodes is; nothing adds or removes any
 //! pools:
 //! - quota: 100                      # * instances that the account may run
 //!   throttle: {perSecond: 5, burst: 10}              # * calls to create
@@ -66,6 +70,9 @@
 //! Of a pool that has a VirtualPool in the manifests, `nodes`, `podsPerNode` and `price` are said there; what stands here as well
 //! must be the same. Pools without one come first where a policy names no tiers, in the file's order.
 //!
+//! kube-scheduler follows what the Deployments say of labels, taints, pod anti-affinity and topology spread. What they say
+//! beside that and a replay leaves out is [named](Scenario::left_out) by file and field.
+//!
 //! Metrics are described in `docs/replay-metrics.md`.
 //!
 //! File names are relative to the scenario's folder. Unknown fields are refused, with line and column.
@@ -81,11 +88,12 @@ mod pool;
 mod pools;
 mod read;
 mod setup;
+mod template;
 mod workload;
 
 pub use manifests::{Fault, ManifestError};
 pub use metrics::Memory;
-pub use plant::{ClusterSpeed, NodeAutoscaler, Rules, Serving};
+pub use plant::{ClusterSpeed, NodeAutoscaler, Rules, Serving, Taint};
 pub use pool::{
     Currency, NodePrice, Percent, Pool, Price, Reclaim, Span, StartUp, StockOut, Throttle, UnitPrice, Wave,
 };

@@ -2,9 +2,10 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use serde::Deserialize;
+use burstlet_engine::simulator::Effect;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Memory, Percent, Span, StartUp, Throttle};
+use super::{Memory, Percent, Span, StartUp, Throttle, template::effect};
 
 /// How fast the cluster's own components are; left out, as Kubernetes comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -67,6 +68,26 @@ impl Default for Serving {
             stop: Span(Duration::ZERO),
         }
     }
+}
+
+/// A taint of real nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    #[serde(default)]
+    pub value: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    #[serde(deserialize_with = "effect_by_name")]
+    pub effect: Effect,
+}
+
+fn effect_by_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Effect, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = "expected NoSchedule, PreferNoSchedule or NoExecute";
+    effect(&name).ok_or_else(|| D::Error::custom(known))
 }
 
 /// What adds and removes real nodes, as cluster-autoscaler does.

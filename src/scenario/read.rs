@@ -12,13 +12,14 @@ use serde::Deserialize;
 
 use super::{
     ClusterSpeed, Currency, ManifestError, NodeAutoscaler, NodePrice, Pool, Reclaim, Rules, Serving, Span, StartUp,
-    Workload,
+    Taint, Workload,
     check::check,
     driven::{drive, governed},
     folder::{BUILT_IN, BuiltIn, FILE, Folder, built_in_names},
     manifests::Manifests,
     metrics::{self, MetricSource},
     pools::{self, Behaviour},
+    template::left_out,
 };
 use crate::record::RecordError;
 
@@ -39,6 +40,8 @@ pub struct Scenario {
     pub starts_at: Timestamp,
     /// The cluster's real nodes.
     pub real_nodes: RealNodes,
+    /// Real nodes of other kinds, which nothing adds or removes.
+    pub other_nodes: Vec<RealNodes>,
     /// Where it may burst to; at least one, names unique, one currency.
     pub pools: Vec<Pool>,
     /// How long to watch after the traffic's end.
@@ -102,6 +105,12 @@ pub struct RealNodes {
     /// Labels of each.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Taints of each.
+    #[serde(default)]
+    pub taints: Vec<Taint>,
+    /// Zones in which they stand, by turns.
+    #[serde(default)]
+    pub zones: Vec<String>,
     /// What each costs.
     #[serde(default)]
     pub price: Option<NodePrice>,
@@ -211,6 +220,9 @@ impl Scenario {
             ),
             ("nodeAutoscaler", self.node_autoscaler.is_some()),
             ("realNodes.labels", !self.real_nodes.labels.is_empty()),
+            ("realNodes.taints", !self.real_nodes.taints.is_empty()),
+            ("realNodes.zones", !self.real_nodes.zones.is_empty()),
+            ("otherNodes", !self.other_nodes.is_empty()),
             ("realNodes.price", self.real_nodes.price.is_some()),
             ("pools[].quota", has(|pool| pool.quota.is_some())),
             ("pools[].throttle", has(|pool| pool.throttle.is_some())),
@@ -220,6 +232,17 @@ impl Scenario {
             ("cluster.bindings", self.cluster.bindings.is_some()),
         ];
         fields.into_iter().filter(|(_, is_set)| *is_set).map(|(field, _)| field).collect()
+    }
+
+    /// What its manifests say and a replay leaves out, by file, object and field.
+    pub fn left_out(&self) -> Vec<String> {
+        let of = |driven: &Driven| {
+            let Workload { at, deployment, .. } = &driven.workload;
+            let name = deployment.metadata.name.clone().unwrap_or_default();
+            let told = move |field| format!("{at}: Deployment {name}: {field}");
+            left_out(deployment).into_iter().map(told).collect::<Vec<_>>()
+        };
+        self.workloads.iter().flat_map(of).collect()
     }
 
     /// The scenario as a real control plane can play it.
@@ -272,6 +295,7 @@ impl Scenario {
             name: written.name,
             about: written.about,
             real_nodes: written.real_nodes,
+            other_nodes: written.other_nodes,
             pools,
             settle: written.settle,
             seed: written.seed.unwrap_or(1),
@@ -305,6 +329,8 @@ pub(super) struct Written {
     #[serde(default)]
     pub(super) starts_at: Option<Moment>,
     pub(super) real_nodes: RealNodes,
+    #[serde(default)]
+    pub(super) other_nodes: Vec<RealNodes>,
     pub(super) pools: Vec<Behaviour>,
     #[serde(with = "humantime_serde")]
     pub(super) settle: Duration,

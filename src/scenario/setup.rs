@@ -5,19 +5,18 @@ use std::time::Duration;
 use burstlet_engine::{
     model::{MilliCpu, Resources},
     policy::{MoveBack, Settings},
-    simulator::{self, Amount, Autoscaler, Latency, PerMilli, RateLimit, Reclaim, Rolling, Setup, Timing, hpa::Spec},
+    simulator::{
+        self, Amount, Autoscaler, Constraints, Latency, PerMilli, RateLimit, Reclaim, Rolling, Setup, Timing, hpa::Spec,
+    },
 };
 use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::{Container, Pod},
-    },
+    api::{apps::v1::Deployment, core::v1::Container},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 
-use crate::api::preflight;
-
-use super::{Driven, Memory, Pool, Scenario, Span, StartUp, StockOut, Throttle, metrics::containers};
+use super::{
+    Driven, Memory, Pool, RealNodes, Scenario, Span, StartUp, StockOut, Taint, Throttle, metrics::containers, template,
+};
 
 /// Why a scenario cannot be simulated.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +41,18 @@ pub enum SetupError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A field of a pod that cannot be followed.
+    #[error("{at}: Deployment {name}: spec.template.spec.{field}: {fault}")]
+    Unsimulated {
+        /// File and line at which the Deployment begins.
+        at: String,
+        /// The Deployment's name.
+        name: String,
+        /// Path of the field, below the pod.
+        field: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The simulator's list of quantiles is bounded.
     #[error("{field}: {found} quantiles; allowed are up to 65,535, rising")]
     Quantiles {
@@ -61,10 +72,14 @@ impl Scenario {
         Ok(Setup {
             seed: self.seed,
             starts_at: self.starts_at,
-            workloads: self.workloads.iter().map(simulated_workload).collect::<Result<_, _>>()?,
+            workloads: self.workloads.iter().map(|driven| self.simulated_workload(driven)).collect::<Result<_, _>>()?,
             namespaces: self.namespaces.clone(),
             policies: self.policies.clone(),
-            real_nodes: self.simulated_nodes()?,
+            real_nodes: simulated_nodes("realNodes", &self.real_nodes)?,
+            other_nodes: (0..)
+                .zip(&self.other_nodes)
+                .map(|(index, nodes): (usize, _)| simulated_nodes(&format!("otherNodes[{index}]"), nodes))
+                .collect::<Result<_, _>>()?,
             autoscaler: self.simulated_autoscaler()?,
             rules: self.settings(),
             pools,
@@ -91,16 +106,15 @@ impl Scenario {
         }
     }
 
-    fn simulated_nodes(&self) -> Result<simulator::RealNodes, SetupError> {
-        let nodes = &self.real_nodes;
-        Ok(simulator::RealNodes {
-            count: nodes.count.get(),
-            allocatable: Resources { cpu: nodes.cpu, memory: nodes.memory },
-            max_pods: nodes.pods.get(),
-            labels: nodes.labels.clone(),
-            start_up: latency("realNodes.startUp", &nodes.start_up)?,
-            price: nodes.price.map_or_else(PerMilli::default, |price| PerMilli::of_hour(price.hour.get())),
-        })
+    fn simulated_workload(&self, driven: &Driven) -> Result<simulator::Workload, SetupError> {
+        let deployment = &driven.workload.deployment;
+        let all: Vec<&Deployment> = self.workloads.iter().map(|driven| &driven.workload.deployment).collect();
+        let namespaces = self.namespaces.iter().map(|(name, marks)| (name.clone(), marks.labels.clone())).collect();
+        let constraints = template::constraints(deployment, &all, &namespaces).map_err(|(field, fault)| {
+            let (at, name) = (driven.workload.at.clone(), deployment.metadata.name.clone().unwrap_or_default());
+            SetupError::Unsimulated { at, name, field, fault }
+        })?;
+        simulated_workload(driven, constraints)
     }
 
     fn simulated_autoscaler(&self) -> Result<Option<Autoscaler>, SetupError> {
@@ -143,7 +157,25 @@ impl Scenario {
     }
 }
 
-fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError> {
+fn simulated_nodes(field: &str, nodes: &RealNodes) -> Result<simulator::RealNodes, SetupError> {
+    let taint = |Taint { key, value, effect }: &Taint| simulator::Taint {
+        key: key.clone(),
+        value: value.clone(),
+        effect: *effect,
+    };
+    Ok(simulator::RealNodes {
+        count: nodes.count.get(),
+        allocatable: Resources { cpu: nodes.cpu, memory: nodes.memory },
+        max_pods: nodes.pods.get(),
+        labels: nodes.labels.clone(),
+        taints: nodes.taints.iter().map(taint).collect(),
+        zones: nodes.zones.clone(),
+        start_up: latency(&format!("{field}.startUp"), &nodes.start_up)?,
+        price: nodes.price.map_or_else(PerMilli::default, |price| PerMilli::of_hour(price.hour.get())),
+    })
+}
+
+fn simulated_workload(driven: &Driven, constraints: Constraints) -> Result<simulator::Workload, SetupError> {
     let Driven { workload, traffic, request_cpu, serving, metrics, updates } = driven;
     let deployment = &workload.deployment;
     let hpa_name = workload.hpa.metadata.name.clone().unwrap_or_default();
@@ -151,21 +183,19 @@ fn simulated_workload(driven: &Driven) -> Result<simulator::Workload, SetupError
     let pod = spec.and_then(|spec| spec.template.spec.as_ref());
     let grace = pod.and_then(|pod| pod.termination_grace_period_seconds).unwrap_or(30);
     let selector = pod.and_then(|pod| pod.node_selector.clone()).unwrap_or_default();
-    let template = Pod {
-        metadata: spec.and_then(|spec| spec.template.metadata.clone()).unwrap_or_default(),
-        spec: pod.cloned(),
-        status: None,
-    };
+    let template::Seen { requests, virtual_obstacle, needs } = template::seen(deployment);
     Ok(simulator::Workload {
         name: workload.name(),
         marks: workload.marks(),
         pods: workload.pod_marks(),
         replicas: spec.and_then(|spec| spec.replicas).and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
-        requests: requests(containers(deployment)),
+        requests,
         containers: simulated_containers(driven),
         cpu_limit: workload.cpu_limit,
         node_selector: selector.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-        needs: preflight::needs_of(&template),
+        needs,
+        constraints,
+        virtual_obstacle,
         rolling: rolling(deployment)?,
         hpa: serde_json::to_value(&workload.hpa.spec)
             .and_then(serde_json::from_value::<Spec>)
@@ -192,10 +222,14 @@ fn simulated_containers(driven: &Driven) -> Vec<simulator::Container> {
         name: container.name.clone(),
         requests: requests(std::slice::from_ref(container)),
     };
-    let mut all: Vec<_> = containers(&driven.workload.deployment).iter().map(one).collect();
+    let deployment = &driven.workload.deployment;
+    let mut all: Vec<_> = containers(deployment).iter().map(one).collect();
     let serves = |container: &simulator::Container| driven.serving.container.as_ref() == Some(&container.name);
     let first = all.iter().position(serves).unwrap_or_default();
     all.get_mut(..=first).unwrap_or_default().rotate_right(1);
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let starting = pod.and_then(|pod| pod.init_containers.as_deref()).unwrap_or_default();
+    all.extend(starting.iter().filter(|container| container.restart_policy.as_deref() == Some("Always")).map(one));
     all
 }
 
@@ -218,7 +252,7 @@ fn stock(pool: &Pool) -> Vec<(Duration, Option<u32>)> {
     steps
 }
 
-/// What all containers of a pod request; a limit alone is a request as well.
+/// What these containers request; a limit alone is a request as well.
 fn requests(containers: &[Container]) -> Resources {
     let of = |container: &Container| {
         let text = |resource: &str| {

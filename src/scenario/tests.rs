@@ -1,6 +1,6 @@
 use std::{fs, time::Duration};
 
-use burstlet_engine::{policy::Base, traffic::Rate};
+use burstlet_engine::{policy::Base, simulator, traffic::Rate};
 
 use super::{
     folder::{BUILT_IN, FILE},
@@ -71,9 +71,14 @@ fn the_daily_wave_is_a_day_in_four_minutes_that_crosses_its_base() {
 #[test]
 fn a_file_a_folder_and_a_built_in_name_open_the_same_scenario() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/simulations/flash-crowd");
-    let built_in = Scenario::open("flash-crowd").unwrap();
-    assert_eq!(Scenario::open(folder).unwrap(), built_in);
-    assert_eq!(Scenario::open(&format!("{folder}/scenario.yaml")).unwrap(), built_in);
+    // All but where the files are.
+    let open = |name: &str| {
+        let mut scenario = Scenario::open(name).unwrap();
+        scenario.workloads.iter_mut().for_each(|driven| driven.workload.at.clear());
+        scenario
+    };
+    assert_eq!(open(folder), open("flash-crowd"));
+    assert_eq!(open(&format!("{folder}/scenario.yaml")), open("flash-crowd"));
 }
 
 #[test]
@@ -108,7 +113,7 @@ fn what_is_not_of_a_scenarios_shape_is_named_by_line_and_column() {
     ]
     .map(|(from, to)| fault(from, to));
     insta::assert_snapshot!(faults.join("\n"), @r#"
-    DIR/scenario.yaml: unknown field `setle`, expected one of name, about, manifests, traffic, requestCpu, workloads, startsAt, realNodes, pools, settle, seed, warmUp, sampleEvery, updates, cluster, rules, serving, metrics, nodeAutoscaler at line 13, column 1
+    DIR/scenario.yaml: unknown field `setle`, expected one of name, about, manifests, traffic, requestCpu, workloads, startsAt, realNodes, otherNodes, pools, settle, seed, warmUp, sampleEvery, updates, cluster, rules, serving, metrics, nodeAutoscaler at line 13, column 1
     DIR/scenario.yaml: invalid value: string "20", expected a duration at line 5, column 1
     DIR/scenario.yaml: invalid value: integer `0`, expected a nonzero u32 at line 9, column 3
     DIR/scenario.yaml: 0 is no factor; allowed are 0.001 to 1000 at line 4, column 37
@@ -127,6 +132,16 @@ fn what_contradicts_itself_is_named_by_its_field() {
         ("max: 1500ms", "max: 0s", "DIR/scenario.yaml: realNodes.startUp: min 500ms is more than max 0ns"),
         ("[workload.yaml]", "[]", "DIR/scenario.yaml: manifests: empty; name the files of the Deployment and the HPA"),
         ("name: flash-crowd", "name: ''", "DIR/scenario.yaml: name: empty; give the scenario a name"),
+        (
+            "count: 3,",
+            "count: 3, zones: [a, b, a],",
+            "DIR/scenario.yaml: realNodes.zones[2]: \"a\" is empty or stands there already",
+        ),
+        (
+            "count: 3,",
+            "count: 3, labels: {kubernetes.io/hostname: a},",
+            "DIR/scenario.yaml: realNodes.labels: kubernetes.io/hostname is each node's own; leave it out",
+        ),
     ] {
         assert_eq!(fault(from, to), message);
     }
@@ -144,6 +159,34 @@ fn what_contradicts_itself_is_named_by_its_field() {
         fault("pools:", &second("other", "USD")),
         "DIR/scenario.yaml: pools[1].price.currency: CNY, but the first pool's is USD; all must be the same"
     );
+}
+
+/// The default with these lines more in its pods.
+fn with_pods_that(lines: &str) -> Scenario {
+    changed("workload.yaml", "      containers:", &format!("{lines}      containers:")).unwrap()
+}
+
+#[test]
+fn what_a_replay_leaves_out_is_named_by_file_and_field_and_what_it_cannot_follow_is_refused() {
+    let left_out = with_pods_that("      priorityClassName: high\n").left_out();
+    let ends = "workload.yaml:2: Deployment web: spec.template.spec.priorityClassName";
+    assert!(left_out.len() == 1 && left_out[0].ends_with(ends), "{left_out:?}");
+    let by_name = "{nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [a]}]}]}";
+    let affinity = format!("{{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {by_name}}}}}");
+    let refused = with_pods_that(&format!("      affinity: {affinity}\n")).setup().unwrap_err().to_string();
+    let ends = "workload.yaml:2: Deployment web: spec.template.spec.affinity.nodeAffinity: matchFields is not simulated; \
+                select by labels";
+    assert!(refused.ends_with(ends), "{refused}");
+}
+
+#[test]
+fn pods_that_no_virtual_node_can_take_never_burst() {
+    let rule = "{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, \
+                labelSelector: {matchLabels: {app: web}}}";
+    let scenario = with_pods_that(&format!("      topologySpreadConstraints: [{rule}]\n"));
+    let outcome = simulator::run(&scenario.setup().unwrap()).unwrap();
+    let summary = &outcome.workloads[0].summary;
+    assert!(summary.burst_share.abs() < f64::EPSILON && summary.peak == 3, "{summary:?}");
 }
 
 #[test]

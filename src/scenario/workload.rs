@@ -20,6 +20,8 @@ pub(super) const BASE_FIELD: &str = "metadata.annotations[burstlet.dev/base]";
 /// A workload, and what a play of it needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Workload {
+    /// File and line at which the Deployment begins.
+    pub at: String,
     /// The Deployment, to be applied as it is.
     pub deployment: Deployment,
     /// The HPA that scales it, to be applied as it is.
@@ -42,7 +44,8 @@ impl Workload {
         let cpu_limit = cpu_limit(&deployment.object).map_err(in_deployment)?;
         let in_hpa = |(field, fault)| hpa.fault(field, fault);
         let most = most(&hpa.object).map_err(in_hpa)?;
-        Ok(Self { deployment: deployment.object.clone(), hpa: hpa.object.clone(), base, cpu_limit, most })
+        let at = deployment.at.clone();
+        Ok(Self { at, deployment: deployment.object.clone(), hpa: hpa.object.clone(), base, cpu_limit, most })
     }
 
     /// Namespace and name of its Deployment.

@@ -4,7 +4,8 @@
 //! happens proves nothing. At each, a figure agrees that is within one pod of the real one.
 //!
 //! When within its period the HPA looks first, and metrics-server reads first, no scenario can say: it is as chance has
-//! it when the real components start. Both are therefore fitted to the real run, and told with the figures.
+//! it when the real components start. Both are read off the real run, as it was seen that the HPA had looked and metrics-server
+//! had read, and told with the figures. Where too little was seen, they are fitted: the pair is taken that agrees best.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,11 +28,28 @@ pub struct Fidelity {
     pub by_figure: BTreeMap<String, f64>,
     /// Scale-out delay as measured, and as simulated: median, 95th percentile.
     pub delays_s: [[Option<f64>; 2]; 2],
-    /// When the HPA looked first, fitted.
+    /// When the HPA looked first.
     pub hpa_phase_s: f64,
-    /// When metrics-server read first, fitted.
+    /// When metrics-server read first.
     pub metrics_phase_s: f64,
+    /// How the two are known.
+    pub phases: Phases,
+    /// The share of moments that agree with the pair of phases that agrees best.
+    pub fitted_within_one_pod: f64,
 }
+
+/// How the phases of the clocks are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phases {
+    /// Off the real run's clocks.
+    Read,
+    /// By trying which agree best.
+    Fitted,
+}
+
+/// Moments that a clock must have been seen to strike.
+const LEAST_STRIKES: usize = 5;
 
 /// A run: its moments, a second apart, and its summary.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +58,25 @@ pub struct Run {
     pub samples: Vec<Sample>,
     /// The whole.
     pub summary: Summary,
+}
+
+/// The setup with its clocks' phases as they were seen to strike, from the start on; none where too little was seen.
+pub fn read_phases(setup: &Setup, syncs: &[Duration], scrapes: &[Duration]) -> Option<Setup> {
+    let mut setup = setup.clone();
+    let timing = &setup.timing;
+    let hpa = phase(syncs, timing.hpa_sync, setup.warm_up)?;
+    let metrics = phase(scrapes, timing.metrics_resolution, setup.warm_up)?;
+    (setup.timing.hpa_phase, setup.timing.metrics_phase) = (hpa, metrics);
+    Some(setup)
+}
+
+/// When within its period, from so long before the start on, a clock strikes: the middle of what was seen, on the circle.
+fn phase(strikes: &[Duration], period: Duration, before: Duration) -> Option<Duration> {
+    let period = period.as_millis().max(1);
+    let seen: Vec<u128> = strikes.iter().map(|at| (*at + before).as_millis() % period).collect();
+    let off = |one: u128, other: u128| one.abs_diff(other).min(period - one.abs_diff(other));
+    let middle = seen.iter().min_by_key(|one| seen.iter().map(|other| off(**one, *other)).sum::<u128>())?;
+    (seen.len() >= LEAST_STRIKES).then(|| Duration::from_millis(u64::try_from(*middle).unwrap_or_default()))
 }
 
 /// The setup in every pair of phases that is tried: eight of the HPA's by five of metrics-server's.
@@ -80,6 +117,8 @@ pub fn compare(real: &Run, simulated: &Run, setup: &Setup) -> Fidelity {
         delays_s: [delays(&real.summary), delays(&simulated.summary)],
         hpa_phase_s: setup.timing.hpa_phase.as_secs_f64(),
         metrics_phase_s: setup.timing.metrics_phase.as_secs_f64(),
+        phases: Phases::Fitted,
+        fitted_within_one_pod: share(whole),
     }
 }
 
@@ -151,6 +190,21 @@ mod tests {
         let mut wanted = vec![3; 1_000];
         wanted[500..].fill(4);
         assert_eq!(compare(&run(&wanted), &run(&wanted), &setup()).moments, 601);
+    }
+
+    #[test]
+    fn the_phases_of_clocks_are_read_off_their_strikes() {
+        let millis = |all: &[u64]| all.iter().map(|at| Duration::from_millis(*at)).collect::<Vec<_>>();
+        let setup = setup();
+        assert_eq!(setup.timing.hpa_sync, Duration::from_secs(5));
+        // Around the turn of the period, which drifts a little; one strike was seen late.
+        let syncs = millis(&[4_900, 9_940, 14_980, 20_010, 25_050, 32_000]);
+        let scrapes = millis(&[3_000, 13_000, 23_500, 33_000, 43_000]);
+        let read = read_phases(&setup, &syncs, &scrapes).unwrap();
+        // The warm-up of 45 s is nine and four and a half periods.
+        assert_eq!(read.timing.hpa_phase, Duration::from_millis(4_980));
+        assert_eq!(read.timing.metrics_phase, Duration::from_millis(8_000));
+        assert_eq!(read_phases(&setup, &syncs, &scrapes[..3]).map(|_| ()), None, "too few");
     }
 
     #[test]

@@ -34,15 +34,27 @@ pub struct Figures {
     pub nodes_peak: u32,
     /// For how many seconds so many pods were placed: the replica curve without its order.
     pub held: BTreeMap<u32, f64>,
+    /// The same of each workload, where there are several.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub each: BTreeMap<String, Figures>,
 }
 
 impl Figures {
     /// The figures of a run.
     pub fn of(outcome: &Outcome) -> Self {
+        let mut figures = Self::of_all(&outcome.workloads);
+        if outcome.workloads.len() > 1 {
+            let own = |played: &Played| (played.workload.clone(), Self::of_all(std::slice::from_ref(played)));
+            figures.each = outcome.workloads.iter().map(own).collect();
+        }
+        figures
+    }
+
+    fn of_all(workloads: &[Played]) -> Self {
         let mut figures = Self::default();
         let (mut requests, mut late, mut unserved) = (0.0, 0.0, 0.0);
         let (mut burst_s, mut placed_s) = (0.0, 0.0);
-        for played in &outcome.workloads {
+        for played in workloads {
             let summary = &played.summary;
             let plant = summary.plant.unwrap_or_default();
             figures.cost += summary.cost;
@@ -65,7 +77,7 @@ impl Figures {
         figures.late = part(late, requests);
         figures.unserved = part(unserved, requests);
         figures.burst_share = part(burst_s, placed_s);
-        if let [played] = outcome.workloads.as_slice() {
+        if let [played] = workloads {
             figures.held = held(played);
         }
         figures

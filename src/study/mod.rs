@@ -11,15 +11,17 @@
 mod caps;
 mod fidelity;
 mod figures;
+mod limits;
 mod objective;
 mod piece;
 mod policy;
 mod predict;
 mod search;
 
-pub use caps::{CappedChoice, Limits, cheapest_capped};
-pub use fidelity::{Fidelity, LEAST_MOMENTS, Run, compare, phases};
+pub use caps::{CappedChoice, all_limits, cheapest_capped};
+pub use fidelity::{Fidelity, LEAST_MOMENTS, Phases, Run, compare, phases, read_phases};
 pub use figures::Figures;
+pub use limits::{Limits, pools_of};
 pub use objective::{Objective, ObjectiveError};
 pub use piece::{Piece, Results, RunError, Runner, days};
 pub use policy::Policy;

@@ -63,7 +63,11 @@ impl Objective {
         worst.reduce(|best, next| if value(next.1) < value(best.1) { next } else { best })
     }
 
+    /// The figure's value, of several workloads the worst.
     fn value(&self, figures: &Figures) -> Option<f64> {
+        if !figures.each.is_empty() {
+            return figures.each.values().filter_map(|figures| self.value(figures)).reduce(f64::max);
+        }
         match self.figure {
             Figure::P50 => figures.delay_p50_s,
             Figure::P95 => figures.delay_p95_s,
@@ -123,6 +127,14 @@ mod tests {
         {
             assert_eq!(text.parse::<Objective>().unwrap().holds(&figures), holds, "{text}");
         }
+    }
+
+    #[test]
+    fn of_several_workloads_the_worst_one_counts() {
+        let with = |late| Figures { late, ..Figures::default() };
+        let each = [("web".to_owned(), with(0.001)), ("api".to_owned(), with(0.5))].into();
+        let objective = "late<1%".parse::<Objective>().unwrap();
+        assert!(objective.holds(&with(0.005)) && !objective.holds(&Figures { each, ..with(0.005) }));
     }
 
     #[test]

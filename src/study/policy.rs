@@ -3,14 +3,15 @@
 use std::fmt;
 
 use burstlet_engine::{
-    model::ObjectName,
-    policy::{Base, EffectivePolicy, Place, Spec, annotation, spec::Tier},
+    policy::Base,
     simulator::{Autoscaler, Latency, Setup},
 };
 use std::time::Duration;
 
+use super::limits::{Limits, set_caps};
+
 /// A policy for a scenario's workloads. Each sizes the real nodes as one would who follows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Policy {
     /// As the scenario says.
     AsWritten,
@@ -22,14 +23,14 @@ pub enum Policy {
     BurstOnly,
     /// This base, on just as many real nodes as it needs; the rest bursts.
     Base(u32),
-    /// This base likewise, and so many pods of a revision at most in the last pool.
-    Capped(u32, u32),
+    /// These limits of each workload, on just as many real nodes as their bases need together.
+    Limited(Vec<Limits>),
 }
 
 impl Policy {
     /// The scenario under this policy.
     #[must_use]
-    pub fn apply(self, mut setup: Setup) -> Setup {
+    pub fn apply(&self, mut setup: Setup) -> Setup {
         match self {
             Self::AsWritten => {}
             Self::AllReal => {
@@ -56,17 +57,22 @@ impl Policy {
             }
             Self::BurstOnly => {
                 (setup.autoscaler, setup.real_nodes.count) = (None, 0);
+                setup.other_nodes.clear();
                 set_base(&mut setup, 0);
             }
             Self::Base(base) => {
-                set_base(&mut setup, base);
-                if setup.autoscaler.is_none() {
-                    setup.real_nodes.count = nodes_for(&setup, |_| base);
-                }
+                let each = vec![Limits::base(*base); setup.workloads.len()];
+                setup = Self::Limited(each).apply(setup);
             }
-            Self::Capped(base, cap) => {
-                setup = Self::Base(base).apply(setup);
-                set_cap(&mut setup, cap);
+            Self::Limited(each) => {
+                for (index, limits) in each.iter().enumerate() {
+                    setup.workloads[index].set_base(Base::count(limits.base));
+                    set_caps(&mut setup, index, &limits.caps);
+                }
+                if setup.autoscaler.is_none() {
+                    let bases: Vec<u32> = each.iter().map(|limits| limits.base).collect();
+                    setup.real_nodes.count = setup.nodes_for(&bases);
+                }
             }
         }
         setup
@@ -81,7 +87,10 @@ impl fmt::Display for Policy {
             Self::Autoscaler => f.pad("node autoscaler"),
             Self::BurstOnly => f.pad("burst only"),
             Self::Base(base) => f.pad(&format!("base {base} + burst")),
-            Self::Capped(base, cap) => f.pad(&format!("base {base} + burst of {cap} at most")),
+            Self::Limited(each) => {
+                let each: Vec<String> = each.iter().map(ToString::to_string).collect();
+                f.pad(&each.join("; "))
+            }
         }
     }
 }
@@ -92,80 +101,61 @@ fn set_base(setup: &mut Setup, base: u32) {
     }
 }
 
-/// Caps the last pool that each workload may burst to: in the policies that name tiers, and by a policy of its own where
-/// none does.
-fn set_cap(setup: &mut Setup, cap: u32) {
-    for spec in setup.policies.values_mut() {
-        if let Some(tier) = spec.tiers.iter_mut().flatten().rfind(|tier| tier.pool.is_some()) {
-            tier.max = Some(cap.into());
-        }
-    }
-    let every: Vec<String> = setup.pools.iter().map(|pool| pool.name.to_string()).collect();
-    let policies = setup.effective_policies();
-    for (index, policy) in policies.into_iter().enumerate() {
-        let Some(policy) = policy.filter(|policy| !is_capped(policy, cap)) else { continue };
-        let pool = |place: &Place| match place {
-            Place::Pool(pool) => Some(pool.to_string()),
-            Place::Real { .. } => None,
-        };
-        let own: Vec<String> = policy.tiers.iter().filter_map(|tier| pool(&tier.place)).collect();
-        let pools = if own.is_empty() { every.clone() } else { own };
-        let mut tiers: Vec<Tier> = pools.into_iter().map(|pool| Tier { pool: Some(pool), ..Tier::default() }).collect();
-        if let Some(last) = tiers.last_mut() {
-            last.max = Some(cap.into());
-        }
-        let followed = policy.name.map(|name| name.as_str().rsplit('/').next().unwrap_or_default().to_owned());
-        let workload = &mut setup.workloads[index];
-        let name = format!("tuned-{index}");
-        for marks in [&mut workload.pods, &mut workload.marks] {
-            marks.annotations.remove(annotation::POOLS);
-            marks.annotations.remove(annotation::POLICY);
-        }
-        workload.marks.annotations.insert(annotation::POLICY.to_owned(), name.clone());
-        let spec = Spec { extends: followed, tiers: Some(tiers), ..Spec::default() };
-        setup.policies.insert(ObjectName::new(&workload.name.namespace, &name), spec);
-    }
-}
-
-fn is_capped(policy: &EffectivePolicy, cap: u32) -> bool {
-    let last = policy.tiers.iter().rfind(|tier| matches!(tier.place, Place::Pool(_)));
-    last.is_some_and(|tier| tier.cap.pods == Some(Base::count(cap)))
-}
-
 fn most(workload: &burstlet_engine::simulator::Workload) -> u32 {
     u32::try_from(workload.hpa.max_replicas).unwrap_or_default()
 }
 
-/// Real nodes that hold so many pods of each workload, each workload on nodes of its own.
+/// Real nodes that hold so many pods of each workload.
 fn nodes_for(setup: &Setup, pods: impl Fn(&burstlet_engine::simulator::Workload) -> u32) -> u32 {
-    let nodes = setup.workloads.iter().map(|workload| pods(workload).div_ceil(pods_per_node(setup, workload)));
-    nodes.fold(0, u32::saturating_add)
+    setup.nodes_for(&setup.workloads.iter().map(pods).collect::<Vec<_>>())
 }
 
 /// Pods of a workload that one empty real node holds; at least one, so that nobody asks for endless nodes.
 pub(super) fn pods_per_node(setup: &Setup, workload: &burstlet_engine::simulator::Workload) -> u32 {
-    let nodes = &setup.real_nodes;
-    let held = nodes.allocatable.holds(workload.requests).min(u64::from(nodes.max_pods));
-    u32::try_from(held).unwrap_or(u32::MAX).max(1)
+    workload.held_by(&setup.real_nodes).max(1)
 }
 
 #[cfg(test)]
 mod tests {
+    use burstlet_engine::{
+        model::Resources,
+        policy::{EffectivePolicy, Place},
+    };
+
     use super::*;
-    use crate::scenario::Scenario;
+    use crate::{scenario::Scenario, study::pools_of};
 
     #[test]
-    fn a_cap_holds_for_the_last_pool_whoever_governs() {
+    fn caps_hold_for_every_pool_whoever_governs_and_the_rest_of_the_policy_stays() {
         for scenario in ["stock-out", "shared-pool", "flash-crowd"] {
             let setup = Scenario::open(scenario).unwrap().setup().unwrap();
             let before = setup.effective_policies();
-            let after = Policy::Capped(2, 5).apply(setup).effective_policies();
-            for (before, after) in before.iter().zip(&after) {
+            let limits = |policy: &Option<EffectivePolicy>| {
+                let pools = pools_of(&setup, policy.as_ref().unwrap()).len();
+                Limits { base: 2, caps: (5..).take(pools).collect() }
+            };
+            let each: Vec<Limits> = before.iter().map(limits).collect();
+            let after = Policy::Limited(each.clone()).apply(setup.clone()).effective_policies();
+            for ((before, after), limits) in before.iter().zip(&after).zip(&each) {
                 let (before, after) = (before.as_ref().unwrap(), after.as_ref().unwrap());
-                assert!(is_capped(after, 5), "{scenario}: {after:?}");
+                let pools = after.tiers.iter().filter(|tier| matches!(tier.place, Place::Pool(_)));
+                let caps: Vec<_> = pools.map(|tier| tier.cap.pods.unwrap()).collect();
+                assert_eq!(caps, limits.caps.iter().map(|cap| Base::count(*cap)).collect::<Vec<_>>(), "{scenario}");
                 assert_eq!(after.base.pods, Some(Base::count(2)), "{scenario}");
                 assert_eq!((&after.windows, after.priority), (&before.windows, before.priority), "{scenario}");
+                let ways = |policy: &EffectivePolicy| policy.tiers.iter().map(|tier| tier.move_on).collect::<Vec<_>>();
+                assert!(before.tiers.is_empty() || ways(before) == ways(after), "{scenario}");
             }
         }
+    }
+
+    #[test]
+    fn bases_share_the_nodes_that_they_leave_room_on() {
+        let mut setup = Scenario::open("shared-pool").unwrap().setup().unwrap();
+        setup.workloads[0].requests = Resources { cpu: setup.real_nodes.allocatable.cpu, ..Resources::default() };
+        setup.workloads[0].requests.cpu.0 = setup.workloads[0].requests.cpu.0 * 2 / 3;
+        setup.workloads[1].requests.cpu.0 = setup.real_nodes.allocatable.cpu.0 / 4;
+        setup.workloads[1].requests.memory = setup.workloads[0].requests.memory;
+        assert_eq!([&[3, 0], &[0, 4], &[3, 3], &[3, 4]].map(|pods| setup.nodes_for(pods)), [3, 1, 3, 4]);
     }
 }

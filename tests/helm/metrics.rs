@@ -26,7 +26,7 @@ fn the_page_of_metrics_lists_what_the_code_registers() {
     let made = format!(
         "{head}## Placement\n\n{}\n## Virtual kubelet\n\n{}\n## Admission\n\n{}\n## Extender\n\n{}\n## All parts\n\n{}",
         documented(placer.collectors()),
-        documented(kubelet.collectors().into_iter().chain(consumed.collectors())),
+        documented(kubelet.collectors().into_iter().chain(consumed.collectors()).collect()),
         documented(admission.collectors()),
         documented(extender.collectors()),
         documented(ApiRequests::register(&registry).unwrap().collectors())

@@ -1,10 +1,12 @@
-//! Holds `burstlet hpa` to Kubernetes' own HPA controller, and the command to its exit statuses.
+//! Holds `burstlet hpa` to Kubernetes' own HPA controller, and the command to its exit statuses; and the simulator's
+//! kube-scheduler to the real one's plugins.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail by it, its helpers too")]
 
 mod command;
 mod generate;
 mod oracle;
+mod scheduler;
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,7 @@
-//! Upstream's own controller: a small Go program around a copy of its package whose clock is the scenario's.
+//! Upstream's own code behind small Go programs: the HPA's controller around a copy of its package whose clock is the
+//! scenario's, and kube-scheduler's plugins.
 //!
-//! It is built in the control plane's module, from files that stand elsewhere (`go build -overlay`), so that it adds nothing
+//! They are built in the control plane's module, from files that stand elsewhere (`go build -overlay`), so that they add nothing
 //! to what the demo builds. Upstream's files come from the module cache; only their calls of `time.Now` are replaced.
 
 use std::{
@@ -15,8 +16,6 @@ use serde_json::{Value, json};
 
 const PACKAGE: &str = "pkg/controller/podautoscaler";
 const UPSTREAM: [&str; 3] = ["horizontal.go", "replica_calculator.go", "rate_limiters.go"];
-/// Where Go believes the program to stand, in the control plane's module.
-const PLACE: &str = "hpaoracle";
 
 pub(crate) struct Oracle {
     process: Child,
@@ -25,10 +24,23 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
+    /// The HPA's controller.
     pub(crate) fn start() -> Self {
         // Once for all tests, which run at the same time.
         static BINARY: OnceLock<PathBuf> = OnceLock::new();
-        let binary = BINARY.get_or_init(build);
+        Self::of(BINARY.get_or_init(controller))
+    }
+
+    /// kube-scheduler's plugins.
+    pub(crate) fn scheduler() -> Self {
+        static BINARY: OnceLock<PathBuf> = OnceLock::new();
+        Self::of(BINARY.get_or_init(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            build("scheduleroracle", &[("main.go", root.join("tests/hpa/scheduler/main.go"))])
+        }))
+    }
+
+    fn of(binary: &Path) -> Self {
         let mut process =
             Command::new(binary).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let scenarios = process.stdin.take();
@@ -54,35 +66,42 @@ impl Drop for Oracle {
     }
 }
 
-fn build() -> PathBuf {
+/// Builds the HPA's controller.
+fn controller() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let module = root.join("controlplane");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hpa-oracle");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hpaoracle-upstream");
     fs::create_dir_all(&folder).unwrap();
     go(&module, &["mod", "download", "k8s.io/kubernetes"]);
     let kubernetes = go(&module, &["list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"]);
     let package = Path::new(kubernetes.trim()).join(PACKAGE);
 
-    let mut replaced = serde_json::Map::new();
-    let mut place = |name: &str, file: &Path| {
-        replaced.insert(module.join(PLACE).join(name).display().to_string(), json!(file));
-    };
     let own = root.join("tests/hpa/oracle");
-    for name in ["main.go", "plant.go", "loop.go"] {
-        place(name, &own.join(name));
-    }
-    place("podautoscaler/open.go", &own.join("open.go"));
+    let mut files: Vec<(String, PathBuf)> =
+        ["main.go", "plant.go", "loop.go"].map(|name| (name.into(), own.join(name))).into();
+    files.push(("podautoscaler/open.go".into(), own.join("open.go")));
     for name in UPSTREAM {
         let text = fs::read_to_string(package.join(name)).unwrap().replace("time.Now()", "Clock()");
         fs::write(folder.join(name), text).unwrap();
-        place(&format!("podautoscaler/{name}"), &folder.join(name));
+        files.push((format!("podautoscaler/{name}"), folder.join(name)));
     }
+    build("hpaoracle", &files)
+}
+
+/// Builds a program of these files, which Go believes to stand in this folder of the control plane's module.
+fn build<N: AsRef<str>>(place: &str, files: &[(N, PathBuf)]) -> PathBuf {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(place);
+    fs::create_dir_all(&folder).unwrap();
+    let placed =
+        |(name, file): &(N, PathBuf)| (module.join(place).join(name.as_ref()).display().to_string(), json!(file));
+    let replaced: serde_json::Map<String, Value> = files.iter().map(placed).collect();
     let overlay = folder.join("overlay.json");
     fs::write(&overlay, json!({"Replace": replaced}).to_string()).unwrap();
 
-    let binary = folder.join("hpa-oracle");
+    let binary = folder.join(place);
     let (overlay, output) = (overlay.display().to_string(), binary.display().to_string());
-    let target = format!("./{PLACE}");
+    let target = format!("./{place}");
     // The control plane's own flags, so that its cache serves here too.
     let flags = ["build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"];
     go(&module, &[&flags[..], &["-overlay", &overlay, "-o", &output, &target]].concat());

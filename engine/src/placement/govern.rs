@@ -186,9 +186,7 @@ impl Placement {
         let none = Marks::default();
         let namespace = self.namespaces.get(&*facts.name.namespace);
         let pods = match namespace {
-            Some(namespace) if !self.profile.is_empty() => {
-                self.profile.applied(&namespace.marks.labels, &facts.pods)
-            }
+            Some(namespace) if !self.profile.is_empty() => self.profile.applied(&namespace.marks.labels, &facts.pods),
             _ => facts.pods.clone(),
         };
         let asked = Asked {

@@ -2,14 +2,13 @@
 //!
 //! This is the one seam to `placement`: what it is told, what it answers, and how its writes arrive.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    model::{PodUid, PoolName, Tier},
+    model::{PodUid, PoolName, Resources, Tier},
     placement::{Action, Event, Kind, Namespace, Outcome, Placing, Reason},
     simulator::{
         govern::is_observed,
-        nodes::Labels,
         pod::{Place, PodId, PoolId, Step, WorkloadIx},
         world::{Happening, Patch, World},
     },
@@ -68,17 +67,12 @@ impl World<'_> {
         for _ in 0..self.setup.real_nodes.count {
             self.add_real_node();
         }
+        self.add_other_nodes();
         for (index, pool) in self.setup.pools.iter().enumerate() {
+            let kind = self.nodes.add_kind(BTreeMap::new(), &[], Resources::default(), pool.pods_per_node);
             for number in 0..pool.nodes {
                 let name = format!("burstlet-{}-{number}", pool.name).into();
-                let place = Place::Pool(PoolId(index));
-                let node = self.nodes.add(
-                    name,
-                    place,
-                    crate::model::Resources::default(),
-                    pool.pods_per_node,
-                    &Labels::default(),
-                );
+                let node = self.nodes.add(name, Place::Pool(PoolId(index)), kind);
                 self.tell_node(self.nodes.seen(node, &self.pool_names));
             }
         }

@@ -268,13 +268,13 @@ impl World<'_> {
 
     pub(super) fn be_gone(&mut self, id: PodId) {
         let Some(pod) = self.pod(id).filter(|pod| pod.step != Step::Gone) else { return };
-        let (workload, node) = (pod.workload, pod.node);
+        let (workload, revision, node) = (pod.workload, pod.revision, pod.node);
         let now = self.now;
         self.end_instance(id);
         // The books count the pod at its place until it is gone.
         self.change(id, |pod| (pod.step, pod.gone) = (Step::Gone, Some(now)));
         if let Some((node, _)) = node {
-            self.nodes.vacate(node, id, workload);
+            self.nodes.vacate(node, id, (workload, revision));
             self.room_came();
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     simulator::{
         dice::Purpose,
         money::Money,
-        nodes::{Labels, Node},
+        nodes::{KindId, Node},
         pod::{NodeId, Place, PodId, Step},
         setup::Autoscaler,
         world::{Happening, World},
@@ -22,9 +22,12 @@ use crate::{
 /// Real nodes as they come and go.
 #[derive(Debug, Default)]
 pub(super) struct Machines {
-    labels: Labels,
+    /// The kinds of those that are added and removed, one a zone.
+    kinds: Vec<KindId>,
     made: u32,
     up: u32,
+    /// Others, which always are up.
+    others: u32,
     booting: u32,
     /// Most that were up at once since the start.
     peak: u32,
@@ -33,33 +36,36 @@ pub(super) struct Machines {
     /// The node that is being emptied.
     draining: Option<NodeId>,
     until: Timestamp,
-    /// Nodes × milliseconds that were up since the start.
+    /// Nodes × milliseconds that were up since the start, but for the others.
     millis: u128,
+    /// Milliseconds since the start.
+    clock: u128,
 }
 
 impl Machines {
     pub(super) fn up(&self) -> u32 {
-        self.up
+        self.up + self.others
     }
 
     pub(super) fn peak(&self) -> u32 {
-        self.peak
+        self.peak + self.others
     }
 
     pub(super) fn millis(&self) -> u128 {
-        self.millis
+        self.millis + u128::from(self.others) * self.clock
     }
 
     /// Adds the time until `now`.
     pub(super) fn accrue(&mut self, now: Timestamp) {
-        self.millis += u128::from(self.up) * u128::from(now.as_millis().saturating_sub(self.until.as_millis()));
+        let passed = u128::from(now.as_millis().saturating_sub(self.until.as_millis()));
+        (self.millis, self.clock) = (self.millis + u128::from(self.up) * passed, self.clock + passed);
         self.until = now;
     }
 
     /// Forgets what came before the start.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.accrue(now);
-        (self.millis, self.peak) = (0, self.up);
+        (self.millis, self.clock, self.peak) = (0, 0, self.up);
     }
 }
 
@@ -68,14 +74,28 @@ impl World<'_> {
         let setup = &self.setup.real_nodes;
         self.machines.accrue(self.now);
         if self.machines.made == 0 {
-            self.machines.labels = Labels::new(setup.labels.clone());
+            self.machines.kinds = self.nodes.add_kinds(setup);
         }
         let name = NodeName::from(format!("node-{:05}", self.machines.made));
-        let id = self.nodes.add(name, Place::Real, setup.allocatable, setup.max_pods, &self.machines.labels);
+        let zone = self.machines.made as usize % self.machines.kinds.len().max(1);
+        let Some(kind) = self.machines.kinds.get(zone) else { return };
+        let id = self.nodes.add(name, Place::Real, *kind);
         self.machines.made += 1;
         self.machines.up += 1;
         self.machines.peak = self.machines.peak.max(self.machines.up);
         self.tell_node(self.nodes.seen(id, &self.pool_names));
+    }
+
+    /// Adds the real nodes that neither come nor go.
+    pub(super) fn add_other_nodes(&mut self) {
+        for (group, setup) in self.setup.other_nodes.iter().enumerate() {
+            let kinds = self.nodes.add_kinds(setup);
+            for (number, kind) in (0..setup.count).zip(kinds.iter().cycle()) {
+                let id = self.nodes.add(format!("other-{group}-{number:05}").into(), Place::Real, *kind);
+                self.machines.others += 1;
+                self.tell_node(self.nodes.seen(id, &self.pool_names));
+            }
+        }
     }
 
     pub(super) fn node_up(&mut self) {
@@ -86,7 +106,9 @@ impl World<'_> {
 
     /// What the real nodes have cost since the start.
     pub(super) fn node_cost(&self) -> Money {
-        self.setup.real_nodes.price.times(self.machines.millis, 1)
+        let others = self.setup.other_nodes.iter();
+        let others = others.map(|nodes| nodes.price.times(self.machines.clock * u128::from(nodes.count), 1));
+        others.fold(self.setup.real_nodes.price.times(self.machines.millis, 1), |all, more| all + more)
     }
 
     /// The node autoscaler looks.
@@ -125,21 +147,21 @@ impl World<'_> {
                 })
             };
             let waiting = state.unschedulable.iter().filter(counts).count() as u64;
-            let each = setup.allocatable.holds(workload.requests).min(u64::from(setup.max_pods));
             // What fits no empty node brings none.
-            millionths += (waiting * 1_000_000).checked_div(each).unwrap_or_default();
+            millionths += (waiting * 1_000_000).checked_div(workload.held_by(setup).into()).unwrap_or_default();
         }
         u32::try_from(millionths.div_ceil(1_000_000)).unwrap_or(u32::MAX)
     }
 
     fn scale_in(&mut self, autoscaler: &Autoscaler) {
         let now = self.now;
-        let is_idle = |node: &Node| {
+        let is_idle = |(id, node): &(NodeId, &Node)| {
             let (used, all) = (u128::from(node.used.cpu.0), u128::from(node.allocatable.cpu.0));
-            node.pods.is_empty() || used * 100 < all * u128::from(autoscaler.utilization)
+            let is_little = node.pods.is_empty() || used * 100 < all * u128::from(autoscaler.utilization);
+            is_little && self.nodes.is_of(*id, &self.machines.kinds)
         };
         let idle: Vec<(NodeId, bool)> =
-            self.nodes.real().filter(|(_, node)| is_idle(node)).map(|(id, node)| (id, node.pods.is_empty())).collect();
+            self.nodes.real().filter(is_idle).map(|(id, node)| (id, node.pods.is_empty())).collect();
         self.machines.idle_since.retain(|id, _| idle.iter().any(|(idle, _)| idle == id));
         for (id, is_empty) in idle {
             let since = *self.machines.idle_since.entry(id).or_insert(now);

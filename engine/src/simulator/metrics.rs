@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::{
-    model::{Bytes, MilliCpu, Timestamp},
+    model::{Bytes, MilliCpu, Resources, Timestamp},
     simulator::{
         flow::{self, Counters},
         hpa::{self, ContainerSample, MetricSpec, MilliValue, Moment, PodSample, Reading, Spec, Target},
@@ -198,8 +198,10 @@ struct Requests {
 
 impl Requests {
     fn of(setup: &Workload) -> Self {
-        let memory = setup.requests.memory;
-        Self { cpu: setup.requests.cpu.into(), memory: (memory > Bytes(0)).then(|| memory.into()) }
+        // Without what kube-scheduler counts beside containers: overhead, and init containers that ask for more.
+        let containers = setup.containers.iter().map(|container| container.requests);
+        let Resources { cpu, memory } = containers.reduce(std::ops::Add::add).unwrap_or(setup.requests);
+        Self { cpu: cpu.into(), memory: (memory > Bytes(0)).then(|| memory.into()) }
     }
 }
 

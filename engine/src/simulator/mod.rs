@@ -19,8 +19,8 @@
 //! - **The HPA** is upstream's, rule by rule ([`hpa`]).
 //! - **Deployments and ReplicaSets**: rolling updates with surge and lack, scaling in proportion amid one (`rollout`), the
 //!   order of deletion (`victims`), the controllers' limits on requests (`bucket`).
-//! - **kube-scheduler**: fit by requests, pod count and `nodeSelector`; spread, then least allocated (`nodes`). No preemption,
-//!   affinity, taints or volumes.
+//! - **kube-scheduler**: its plugins' filters and scores for resources, labels, taints, pod anti-affinity and topology spread
+//!   (`judge`), on nodes that are all looked at. No preemption, pod affinity or volumes.
 //! - **Real nodes** come and go with a node autoscaler (`machines`).
 //! - **Pools** start instances by a measured or a given distribution, run out of stock, throttle, and take instances
 //!   back (`instances`).
@@ -28,6 +28,7 @@
 
 mod books;
 mod bucket;
+mod constraints;
 mod control;
 mod deploy;
 mod dice;
@@ -35,6 +36,7 @@ mod flow;
 mod govern;
 pub mod hpa;
 mod instances;
+mod judge;
 mod machines;
 mod metrics;
 mod moments;
@@ -52,7 +54,9 @@ mod total;
 mod victims;
 mod world;
 
+pub use constraints::{Apart, Constraints, Effect, NodeTerm, Operator, Requirement, Spread, Taint, Toleration, ZONE};
 pub use govern::with_base;
+pub use judge::{Occupant, judge};
 pub use money::{Money, PerMilli};
 pub use outcome::{Load, Outcome, Plant, Played, PodStory, Record, Sample, Summary, TierUse};
 pub use setup::{

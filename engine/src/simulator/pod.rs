@@ -1,11 +1,10 @@
 //! A simulated pod.
 
 use crate::{
-    model::{
-        Needs, NodeName, ObjectName, Pod as Seen, PodUid, PoolName, Resources, RevisionId, Stage, Tier, Timestamp,
-    },
+    model::{NodeName, ObjectName, Pod as Seen, PodUid, PoolName, RevisionId, Stage, Tier, Timestamp},
     simulator::{
         outcome::PodStory,
+        setup::Workload,
         victims::{Candidate, Rank},
     },
 };
@@ -101,14 +100,7 @@ impl Pod {
     }
 
     /// The pod as the engine sees it.
-    pub(super) fn seen(
-        &self,
-        node: Option<&NodeName>,
-        revision: &RevisionId,
-        requests: Resources,
-        selector: &[(Box<str>, Box<str>)],
-        needs: Needs,
-    ) -> Seen {
+    pub(super) fn seen(&self, node: Option<&NodeName>, revision: &RevisionId, setup: &Workload) -> Seen {
         let bound = |running, ready| match node {
             Some(node) => Stage::Bound { node: node.clone(), running, ready },
             None => Stage::Finished,
@@ -130,10 +122,10 @@ impl Pod {
             stage,
             deleting: self.deleted.is_some(),
             tier: self.tier.clone(),
-            requests,
-            node_selector: selector.to_vec(),
-            virtual_obstacle: None,
-            needs,
+            requests: setup.requests,
+            node_selector: setup.node_selector.clone(),
+            virtual_obstacle: setup.virtual_obstacle.clone(),
+            needs: setup.needs,
         }
     }
 

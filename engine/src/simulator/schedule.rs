@@ -1,5 +1,7 @@
 //! kube-scheduler and the kubelets of real nodes.
 
+use std::collections::BTreeMap;
+
 use crate::{
     model::Tier,
     policy::{self, Per},
@@ -45,28 +47,36 @@ impl World<'_> {
 
     fn choose_node(&self, id: PodId) -> Option<(NodeId, Place)> {
         let pod = self.pod(id)?;
-        let real = || self.nodes.choose_real(pod.workload).map(|node| (node, Place::Real));
+        let none = BTreeMap::new();
+        let real = |selector| {
+            let node = self.nodes.choose_real(pod.workload, pod.revision, selector)?;
+            Some((node, Place::Real))
+        };
         let of_pool = |name| {
             let pool = self.pool_id(name)?;
-            self.nodes.choose_virtual(pool).map(|node| (node, Place::Pool(pool)))
+            self.nodes.choose_virtual(pool, pod.workload).map(|node| (node, Place::Pool(pool)))
         };
         match &pod.tier {
-            Some(Tier::Real(number)) if !self.has_labels_for(pod.workload, *number) => None,
-            None | Some(Tier::Base | Tier::Real(_)) => real(),
-            Some(Tier::BaseShort(pool)) => real().or_else(|| of_pool(pool)),
+            Some(Tier::Real(number)) => real(self.selected_by(pod.workload, *number).unwrap_or(&none)),
+            None | Some(Tier::Base) => real(&none),
+            Some(Tier::BaseShort(pool)) => real(&none).or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
         }
     }
 
-    /// Whether real nodes, which are all alike, have the labels that this tier of the policy selects.
-    pub(super) fn has_labels_for(&self, workload: WorkloadIx, number: u8) -> bool {
-        let Some(policy) = &self.workloads[workload.0].policy else { return true };
-        let mut real = policy.tiers.iter().filter_map(|tier| match &tier.place {
+    /// The labels that this tier on real nodes selects.
+    fn selected_by(&self, workload: WorkloadIx, number: u8) -> Option<&BTreeMap<String, String>> {
+        let mut real = self.workloads[workload.0].policy.as_ref()?.tiers.iter().filter_map(|tier| match &tier.place {
             policy::Place::Real { node_selector } => Some(node_selector),
             policy::Place::Pool(_) => None,
         });
+        real.nth(usize::from(number))
+    }
+
+    /// Whether the real nodes that come and go have the labels that this tier selects.
+    pub(super) fn has_labels_for(&self, workload: WorkloadIx, number: u8) -> bool {
         let labels = &self.setup.real_nodes.labels;
-        let selector = real.nth(usize::from(number));
+        let selector = self.selected_by(workload, number);
         selector.is_none_or(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
     }
 
@@ -74,7 +84,7 @@ impl World<'_> {
         let Some(pod) = self.pod(id) else { return };
         let (workload, revision, highest) = (pod.workload, pod.revision, pod.highest_base);
         let now = self.now;
-        self.nodes.occupy(node, id, workload);
+        self.nodes.occupy(node, id, (workload, revision));
         self.change(id, |pod| {
             pod.step = Step::Bound;
             pod.node = Some((node, place));
@@ -159,7 +169,16 @@ impl World<'_> {
     /// The oldest pod that finds a node now gets its turn.
     fn wake(&mut self, workload: WorkloadIx) {
         let waiting = &self.workloads[workload.0].unschedulable;
-        let first = waiting.iter().copied().find(|id| self.choose_node(*id).is_some());
+        // Pods of one revision and tier are alike.
+        let mut refused = None;
+        let first = waiting.iter().copied().find(|id| {
+            let alike = self.pod(*id).map(|pod| (pod.revision, pod.tier.clone()));
+            let finds = refused != alike && self.choose_node(*id).is_some();
+            if !finds {
+                refused = alike;
+            }
+            finds
+        });
         if let Some(id) = first {
             self.workloads[workload.0].unschedulable.remove(&id);
             self.queue_for_scheduling(id);

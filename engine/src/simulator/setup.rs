@@ -12,7 +12,12 @@ use crate::{
     model::{Bytes, Capabilities, MilliCpu, Needs, ObjectName, PoolName, Resources, Timestamp},
     placement::PoolFacts,
     policy::{Marks, Settings, Spec},
-    simulator::{hpa, money::PerMilli, told::Source},
+    simulator::{
+        constraints::{Constraints, Taint},
+        hpa,
+        money::PerMilli,
+        told::Source,
+    },
     traffic::Traffic,
 };
 
@@ -32,6 +37,8 @@ pub struct Setup {
     pub policies: BTreeMap<ObjectName, Spec>,
     /// The cluster's real nodes.
     pub real_nodes: RealNodes,
+    /// Real nodes of other kinds, which nothing adds or removes.
+    pub other_nodes: Vec<RealNodes>,
     /// Adds and removes real nodes.
     pub autoscaler: Option<Autoscaler>,
     /// Where the overflow may go; the order in which they are tried is that of the policies, else that of `rules`.
@@ -46,6 +53,13 @@ pub struct Setup {
     pub settle: Duration,
     /// Time between two samples.
     pub sample_every: Duration,
+}
+
+impl Setup {
+    /// The real nodes that stand from the start, of all kinds, those that are added and removed first.
+    pub fn all_real_nodes(&self) -> impl Iterator<Item = &RealNodes> {
+        std::iter::once(&self.real_nodes).chain(&self.other_nodes)
+    }
 }
 
 /// A Deployment, the HPA that scales it, and what it meets.
@@ -70,6 +84,10 @@ pub struct Workload {
     pub node_selector: Vec<(Box<str>, Box<str>)>,
     /// What a pod asks of a virtual node's provider.
     pub needs: Needs,
+    /// What else a pod asks of its node.
+    pub constraints: Constraints,
+    /// Why no virtual node can take its pods, if so.
+    pub virtual_obstacle: Option<Box<str>>,
     /// How far a rolling update may go at a time.
     pub rolling: Rolling,
     /// The HPA.
@@ -147,7 +165,7 @@ pub struct Memory {
     pub per_request: Bytes,
 }
 
-/// The real nodes that stand from the start, all alike.
+/// Real nodes that stand from the start, all alike.
 #[derive(Debug, Clone)]
 pub struct RealNodes {
     /// How many.
@@ -158,6 +176,10 @@ pub struct RealNodes {
     pub max_pods: u32,
     /// Labels of each.
     pub labels: BTreeMap<String, String>,
+    /// Taints of each.
+    pub taints: Vec<Taint>,
+    /// Zones in which they stand, by turns; none where they have no such label.
+    pub zones: Vec<String>,
     /// From a pod bound until its containers run.
     pub start_up: Latency,
     /// What each costs while it is up.

@@ -142,10 +142,6 @@ pub(super) struct World<'a> {
 impl<'a> World<'a> {
     /// The cluster at the warm-up's beginning.
     pub(super) fn new(setup: &'a Setup) -> Result<Self, hpa::Invalid> {
-        let shape = |workload: &super::setup::Workload| Shape {
-            requests: workload.requests,
-            selector: workload.node_selector.clone(),
-        };
         let longest = setup.workloads.iter().map(|workload| workload.traffic.duration()).max().unwrap_or_default();
         let start = setup.starts_at.max(Timestamp::default().after(setup.warm_up));
         let origin = Timestamp::default().after(start.since(Timestamp::default()).saturating_sub(setup.warm_up));
@@ -159,7 +155,7 @@ impl<'a> World<'a> {
             queue: Queue::new(),
             events: 0,
             pods: Vec::new(),
-            nodes: Nodes::new(setup.workloads.iter().map(shape).collect(), setup.pools.len()),
+            nodes: Nodes::new(Shape::all(&setup.workloads), setup.pools.len()),
             workloads: Vec::new(),
             pool_names: setup.pools.iter().map(|pool| pool.name.clone()).collect(),
             pools: setup.pools.iter().map(PoolState::new).collect(),
@@ -233,8 +229,11 @@ impl<'a> World<'a> {
     pub(super) fn change(&mut self, id: PodId, change: impl FnOnce(&mut Pod)) {
         let Some(pod) = self.pods.get_mut(id.0 as usize) else { return };
         let is_real = |pod: &Pod| u32::from(pod.is_live() && pod.is_of_base() && pod.place() == Some(Place::Real));
-        let (before, was_serving, was_real) = (View::of(pod), pod.is_serving(), is_real(pod));
+        let (before, was_serving, was_real, was_live) = (View::of(pod), pod.is_serving(), is_real(pod), pod.is_live());
         change(pod);
+        if let Some((node, _)) = pod.node.filter(|_| was_live && !pod.is_live()) {
+            self.nodes.leave(node, (pod.workload, pod.revision));
+        }
         let (after, is_serving, workload) = (View::of(pod), pod.is_serving(), pod.workload);
         let state = &mut self.workloads[workload.0];
         state.books.change(before, after, self.now);
@@ -256,7 +255,7 @@ impl<'a> World<'a> {
             let (setup, state) = (&self.setup.workloads[pod.workload.0], &self.workloads[pod.workload.0]);
             let node = pod.node.and_then(|(node, _)| self.nodes.get(node)).map(|node| &node.name);
             let Some(revision) = state.revisions.id(pod.revision) else { return };
-            Event::Pod(pod.seen(node, revision, setup.requests, &setup.node_selector, setup.needs))
+            Event::Pod(pod.seen(node, revision, setup))
         };
         self.tell(event);
     }

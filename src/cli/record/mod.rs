@@ -19,7 +19,9 @@ use http::Uri;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use crate::record::{Query, RecordError, SummaryJson, Window, import_file, now, summary_table, write_recording};
+use crate::record::{
+    Access, Query, RecordError, SummaryJson, Window, import_file, now, summary_table, write_recording,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct RecordArgs {
@@ -127,6 +129,9 @@ struct Asking {
     /// File that holds a bearer token for it
     #[arg(long, value_name = "FILE", requires = "prometheus")]
     token_file: Option<PathBuf>,
+    /// File that holds the certificates, in PEM, of those that may vouch for it, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "prometheus")]
+    ca_file: Option<PathBuf>,
 }
 
 pub(super) async fn record(args: RecordArgs, stop: CancellationToken) -> anyhow::Result<()> {
@@ -188,12 +193,11 @@ fn bar_of(path: &Path) -> ProgressBar {
 async fn ask(url: &Uri, args: &RecordArgs) -> anyhow::Result<Vec<u8>> {
     let (from, to) = (args.shaping.from.as_deref().unwrap_or("now-1h"), args.shaping.to.as_deref().unwrap_or("now"));
     let window = Window::parse(from, to, args.shaping.step.unwrap_or(DEFAULT_STEP), now())?;
-    let token = match &args.asking.token_file {
-        Some(path) => {
-            let token = std::fs::read_to_string(path).with_context(|| format!("{}: unable to read", path.display()))?;
-            Some(token.trim().to_owned())
-        }
-        None => None,
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("{}: unable to read", path.display()));
+    let token = args.asking.token_file.as_ref().map(read).transpose()?;
+    let access = Access {
+        token: token.map(|token| String::from_utf8_lossy(&token).trim().to_owned()),
+        authority: args.asking.ca_file.as_ref().map(read).transpose()?,
     };
     let query = Query { url: url.clone(), text: args.asking.query.clone().unwrap_or_default(), window };
     let bar = if std::io::stderr().is_terminal() {
@@ -201,7 +205,7 @@ async fn ask(url: &Uri, args: &RecordArgs) -> anyhow::Result<Vec<u8>> {
     } else {
         ProgressBar::hidden()
     };
-    let answer = query.ask(token, |until| bar.set_position(until.since(window.from).as_secs())).await?;
+    let answer = query.ask(access, |until| bar.set_position(until.since(window.from).as_secs())).await?;
     bar.finish_and_clear();
     Ok(answer)
 }

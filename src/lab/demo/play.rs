@@ -56,11 +56,21 @@ pub struct Play<C = Cluster> {
     client: Client,
 }
 
+/// When the cluster's clocks were seen to strike, from the traffic's beginning on.
+#[derive(Debug, Clone, Default)]
+pub struct Clocks {
+    /// The HPA told another status: it had just looked.
+    pub syncs: Vec<Duration>,
+    /// metrics-server told of another reading of the pods, which was made then.
+    pub scrapes: Vec<Duration>,
+}
+
 /// The picture of the workload that the watches keep, and the tally that folds it.
 struct Picture {
     tally: Tally,
     pods: BTreeMap<String, PodSight>,
     wanted: u32,
+    clocks: Clocks,
     /// When the traffic began; before that nothing is tallied.
     begin: Option<Instant>,
 }
@@ -135,24 +145,30 @@ impl<C: Footing> Play<C> {
 
     /// Plays it through, or until `stop`; `tell` hears each sample and at last the summary, of what was played until
     /// then. Takes everything down, on failure too.
-    pub async fn run(self, mut tell: impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {
+    pub async fn run(self, mut tell: impl FnMut(Record), stop: &CancellationToken) -> Result<Clocks, StandError> {
         let played = self.play(&mut tell, stop).await;
         let stopped = self.replica.stop().await;
         let ended = self.stand.stop().await;
-        match played.and(stopped) {
-            Ok(()) => ended,
+        match stopped.and(played) {
+            Ok(clocks) => ended.map(|()| clocks),
             Err(failed) => Err(either(failed, ended)),
         }
     }
 
-    async fn play(&self, tell: &mut impl FnMut(Record), stop: &CancellationToken) -> Result<(), StandError> {
+    async fn play(&self, tell: &mut impl FnMut(Record), stop: &CancellationToken) -> Result<Clocks, StandError> {
         let picture = Arc::new(Mutex::new(Picture {
             tally: Tally::new(self.scenario.base, &self.scenario.scenario.pools),
             pods: BTreeMap::new(),
             wanted: 0,
+            clocks: Clocks::default(),
             begin: None,
         }));
-        let watches = [self.watch_pods(&picture), self.watch_deployment(&picture)];
+        let watches = [
+            self.watch_pods(&picture),
+            self.watch_deployment(&picture),
+            self.watch_hpa(&picture),
+            self.watch_metrics(&picture),
+        ];
         self.apply().await?;
         self.warm_up(&picture, stop).await?;
         self.drive(&picture, tell, stop).await;
@@ -161,7 +177,8 @@ impl<C: Footing> Play<C> {
         let summary = locked(&picture).tally.summary(left);
         drop(watches);
         tell(Record::Summary { summary });
-        Ok(())
+        let clocks = std::mem::take(&mut locked(&picture).clocks);
+        Ok(clocks)
     }
 
     async fn apply(&self) -> Result<(), StandError> {
@@ -268,10 +285,51 @@ impl<C: Footing> Play<C> {
     }
 
     async fn pods_with_metrics(&self) -> usize {
-        let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods");
-        let Ok(request) = http::Request::get(path).body(Vec::new()) else { return 0 };
-        let list = self.client.request::<serde_json::Value>(request).await.unwrap_or_default();
-        list["items"].as_array().map_or(0, Vec::len)
+        pod_metrics(&self.client).await.len()
+    }
+
+    /// Notes when the HPA tells another status.
+    fn watch_hpa(&self, picture: &Shared) -> AbortOnDropHandle<()> {
+        let picture = picture.clone();
+        let hpas = Api::<HorizontalPodAutoscaler>::namespaced(self.client.clone(), NAMESPACE);
+        let mut before = None;
+        AbortOnDropHandle::new(tokio::spawn(follow(hpas, move |seen| {
+            if let Seen::Set(hpa) = seen {
+                let mut picture = locked(&picture);
+                if picture.begin.is_some() && before.is_some() && before != hpa.status {
+                    let now = picture.elapsed();
+                    picture.clocks.syncs.push(now);
+                }
+                before = hpa.status;
+            }
+            std::future::ready(Listening::Yes)
+        })))
+    }
+
+    /// Notes when metrics-server read the pods: the newest time of what it tells.
+    fn watch_metrics(&self, picture: &Shared) -> AbortOnDropHandle<()> {
+        let (picture, client) = (picture.clone(), self.client.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut before = None;
+            loop {
+                let read = |pod: &serde_json::Value| pod["timestamp"].as_str()?.parse::<jiff::Timestamp>().ok();
+                let newest = pod_metrics(&client).await.iter().filter_map(read).max();
+                {
+                    let mut picture = locked(&picture);
+                    if let Some(read) = newest.filter(|newest| before.is_some_and(|before| before < *newest))
+                        && picture.begin.is_some()
+                    {
+                        // Times are told in whole seconds, cut off: half of one is lost on average.
+                        let ago = jiff::Timestamp::now().as_millisecond() - read.as_millisecond() - 500;
+                        let ago = Duration::from_millis(u64::try_from(ago).unwrap_or_default());
+                        let at = picture.elapsed().checked_sub(ago);
+                        picture.clocks.scrapes.extend(at);
+                    }
+                }
+                before = newest.or(before);
+                sleep(EVERY).await;
+            }
+        }))
     }
 
     fn watch_pods(&self, picture: &Shared) -> AbortOnDropHandle<()> {
@@ -311,6 +369,14 @@ impl<C: Footing> Play<C> {
             std::future::ready(Listening::Yes)
         })))
     }
+}
+
+/// What metrics-server tells of the demo's pods.
+async fn pod_metrics(client: &Client) -> Vec<serde_json::Value> {
+    let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{NAMESPACE}/pods");
+    let Ok(request) = http::Request::get(path).body(Vec::new()) else { return Vec::new() };
+    let list = client.request::<serde_json::Value>(request).await.unwrap_or_default();
+    list["items"].as_array().cloned().unwrap_or_default()
 }
 
 /// The pools by the names of their virtual nodes; every other node is a real one.
