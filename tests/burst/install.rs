@@ -286,7 +286,7 @@ impl<'a> House<'a> {
     /// `burstlet doctor` finds nothing broken.
     async fn is_told_to_be_well(&self) {
         let table = self.run("burstlet doctor").await;
-        assert!(table.starts_with("STATE") && !table.contains("PROBLEM"), "{table}");
+        assert!(table.trim_start().starts_with("STATE") && !table.contains("PROBLEM"), "{table}");
         let told = self.burstlet(&["doctor", "--output", "json"]);
         let findings: Vec<Value> = serde_json::from_str(&told).unwrap();
         for check in [
