@@ -416,7 +416,7 @@ mod tests {
         };
         assert!(excludes("disk", "In", json!(["ssd"])) && excludes("kubernetes.io/os", "In", json!(["windows"])));
         assert!(!excludes("kubernetes.io/arch", "In", json!(["amd64"])) && !excludes("disk", "NotIn", json!(["hdd"])));
-        let (_, obstacle) = seen(&deployment("web", json!({"nodeSelector": {"disk": "ssd"}})));
+        let obstacle = seen(&deployment("web", json!({"nodeSelector": {"disk": "ssd"}}))).virtual_obstacle;
         assert_eq!(obstacle.as_deref(), Some("nodeSelector disk=ssd excludes virtual nodes"));
     }
 
@@ -425,7 +425,7 @@ mod tests {
         let container = |cpu: &str| json!({"name": "c", "resources": {"limits": {"cpu": cpu}}});
         let spec = json!({"containers": [container("200m"), container("100m")], "initContainers": [container("900m")],
             "overhead": {"cpu": "10m"}});
-        assert_eq!(seen(&deployment("web", spec)).0.cpu.0, 910);
+        assert_eq!(seen(&deployment("web", spec)).requests.cpu.0, 910);
     }
 
     #[test]
