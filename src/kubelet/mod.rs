@@ -21,6 +21,7 @@ mod pods;
 #[cfg(test)]
 mod properties;
 mod reader;
+mod recent;
 mod renew;
 mod resolve;
 mod run;
