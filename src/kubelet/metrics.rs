@@ -2,6 +2,9 @@
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry, core::Collector};
 
+/// Whom a kubelet calls.
+pub(crate) const SIDES: [&str; 2] = ["provider", "api"];
+
 /// What a kubelet counts. Clones count together; several kubelets of a process may share one.
 #[derive(Debug, Clone)]
 pub struct KubeletMetrics {
@@ -9,6 +12,7 @@ pub struct KubeletMetrics {
     provider_calls: IntCounterVec,
     provider_errors: IntCounterVec,
     status_writes: IntCounter,
+    stops: IntCounterVec,
 }
 
 impl KubeletMetrics {
@@ -34,11 +38,22 @@ impl KubeletMetrics {
                 "burstlet_kubelet_status_writes_total",
                 "Pod statuses written to the API server.",
             )?,
+            stops: IntCounterVec::new(
+                Opts::new(
+                    "burstlet_kubelet_stops_total",
+                    "Times that a pool's calls stopped because they failed one after the other, by side: provider or api.",
+                ),
+                &["side"],
+            )?,
         };
+        for side in SIDES {
+            metrics.stops.with_label_values(&[side]).inc_by(0);
+        }
         registry.register(Box::new(metrics.instances.clone()))?;
         registry.register(Box::new(metrics.provider_calls.clone()))?;
         registry.register(Box::new(metrics.provider_errors.clone()))?;
         registry.register(Box::new(metrics.status_writes.clone()))?;
+        registry.register(Box::new(metrics.stops.clone()))?;
         Ok(metrics)
     }
 
@@ -49,8 +64,13 @@ impl KubeletMetrics {
 
     /// All of them, as the documentation lists them.
     pub fn collectors(&self) -> Vec<&dyn Collector> {
-        let Self { instances, provider_calls, provider_errors, status_writes } = self;
-        vec![instances, provider_calls, provider_errors, status_writes]
+        let Self { instances, provider_calls, provider_errors, status_writes, stops } = self;
+        vec![instances, provider_calls, provider_errors, status_writes, stops]
+    }
+
+    /// Calls to this side have stopped `times` times more.
+    pub(crate) fn stopped(&self, side: &str, times: u64) {
+        self.stops.with_label_values(&[side]).inc_by(times);
     }
 
     pub(crate) fn called(&self, call: &str) {

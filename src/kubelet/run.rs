@@ -17,14 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     KubeletConfig, KubeletHandle, KubeletMetrics,
+    backoff::Backoff,
     calls::Calls,
     events::Events,
     index::{Finished, Index, Limits, Notice, Now, Uid},
     lease,
+    metrics::SIDES,
     nodes::{self, Kept},
     reader::Reader,
     renew::Renewal,
-    sync::{Backoff, Sequence},
+    sync::Sequence,
 };
 use crate::{
     provider::{Instance, InstanceChange, Provider, ProviderError},
@@ -136,12 +138,8 @@ impl Kubelet {
                     self.index().apply_change(change, now());
                 }
                 Some(done) = jobs.join_next() => {
-                    if let Ok((uid, finished)) = done
-                        && let Some((owner, notice)) = self.index().finish(&uid, finished, now())
-                    {
-                        let Notice { reason, text } = &notice;
-                        tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %reason, %text, "no instance");
-                        events.warn(&owner, &notice);
+                    if let Ok((uid, finished)) = done {
+                        self.finish(&uid, finished, now(), &events);
                     }
                 }
                 () = tokio::time::sleep_until(list_at), if lists.is_empty() => {
@@ -179,6 +177,31 @@ impl Kubelet {
             });
         }
         index.wake_at()
+    }
+
+    /// Takes in how a call ended, and tells what is new about it.
+    fn finish(&self, uid: &Uid, finished: Finished, now: Now, events: &Events) {
+        let mut index = self.index();
+        let before = index.trips();
+        let told = index.finish(uid, finished, now);
+        let after = index.trips();
+        drop(index);
+        if let Some((owner, notice)) = told {
+            let Notice { reason, text } = &notice;
+            tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %reason, %text, "no instance");
+            events.warn(&owner, &notice);
+        }
+        for ((side, before), after) in SIDES.into_iter().zip(before).zip(after) {
+            if after > before {
+                self.metrics.stopped(side, after - before);
+                let node = self.config.nodes.first().map(|node| node.name.as_str()).unwrap_or_default();
+                tracing::warn!(
+                    node,
+                    side,
+                    "calls failed one after the other, and stop; one is tried from time to time"
+                );
+            }
+        }
     }
 
     /// Answers whether another list is wanted soon.
