@@ -11,6 +11,7 @@
 mod backoff;
 mod breaker;
 mod calls;
+mod debug;
 mod digest;
 mod events;
 pub(crate) mod fleet;

@@ -19,6 +19,7 @@ use super::{
     KubeletConfig, KubeletHandle, KubeletMetrics,
     backoff::Backoff,
     calls::Calls,
+    debug::Debugs,
     events::Events,
     index::{Finished, Index, Limits, Notice, Now, Uid},
     lease,
@@ -122,6 +123,7 @@ impl Kubelet {
         background.spawn(renewal.run(config.renew));
         let started = Instant::now();
         let now = || Now { since: started.elapsed(), unix: Timestamp::now().as_second() };
+        let mut debugs = Debugs::new(client.clone(), Arc::clone(&events), &config.cluster, self.provider.name());
         let mut pods = pod_events(client, config).boxed();
         let mut jobs: JoinSet<(Uid, Finished)> = JoinSet::new();
         let mut lists: JoinSet<Listed> = JoinSet::new();
@@ -130,7 +132,10 @@ impl Kubelet {
             let wake = self.start_jobs(&calls, &mut jobs, started);
             tokio::select! {
                 () = stop.cancelled() => return,
-                Some(event) = pods.next() => self.index().apply(event, now()),
+                Some(event) = pods.next() => {
+                    self.see_debugs(&event, &mut debugs);
+                    self.index().apply(event, now());
+                }
                 Some(change) = changes.recv() => {
                     if change == InstanceChange::Watching {
                         list_at = Instant::now();
@@ -177,6 +182,21 @@ impl Kubelet {
             });
         }
         index.wake_at()
+    }
+
+    fn see_debugs(&self, event: &watcher::Event<Pod>, debugs: &mut Debugs) {
+        let may_act = self.leadership.as_ref().is_none_or(|leadership| leadership.borrow().may_write());
+        match event {
+            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) if may_act => {
+                let spec = pod.spec.as_ref().filter(|spec| spec.ephemeral_containers.is_some());
+                let node = spec.and_then(|spec| spec.node_name.as_deref());
+                if node.is_some_and(|node| self.config.nodes.iter().any(|ours| ours.name == node)) {
+                    debugs.see(pod);
+                }
+            }
+            watcher::Event::Delete(pod) => debugs.forget(pod),
+            _ => {}
+        }
     }
 
     /// Takes in how a call ended, and tells what is new about it.
