@@ -43,6 +43,10 @@ const SOON: Duration = Duration::from_secs(2);
 /// Longest wait for a provider's list.
 const LIST_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long calls under way may take once the kubelet is to stop: one that is given up may still take effect, after the
+/// next keeper of its pod has begun.
+const LAST_CALLS: Duration = Duration::from_secs(3);
+
 /// Changes of instances that wait to be applied.
 const BACKLOG: usize = 1024;
 
@@ -74,7 +78,7 @@ impl Kubelet {
         Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None, kept }
     }
 
-    /// Makes no call for a pod, to the provider or the API server, while this replica does not lead.
+    /// Makes no call for a pod or a node, to the provider or the API server, while this replica does not hold its nodes.
     #[must_use]
     pub fn led_by(self, leadership: watch::Receiver<Leadership>) -> Self {
         Self { leadership: Some(leadership), ..self }
@@ -98,7 +102,13 @@ impl Kubelet {
         let (to_changes, mut changes) = mpsc::channel(BACKLOG);
         let mut background = JoinSet::new();
         let (client, config) = (&self.client, &self.config);
-        background.spawn(nodes::keep(client.clone(), Arc::clone(config), self.kept.clone(), of_lapses, stop.clone()));
+        let keeper = nodes::Keeper {
+            client: client.clone(),
+            config: Arc::clone(config),
+            kept: self.kept.clone(),
+            leadership: self.leadership.clone(),
+        };
+        background.spawn(nodes::keep(keeper, of_lapses, stop.clone()));
         background.spawn(lease::renew(client.clone(), Arc::clone(config), self.kept.clone(), lapsed, stop.clone()));
         background.spawn(watch_instances(Arc::clone(&self.provider), config.cluster.clone(), to_changes));
 
@@ -131,7 +141,7 @@ impl Kubelet {
         loop {
             let wake = self.start_jobs(&calls, &mut jobs, started);
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 Some(event) = pods.next() => {
                     self.see_debugs(&event, &mut debugs);
                     self.index().apply(event, now());
@@ -160,6 +170,7 @@ impl Kubelet {
                 () = sleep_until(wake.map(|at| started + at)) => {}
             }
         }
+        let _ = tokio::time::timeout(LAST_CALLS, async { while jobs.join_next().await.is_some() {} }).await;
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
