@@ -1,6 +1,6 @@
 //! Counters of one kubelet.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry, core::Collector};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 
 /// Whom a kubelet calls.
 pub(crate) const SIDES: [&str; 2] = ["provider", "api"];
@@ -12,6 +12,7 @@ pub struct KubeletMetrics {
     provider_calls: IntCounterVec,
     provider_errors: IntCounterVec,
     status_writes: IntCounter,
+    pools: IntGauge,
     stops: IntCounterVec,
 }
 
@@ -38,6 +39,7 @@ impl KubeletMetrics {
                 "burstlet_kubelet_status_writes_total",
                 "Pod statuses written to the API server.",
             )?,
+            pools: IntGauge::new("burstlet_kubelet_pools", "Pools whose virtual nodes this replica keeps.")?,
             stops: IntCounterVec::new(
                 Opts::new(
                     "burstlet_kubelet_stops_total",
@@ -53,6 +55,7 @@ impl KubeletMetrics {
         registry.register(Box::new(metrics.provider_calls.clone()))?;
         registry.register(Box::new(metrics.provider_errors.clone()))?;
         registry.register(Box::new(metrics.status_writes.clone()))?;
+        registry.register(Box::new(metrics.pools.clone()))?;
         registry.register(Box::new(metrics.stops.clone()))?;
         Ok(metrics)
     }
@@ -64,8 +67,13 @@ impl KubeletMetrics {
 
     /// All of them, as the documentation lists them.
     pub fn collectors(&self) -> Vec<&dyn Collector> {
-        let Self { instances, provider_calls, provider_errors, status_writes, stops } = self;
-        vec![instances, provider_calls, provider_errors, status_writes, stops]
+        let Self { instances, provider_calls, provider_errors, status_writes, pools, stops } = self;
+        vec![instances, provider_calls, provider_errors, status_writes, pools, stops]
+    }
+
+    /// How many pools' nodes this replica keeps now.
+    pub(crate) fn keeps(&self, pools: usize) {
+        self.pools.set(i64::try_from(pools).unwrap_or(i64::MAX));
     }
 
     /// Calls to this side have stopped `times` times more.
