@@ -181,7 +181,30 @@ async fn pods_live_and_die_with_their_instances() {
     .await;
     assert_eq!(trial.cloud.audit()[&second], Audit { created: 1, alive: 1 });
     assert!(trial.cloud.audit().values().all(|a| a.created == 1));
+
+    debugging_is_refused(&cluster, &trial, "twin").await;
     cluster.stop().await.unwrap();
+}
+
+/// `kubectl debug` adds a container to a pod that runs: it ends at once, and says why, as does an event.
+async fn debugging_is_refused(cluster: &Cluster, trial: &Trial, pod: &str) {
+    let debugged = cluster.kubectl(["debug", pod, "--image", "busybox", "--container", "tools"]).unwrap();
+    assert!(debugged.status.success(), "{}", String::from_utf8_lossy(&debugged.stderr));
+    let ended = eventually("the container has ended", Duration::from_secs(20), || async {
+        let status = trial.pods.get(pod).await.unwrap().status?;
+        status.ephemeral_container_statuses?.into_iter().next()?.state?.terminated
+    })
+    .await;
+    assert_eq!(ended.reason.as_deref(), Some("Unsupported"));
+    let why = ended.message.unwrap();
+    assert!(why.contains("simulated") && why.contains("tools") && why.contains("kubectl exec"), "{why}");
+    let events: Api<Event> = Api::default_namespaced(trial.client.clone());
+    eventually("an event tells it", Duration::from_secs(20), || async {
+        let events = events.list(&ListParams::default()).await.unwrap();
+        events.items.into_iter().find(|event| event.reason.as_deref() == Some("EphemeralContainersUnsupported"))
+    })
+    .await;
+    trial.phase(pod, "Running").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,8 +132,8 @@ impl Calls {
             Err(error) => {
                 self.metrics.provider_error(error.kind());
                 tracing::warn!(pod = %job.owner.name, namespace = %job.owner.namespace, %error, "instance not deleted");
-                let after = if let ProviderError::Throttled { retry_after, .. } = error { retry_after } else { None };
-                Outcome::Failed { after }
+                let after = error.retry_after();
+                if error.is_shared() { Outcome::Down { after } } else { Outcome::Failed { after } }
             }
         }
     }
@@ -165,7 +165,7 @@ impl Calls {
             Err(error) if is_code(&error, 404) || is_code(&error, 409) => Outcome::Failed { after: None },
             Err(error) => {
                 warn("status", job, &error);
-                Outcome::Failed { after: None }
+                failed(&error)
             }
         }
     }
@@ -182,7 +182,7 @@ impl Calls {
             Err(error) if is_code(&error, 404) || is_code(&error, 409) => Outcome::PodDeleted,
             Err(error) => {
                 warn("delete", job, &error);
-                Outcome::Failed { after: None }
+                failed(&error)
             }
         }
     }
@@ -207,7 +207,19 @@ impl Calls {
 
 fn api_failed(job: &Job, error: &kube::Error) -> Finished {
     warn("read", job, error);
-    Finished::Call(Outcome::Failed { after: None })
+    Finished::Call(failed(error))
+}
+
+/// A call to the API server failed: for this pod's sake, or for a reason that all calls share.
+fn failed(error: &kube::Error) -> Outcome {
+    match error {
+        kube::Error::Api(status) if status.code == 429 => {
+            let seconds = status.details.as_ref().map(|details| u64::from(details.retry_after_seconds));
+            Outcome::Down { after: seconds.map(Duration::from_secs) }
+        }
+        kube::Error::Api(status) if status.code < 500 => Outcome::Failed { after: None },
+        _ => Outcome::Down { after: None },
+    }
 }
 
 fn pods(job: &Job) -> Request {

@@ -32,6 +32,10 @@ const DURATION: i32 = 40;
 /// Time between two renewals of a lease.
 const RENEW: Duration = Duration::from_secs(10);
 
+/// How long the first round takes, in which whoever takes nodes over renews them all: their keeper before may have renewed
+/// them a while ago.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
+
 /// Renewals at a time. A slow API server delays renewals rather than being drowned in them.
 const AT_ONCE: usize = 32;
 
@@ -53,9 +57,14 @@ pub(crate) async fn renew(
     stop: CancellationToken,
 ) {
     let count = config.nodes.len();
-    let Some(pause) = u32::try_from(count).ok().filter(|n| *n > 0).map(|n| RENEW / n) else { return };
-    let mut turns = tokio::time::interval(pause.max(Duration::from_millis(1)));
-    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let Some(nodes) = u32::try_from(count).ok().filter(|n| *n > 0) else { return };
+    let every = |round: Duration| {
+        let mut turns = tokio::time::interval((round / nodes).max(Duration::from_millis(1)));
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        turns
+    };
+    let mut turns = every(FIRST_ROUND);
+    let mut is_first_round = true;
     let mut renewed = vec![Instant::now(); count];
     let mut in_flight = vec![false; count];
     let mut calls = JoinSet::new();
@@ -66,6 +75,10 @@ pub(crate) async fn renew(
             _ = turns.tick(), if calls.len() < AT_ONCE => {
                 let number = next;
                 next = (next + 1) % count;
+                if next == 0 && std::mem::take(&mut is_first_round) {
+                    turns = every(RENEW);
+                    turns.reset();
+                }
                 if !kept.borrow().contains_key(&number) {
                     // Whoever keeps it later starts anew.
                     renewed[number] = Instant::now();
@@ -91,7 +104,8 @@ pub(crate) async fn renew(
 async fn renew_one(client: &Client, node: &str) -> bool {
     for attempt in 1..=TRIES {
         let failure = match tokio::time::timeout(TIMEOUT, patch(client, node)).await {
-            Ok(Ok(())) => return true,
+            Ok(Ok(true)) => return true,
+            Ok(Ok(false)) => "the node does not stand yet".to_owned(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {TIMEOUT:?}"),
         };
@@ -102,20 +116,22 @@ async fn renew_one(client: &Client, node: &str) -> bool {
     false
 }
 
-async fn patch(client: &Client, node: &str) -> Result<(), kube::Error> {
+/// Answers whether there is a node to renew the lease of: one made before its node would have no owner, and outlive it.
+async fn patch(client: &Client, node: &str) -> Result<bool, kube::Error> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
     let now = MicroTime(Timestamp::now());
     let patch = json!({"spec": {"renewTime": now, "holderIdentity": node, "leaseDurationSeconds": DURATION}});
     match leases.patch(node, &PatchParams::default(), &Patch::Merge(&patch)).await {
-        Ok(_) => return Ok(()),
+        Ok(_) => return Ok(true),
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(error),
     }
+    let Some(owner) = owner(client, node).await? else { return Ok(false) };
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(node.to_owned()),
             namespace: Some(NAMESPACE.to_owned()),
-            owner_references: owner(client, node).await?.map(|o| vec![o]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec {
@@ -125,7 +141,7 @@ async fn patch(client: &Client, node: &str) -> Result<(), kube::Error> {
             ..LeaseSpec::default()
         }),
     };
-    leases.create(&PostParams::default(), &lease).await.map(drop)
+    leases.create(&PostParams::default(), &lease).await.map(|_| true)
 }
 
 /// The node owns its lease, so that one is deleted with the other.

@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus::{
-    IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
 
 use super::index::Index;
 use crate::telemetry::{Collectors, listed, register};
+
+/// Whom a kubelet calls.
+pub(crate) const SIDES: [&str; 2] = ["provider", "api"];
 
 /// What kubelets count, each for its pool. Clones count together.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct KubeletMetrics {
     provider_errors: IntCounterVec,
     status_writes: IntCounter,
     standing: Standing,
+    pools: IntGauge,
+    stops: IntCounterVec,
     /// Whose calls these are.
     pool: Arc<str>,
 }
@@ -48,6 +53,12 @@ impl KubeletMetrics {
                 "Pod statuses written to the API server.",
             )?,
             standing: Standing::new()?,
+            pools: IntGauge::new("burstlet_kubelet_pools", "Pools whose virtual nodes this replica keeps.")?,
+            stops: counters(
+                "burstlet_kubelet_stops_total",
+                "Times that a pool's calls stopped because they failed one after the other, by side: provider or api.",
+                &["pool", "side"],
+            )?,
             pool: "".into(),
         };
         register(registry, metrics.collectors())?;
@@ -57,6 +68,9 @@ impl KubeletMetrics {
     /// The same, for what is done for `pool`.
     #[must_use]
     pub fn of_pool(&self, pool: &str) -> Self {
+        for side in SIDES {
+            self.stops.with_label_values(&[pool, side]).inc_by(0);
+        }
         Self { pool: pool.into(), ..self.clone() }
     }
 
@@ -73,14 +87,26 @@ impl KubeletMetrics {
 
     /// All of them, to register and to document.
     pub fn collectors(&self) -> Collectors {
-        let Self { instances, provider_calls, provider_errors, status_writes, standing, pool: _ } = self;
+        let Self { instances, provider_calls, provider_errors, status_writes, standing, pools, stops, pool: _ } = self;
         vec![
             listed(instances),
             listed(provider_calls),
             listed(provider_errors),
             listed(status_writes),
             listed(standing),
+            listed(pools),
+            listed(stops),
         ]
+    }
+
+    /// How many pools' nodes this replica keeps now.
+    pub(crate) fn keeps(&self, pools: usize) {
+        self.pools.set(i64::try_from(pools).unwrap_or(i64::MAX));
+    }
+
+    /// Calls to this side have stopped `times` times more.
+    pub(crate) fn stopped(&self, side: &str, times: u64) {
+        self.stops.with_label_values(&[&*self.pool, side]).inc_by(times);
     }
 
     /// A call to the provider begins: `create`, `list` and so on.

@@ -8,7 +8,10 @@
 //! [`Kubelet::run`] drives one pool's nodes, or the lab's fake real ones; [`server::router`] answers the kubelet API
 //! for all kubelets of a process on one listener.
 
+mod backoff;
+mod breaker;
 mod calls;
+mod debug;
 mod digest;
 mod events;
 pub(crate) mod fleet;
@@ -22,6 +25,7 @@ mod pods;
 #[cfg(test)]
 mod properties;
 mod reader;
+mod recent;
 mod renew;
 mod resolve;
 mod run;

@@ -175,7 +175,11 @@ mod tests {
         let node = template().node("127.0.0.1".parse().unwrap(), 10250);
         let labels = node.metadata.labels.unwrap();
         assert!(!labels.contains_key("kubernetes.io/hostname"));
-        assert!(!labels.keys().any(|k| k.contains("zone")));
+        assert!(!labels.keys().any(|k| k.contains("zone") || k.contains("region")));
+        assert_eq!(labels["node.kubernetes.io/exclude-from-external-load-balancers"], "true");
+        let annotations = node.metadata.annotations.unwrap();
+        assert_eq!(annotations["cluster-autoscaler.kubernetes.io/scale-down-disabled"], "true");
+        assert_eq!(annotations["karpenter.sh/do-not-disrupt"], "true");
         assert_eq!(labels[names::POOL], "eci");
         let spec = node.spec.unwrap();
         assert_eq!(spec.provider_id, None);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -25,7 +26,10 @@ use super::{
     KubeletConfig,
     node::{Capacity, MANAGED_BY, NodeTemplate},
 };
-use crate::{api::names, watch};
+use crate::{
+    api::names,
+    watch::{self, Leadership},
+};
 
 /// How often the status of each node is written although nothing changed.
 const REFRESH: Duration = Duration::from_mins(5);
@@ -53,22 +57,20 @@ enum Need {
 /// Numbers of the nodes that are kept now, among those of the configuration, and what each shows.
 pub(crate) type Kept = BTreeMap<usize, Capacity>;
 
-struct Keeper {
-    client: Client,
-    config: Arc<KubeletConfig>,
-    kept: channel::Receiver<Kept>,
+/// What it takes to keep nodes.
+pub(crate) struct Keeper {
+    pub(crate) client: Client,
+    pub(crate) config: Arc<KubeletConfig>,
+    pub(crate) kept: channel::Receiver<Kept>,
+    /// Whether this replica holds the nodes, where there are others.
+    pub(crate) leadership: Option<channel::Receiver<Leadership>>,
 }
 
-/// Keeps those nodes of `config` that `kept` names until `stop`; what it names no longer is left to itself. Names of nodes
-/// whose lease lapsed come by `lapsed`.
-pub(crate) async fn keep(
-    client: Client,
-    config: Arc<KubeletConfig>,
-    mut kept: channel::Receiver<Kept>,
-    mut lapsed: mpsc::Receiver<usize>,
-    stop: CancellationToken,
-) {
-    let keeper = Arc::new(Keeper { client: client.clone(), config: Arc::clone(&config), kept: kept.clone() });
+/// Keeps those nodes of the configuration that `kept` names until `stop`; what it names no longer is left to itself. Names
+/// of nodes whose lease lapsed come by `lapsed`.
+pub(crate) async fn keep(keeper: Keeper, mut lapsed: mpsc::Receiver<usize>, stop: CancellationToken) {
+    let keeper = Arc::new(keeper);
+    let (client, config, mut kept) = (keeper.client.clone(), Arc::clone(&keeper.config), keeper.kept.clone());
     let mut known = kept.borrow_and_update().clone();
     let mut watched = Watched::new(&config);
     let mut waiting: VecDeque<(usize, Need)> = known.keys().map(|n| (*n, Need::Existence)).collect();
@@ -133,15 +135,16 @@ fn node_events(client: Client) -> impl Stream<Item = watcher::Event<Node>> + Sen
 
 /// Tells from the watch of nodes what they need.
 struct Watched {
+    config: Arc<KubeletConfig>,
     numbers: HashMap<String, usize>,
     /// Nodes that the list under way holds.
     listed: HashSet<usize>,
 }
 
 impl Watched {
-    fn new(config: &KubeletConfig) -> Self {
+    fn new(config: &Arc<KubeletConfig>) -> Self {
         let numbers = config.nodes.iter().map(|n| n.name.clone()).zip(0..).collect();
-        Self { numbers, listed: HashSet::new() }
+        Self { config: Arc::clone(config), numbers, listed: HashSet::new() }
     }
 
     fn apply(&mut self, event: watcher::Event<Node>) -> Vec<(usize, Need)> {
@@ -158,8 +161,8 @@ impl Watched {
             }
             watcher::Event::Delete(node) => (node, Some(Need::Existence)),
             watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
-                let need = (!is_ready(&node)).then_some(Need::Status);
-                (node, need)
+                let stands = is_ready(&node) && is_reached_at(&node, self.config.address, self.config.port);
+                (node, (!stands).then_some(Need::Status))
             }
         };
         let Some(&number) = self.numbers.get(&node.name_any()) else { return Vec::new() };
@@ -173,10 +176,23 @@ fn is_ready(node: &Node) -> bool {
     conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// Whether the cluster reaches the node's kubelet API there: a late write of the replica that kept it before may say otherwise.
+fn is_reached_at(node: &Node, address: IpAddr, port: u16) -> bool {
+    let Some(status) = &node.status else { return false };
+    let told = status.daemon_endpoints.as_ref().and_then(|endpoints| endpoints.kubelet_endpoint.as_ref());
+    let mut addresses = status.addresses.iter().flatten();
+    told.is_some_and(|endpoint| endpoint.port == i32::from(port))
+        && addresses.any(|told| told.type_ == "InternalIP" && told.address == address.to_string())
+}
+
 impl Keeper {
     /// Gives a node what it needs; answers whether it has it now. Waits before it answers no.
     async fn write(&self, number: usize, need: Need) -> bool {
         let Some(template) = self.template(number) else { return true };
+        if !self.leadership.as_ref().is_none_or(|leadership| leadership.borrow().may_write()) {
+            tokio::time::sleep(RETRY).await;
+            return false;
+        }
         let call = async {
             match need {
                 Need::Existence => self.ensure(&template).await,
@@ -279,7 +295,7 @@ mod tests {
             NodeTemplate::virtual_node("p", "simulated", index, capacity)
         };
         let address = "127.0.0.1".parse().unwrap();
-        let config = KubeletConfig::new("c", (0..3).map(template).collect(), address, 1);
+        let config = Arc::new(KubeletConfig::new("c", (0..3).map(template).collect(), address, 1));
         let node = |index: usize| config.nodes[index].node(address, 1);
         let mut watched = Watched::new(&config);
         assert_eq!(watched.apply(watcher::Event::Init), []);
@@ -288,5 +304,8 @@ mod tests {
         assert_eq!(watched.apply(watcher::Event::Delete(node(1))), [(1, Need::Existence)]);
         let lapsed = Node { status: None, ..node(2) };
         assert_eq!(watched.apply(watcher::Event::Apply(lapsed)), [(2, Need::Status)]);
+        assert_eq!(watched.apply(watcher::Event::Apply(node(2))), []);
+        let of_another_replica = config.nodes[2].node(address, 2);
+        assert_eq!(watched.apply(watcher::Event::Apply(of_another_replica)), [(2, Need::Status)]);
     }
 }

@@ -14,9 +14,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
+    backoff::Backoff,
     index::{Finished, Index, Job, Limits, Now},
     resolve::{Missing, ObjectKind, Unresolved},
-    sync::{Action, Backoff, Outcome, Phase, Report, Sequence},
+    sync::{Action, Outcome, Phase, Report, Sequence},
 };
 use crate::provider::{Instance, InstanceChange, InstanceId, InstanceState, Owner, ProviderError};
 
@@ -89,6 +90,8 @@ struct Trial {
     /// Creations that a killed kubelet had sent; they may still arrive.
     ghosts: Vec<Owner>,
     listing: Option<Listing>,
+    /// The provider answers nothing, though some calls take effect.
+    down: bool,
 }
 
 /// The pod refers to a ConfigMap that does not exist.
@@ -117,6 +120,7 @@ impl Trial {
             calls: Vec::new(),
             ghosts: Vec::new(),
             listing: None,
+            down: false,
         }
     }
 
@@ -145,6 +149,7 @@ impl Trial {
             28 | 29 => self.progress(pick),
             30 => self.reclaim(pick),
             31 => self.ghost_arrives(),
+            32 => self.down = !self.down,
             _ => self.touch_pod(pick),
         }
     }
@@ -154,6 +159,10 @@ impl Trial {
         if self.pods.values().any(|p| p.name == name) {
             return;
         }
+        self.add_pod(name, arg & 0x30 == 0x30, arg & 0xC0 == 0xC0);
+    }
+
+    fn add_pod(&mut self, name: String, finalizer: bool, daemon: bool) {
         self.serial += 1;
         let pod = PodModel {
             name,
@@ -163,8 +172,8 @@ impl Trial {
             ip: None,
             waits_for: "",
             deletion: None,
-            finalizer: arg & 0x30 == 0x30,
-            daemon: arg & 0xC0 == 0xC0,
+            finalizer,
+            daemon,
         };
         let uid = format!("uid-{}", self.serial);
         self.pod_events.push_back(Event::Apply(pod.object(&uid)));
@@ -259,13 +268,16 @@ impl Trial {
         let waiting: Vec<usize> = (0..self.calls.len()).filter(|i| self.calls[*i].answer.is_none()).collect();
         let Some(&number) = (!waiting.is_empty()).then(|| &waiting[pick % waiting.len()]) else { return };
         let (action, owner) = (self.calls[number].job.action.clone(), self.calls[number].job.owner.clone());
+        let is_silent = self.down && matches!(action, Action::Create | Action::DeleteInstance { .. });
+        let mode = if is_silent { mode % 2 } else { mode };
         let outcome = if mode == 0 { None } else { Some(self.call(&action, &owner)) };
         let lost = || match action {
             Action::Create => Finished::Call(Outcome::CreateFailed(ProviderError::Unavailable("lost".to_owned()))),
-            _ => Finished::Call(Outcome::Failed { after: None }),
+            _ => Finished::Call(Outcome::Down { after: None }),
         };
         self.calls[number].answer = Some(match outcome {
             Some(outcome) if mode > 1 => outcome,
+            _ if is_silent => lost(),
             None if action == Action::Create && pick.is_multiple_of(3) => Finished::Call(lacking("settings")),
             None if action == Action::Create && pick.is_multiple_of(2) => {
                 Finished::Call(Outcome::CreateFailed(ProviderError::NoStock("none".to_owned())))
@@ -394,6 +406,7 @@ impl Trial {
 
     /// Lets everything that is due happen, without faults.
     fn settle(&mut self) {
+        self.down = false;
         while !self.ghosts.is_empty() {
             self.ghost_arrives();
         }
@@ -455,7 +468,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn whatever_happens_one_pod_has_one_instance_and_all_comes_to_rest(
-        steps in prop::collection::vec((0_u8..34, any::<u8>()), 0..250)
+        steps in prop::collection::vec((0_u8..35, any::<u8>()), 0..250)
     ) {
         let mut trial = Trial::new();
         for (op, arg) in steps {
@@ -586,44 +599,75 @@ fn a_pod_that_lacks_something_says_what_once_and_is_looked_after_soon_again() {
     assert!(longest <= Duration::from_secs(26), "{longest:?}");
 }
 
-#[test]
-fn an_outage_of_an_hour_loses_nothing_and_doubles_nothing() {
-    let mut trial = Trial::new();
-    (0..2).for_each(|number| trial.create_pod(number));
-    trial.settle();
-    let standing = trial.instances.clone();
-    assert_eq!(standing.len(), 2);
-    (2..4).for_each(|number| trial.create_pod(number));
-    trial.relist_pods();
-    let mut tries: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
-    let begun = trial.now;
-    while trial.now < begun + Duration::from_hours(1) {
-        trial.deliver_pod_event(true);
-        trial.start_call();
-        for call in std::mem::take(&mut trial.calls) {
-            let uid = call.job.owner.uid.clone();
-            let outcome = match &call.job.action {
-                Action::Create => {
-                    tries.entry(uid).or_default().push(trial.now);
-                    Outcome::CreateFailed(ProviderError::Unavailable("no answer".to_owned()))
-                }
-                Action::WriteStatus(report) => {
-                    assert!(!report.phase.is_final(), "an outage fails {uid}");
-                    trial.write_status(&uid, report)
-                }
-                other => panic!("{other:?} amid an outage"),
-            };
-            trial.index.finish(&call.job.uid, Finished::Call(outcome), trial.clock());
+/// Calls to the provider, by the moment at which they began, while the trial runs for `time`.
+fn run_for(trial: &mut Trial, time: Duration) -> Vec<Duration> {
+    let end = trial.now + time;
+    let mut calls = Vec::new();
+    while trial.now < end {
+        while !trial.pod_events.is_empty() {
+            trial.deliver_pod_event(true);
+        }
+        while !trial.changes.is_empty() {
+            trial.deliver_change(true);
+        }
+        for _ in 0..4 {
+            let before = trial.calls.len();
+            trial.start_call();
+            if trial.calls.len() > before
+                && let Some(call) = trial.calls.last()
+                && matches!(call.job.action, Action::Create | Action::DeleteInstance { .. })
+            {
+                calls.push(trial.now);
+            }
+            if let Some(Action::WriteStatus(report)) = trial.calls.last().map(|call| &call.job.action) {
+                assert!(!report.phase.is_final(), "a pod is failed");
+            }
+            trial.take_effect(0, 4);
+            trial.answer(0);
+        }
+        if !trial.down && trial.now.as_millis().is_multiple_of(30_000) {
+            (0..3).for_each(|_| trial.list_instances());
         }
         trial.now += Duration::from_millis(100);
     }
+    calls
+}
+
+#[test]
+fn an_outage_of_an_hour_loses_nothing_and_is_found_out_by_few_calls() {
+    let mut trial = Trial::new();
+    (0..2).for_each(|number| trial.create_pod(number));
+    trial.settle();
+    trial.progress(0);
+    trial.progress(1);
+    trial.settle();
+    let standing = trial.instances.clone();
+    assert_eq!(standing.len(), 2);
+
+    trial.down = true;
+    (0..40).for_each(|number| trial.add_pod(format!("late-{number}"), false, false));
+    let calls = run_for(&mut trial, Duration::from_mins(30));
+    let ending = standing.keys().next().unwrap();
+    trial.change_pod(ending, |pod| pod.deletion = Some(30));
+    let later = run_for(&mut trial, Duration::from_mins(30));
     assert_eq!(trial.instances, standing, "what ran runs");
-    // Each is tried every half a minute, and not all at one time.
-    assert_eq!(tries.len(), 2);
-    assert!(tries.values().all(|tries| (60..130).contains(&tries.len())), "{tries:?}");
-    let last: BTreeSet<_> = tries.values().filter_map(|tries| tries.last()).collect();
-    assert!(last.len() == 2, "{last:?}");
+    assert_eq!(trial.pods.len(), 42, "a pod that goes stays until its instance has gone");
+    assert!(trial.pods.values().all(|pod| !pod.phase.is_final()), "no pod was given up, so none is replaced");
+    let begun = calls[0];
+    let at_first = calls.iter().filter(|at| **at < begun + Duration::from_secs(5)).count();
+    // 42 pods of their own, each at up to every two minutes, would have made some thousand.
+    assert!(at_first <= 10, "{at_first} calls at once");
+    let all = calls.len() + later.len();
+    assert!((40..90).contains(&all), "{all} calls in an hour");
+    let pauses = later.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
+    let (least, most) =
+        pauses.fold((Duration::MAX, Duration::ZERO), |(least, most), pause| (least.min(pause), most.max(pause)));
+    assert!(least >= Duration::from_secs(59) && most <= Duration::from_secs(76), "{least:?} to {most:?}");
+
+    trial.down = false;
+    run_for(&mut trial, Duration::from_mins(4));
+    assert_eq!((trial.pods.len(), trial.instances.len()), (41, 41), "all is as it should be soon after");
+    assert_eq!(trial.ever_created.len(), 42, "one instance for each pod that ever was");
     trial.settle();
     trial.check_settled();
-    assert_eq!((trial.instances.len(), trial.ever_created.len()), (4, 4));
 }

@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     KubeletConfig,
+    recent::Recent,
     resolve::{Host, Needs, Objects, Resolved, TokenNeed, Unresolved, resolve},
 };
 use crate::provider::{Content, Owner, Takes};
@@ -58,11 +59,21 @@ pub(crate) struct Reader {
     takes: Takes,
     /// Tokens that are still good, of pods whose files are renewed.
     tokens: Mutex<HashMap<(String, TokenNeed), Token>>,
+    /// What many pods of a node refer to is read once for all that come together.
+    config_maps: Recent<ConfigMap>,
+    secrets: Recent<Secret>,
 }
 
 impl Reader {
     pub(crate) fn new(client: Client, config: Arc<KubeletConfig>, takes: Takes) -> Self {
-        Self { client, config, takes, tokens: Mutex::default() }
+        Self {
+            client,
+            config,
+            takes,
+            tokens: Mutex::default(),
+            config_maps: Recent::default(),
+            secrets: Recent::default(),
+        }
     }
 
     /// Makes the pod stand by itself.
@@ -100,8 +111,8 @@ impl Reader {
     }
 
     async fn objects(&self, owner: &Owner, needs: &Needs, pod: &Pod) -> Result<Objects, Unresolved> {
-        let maps = try_join_all(needs.config_maps.iter().map(|name| self.named::<ConfigMap>(owner, name)));
-        let secrets = try_join_all(needs.secrets.iter().map(|name| self.named::<Secret>(owner, name)));
+        let maps = try_join_all(needs.config_maps.iter().map(|name| self.shared(&self.config_maps, owner, name)));
+        let secrets = try_join_all(needs.secrets.iter().map(|name| self.shared(&self.secrets, owner, name)));
         let tokens = try_join_all(
             needs.tokens.iter().map(|need| async { Ok((need.clone(), self.token(owner, pod, need).await?)) }),
         );
@@ -111,6 +122,20 @@ impl Reader {
             secrets: secrets.into_iter().flatten().collect(),
             tokens: tokens.into_iter().collect::<BTreeMap<_, _>>(),
         })
+    }
+
+    /// As [`Reader::named`], as it was a moment ago where another pod of the same node wanted it then.
+    async fn shared<K>(&self, recent: &Recent<K>, owner: &Owner, name: &str) -> Result<Option<(String, K)>, Unresolved>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let key = [&owner.node, &owner.namespace, name].map(str::to_owned);
+        recent.get(key, self.named::<K>(owner, name)).await
     }
 
     /// An object of the pod's namespace with its name; `None` where there is none.
@@ -211,4 +236,98 @@ fn forbidden(what: &str, node: &str, message: &str) -> String {
         );
     }
     format!("{what}, as system:node:{node}: {message}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        net::Ipv4Addr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::http::{Request as HttpRequest, Response};
+    use futures::future::join_all;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::kubelet::NodeTemplate;
+
+    /// An API server that has every ConfigMap and Secret, and counts who asked for which.
+    fn server(asked: Arc<Mutex<Vec<(String, String)>>>, version: Arc<AtomicUsize>) -> Client {
+        let service = tower::service_fn(move |request: HttpRequest<Body>| {
+            let user = request.headers()[USER].to_str().unwrap().to_owned();
+            let path = request.uri().path().to_owned();
+            asked.lock().unwrap().push((user, path.clone()));
+            let name = path.rsplit('/').next().unwrap();
+            let value = version.load(Ordering::SeqCst).to_string();
+            let mut object = json!({"metadata": {"name": name}, "data": {"key": value}});
+            if path.contains("secrets") {
+                object["data"] = json!({"key": "c2VjcmV0"});
+            }
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn owner(node: &str, number: usize) -> Owner {
+        Owner {
+            cluster: "lab".to_owned(),
+            node: node.to_owned(),
+            namespace: "shop".to_owned(),
+            name: format!("web-{number}"),
+            uid: number.to_string(),
+        }
+    }
+
+    fn pod() -> Pod {
+        let from = |kind: &str| json!({"name": kind, "valueFrom": {kind: {"name": "shared", "key": "key"}}});
+        let spec = json!({"containers": [{"name": "c", "env": [from("configMapKeyRef"), from("secretKeyRef")]}]});
+        serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()
+    }
+
+    fn reader(client: Client) -> Reader {
+        let config = KubeletConfig::new("lab", Vec::<NodeTemplate>::new(), Ipv4Addr::LOCALHOST.into(), 1);
+        Reader::new(client, Arc::new(config), Takes::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_thousand_pods_of_a_node_share_is_read_once_and_as_that_node() {
+        let asked = Arc::default();
+        let reader = reader(server(Arc::clone(&asked), Arc::default()));
+        let resolved = join_all((0..1000).map(|number| {
+            let node = if number % 2 == 0 { "even" } else { "odd" };
+            let (reader, owner) = (&reader, owner(node, number));
+            async move { reader.resolve(&owner, pod()).await.unwrap() }
+        }));
+        assert_eq!(resolved.await.len(), 1000);
+        let mut asked = asked.lock().unwrap().clone();
+        asked.sort();
+        let read =
+            |node: &str, kind: &str| (format!("system:node:{node}"), format!("/api/v1/namespaces/shop/{kind}/shared"));
+        let once = [("even", "configmaps"), ("even", "secrets"), ("odd", "configmaps"), ("odd", "secrets")];
+        assert_eq!(asked, once.map(|(node, kind)| read(node, kind)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_comes_later_gets_what_it_refers_to_as_it_is_then() {
+        let (asked, version) = (Arc::default(), Arc::<AtomicUsize>::default());
+        let reader = reader(server(asked, Arc::clone(&version)));
+        let value = async |number| {
+            let resolved = reader.resolve(&owner("node", number), pod()).await.unwrap();
+            let env = resolved.pod.spec.unwrap().containers.remove(0).env.unwrap();
+            env.into_iter().find(|variable| variable.name == "configMapKeyRef").unwrap().value.unwrap()
+        };
+        assert_eq!(value(0).await, "0");
+        version.store(1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(value(1).await, "1");
+        assert_eq!(reader.secrets.len(), 1);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        assert_eq!(reader.secrets.len(), 0, "a Secret stays in memory");
+    }
 }

@@ -17,15 +17,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     KubeletConfig, KubeletHandle, KubeletMetrics,
+    backoff::Backoff,
     calls::Calls,
+    debug::Debugs,
     events::Events,
     index::{Finished, Index, Limits, Notice, Now, Uid},
     lease,
+    metrics::SIDES,
     nodes::{self, Kept},
     orphans::Orphans,
     reader::Reader,
     renew::Renewal,
-    sync::{Backoff, Sequence},
+    sync::Sequence,
 };
 use crate::{
     api::names,
@@ -41,6 +44,10 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// Longest wait for a provider's list.
 const LIST_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// How long calls under way may take once the kubelet is to stop: one that is given up may still take effect, after the
+/// next keeper of its pod has begun.
+const LAST_CALLS: Duration = Duration::from_secs(3);
 
 /// Changes of instances that wait to be applied.
 const BACKLOG: usize = 1024;
@@ -82,7 +89,7 @@ impl Kubelet {
         Self { client, config: Arc::new(config), provider, metrics, index, handle, leadership: None, kept }
     }
 
-    /// Makes no call for a pod, to the provider or the API server, while this replica does not lead.
+    /// Makes no call for a pod or a node, to the provider or the API server, while this replica does not hold its nodes.
     #[must_use]
     pub fn led_by(self, leadership: watch::Receiver<Leadership>) -> Self {
         Self { leadership: Some(leadership), ..self }
@@ -106,7 +113,13 @@ impl Kubelet {
         let (to_changes, mut changes) = mpsc::channel(BACKLOG);
         let mut background = JoinSet::new();
         let (client, config) = (&self.client, &self.config);
-        background.spawn(nodes::keep(client.clone(), Arc::clone(config), self.kept.clone(), of_lapses, stop.clone()));
+        let keeper = nodes::Keeper {
+            client: client.clone(),
+            config: Arc::clone(config),
+            kept: self.kept.clone(),
+            leadership: self.leadership.clone(),
+        };
+        background.spawn(nodes::keep(keeper, of_lapses, stop.clone()));
         background.spawn(lease::renew(client.clone(), Arc::clone(config), self.kept.clone(), lapsed, stop.clone()));
         let (provider, cluster) = (Arc::clone(&self.provider), config.cluster.clone());
         background.spawn(watch_instances(provider, cluster, to_changes, self.metrics.clone()));
@@ -133,6 +146,7 @@ impl Kubelet {
         background.spawn(renewal.run(config.renew));
         let started = Instant::now();
         let now = || Now { since: started.elapsed(), unix: Timestamp::now().as_second() };
+        let mut debugs = Debugs::new(client.clone(), Arc::clone(&events), &config.cluster, self.provider.name());
         let mut pods = pod_events(client, config).boxed();
         let mut jobs: JoinSet<(Uid, Finished)> = JoinSet::new();
         let mut lists: JoinSet<Listed> = JoinSet::new();
@@ -141,8 +155,11 @@ impl Kubelet {
         loop {
             let wake = self.start_jobs(&calls, &mut jobs, started);
             tokio::select! {
-                () = stop.cancelled() => return,
-                Some(event) = pods.next() => self.index().apply(event, now()),
+                () = stop.cancelled() => break,
+                Some(event) = pods.next() => {
+                    self.see_debugs(&event, &mut debugs);
+                    self.index().apply(event, now());
+                }
                 Some(change) = changes.recv() => {
                     if change == InstanceChange::Watching {
                         list_at = Instant::now();
@@ -150,12 +167,8 @@ impl Kubelet {
                     self.index().apply_change(change, now());
                 }
                 Some(done) = jobs.join_next() => {
-                    if let Ok((uid, finished)) = done
-                        && let Some((owner, notice)) = self.index().finish(&uid, finished, now())
-                    {
-                        let Notice { reason, text } = &notice;
-                        tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %reason, %text, "no instance");
-                        events.warn(&owner, &notice);
+                    if let Ok((uid, finished)) = done {
+                        self.finish(&uid, finished, now(), &events);
                     }
                 }
                 () = tokio::time::sleep_until(list_at), if lists.is_empty() => {
@@ -176,6 +189,7 @@ impl Kubelet {
                 () = sleep_until(wake.map(|at| started + at)) => {}
             }
         }
+        let _ = tokio::time::timeout(LAST_CALLS, async { while jobs.join_next().await.is_some() {} }).await;
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -198,6 +212,46 @@ impl Kubelet {
             });
         }
         index.wake_at()
+    }
+
+    fn see_debugs(&self, event: &watcher::Event<Pod>, debugs: &mut Debugs) {
+        let may_act = self.leadership.as_ref().is_none_or(|leadership| leadership.borrow().may_write());
+        match event {
+            watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) if may_act => {
+                let spec = pod.spec.as_ref().filter(|spec| spec.ephemeral_containers.is_some());
+                let node = spec.and_then(|spec| spec.node_name.as_deref());
+                if node.is_some_and(|node| self.config.nodes.iter().any(|ours| ours.name == node)) {
+                    debugs.see(pod);
+                }
+            }
+            watcher::Event::Delete(pod) => debugs.forget(pod),
+            _ => {}
+        }
+    }
+
+    /// Takes in how a call ended, and tells what is new about it.
+    fn finish(&self, uid: &Uid, finished: Finished, now: Now, events: &Events) {
+        let mut index = self.index();
+        let before = index.trips();
+        let told = index.finish(uid, finished, now);
+        let after = index.trips();
+        drop(index);
+        if let Some((owner, notice)) = told {
+            let Notice { reason, text } = &notice;
+            tracing::warn!(pod = %owner.name, namespace = %owner.namespace, %reason, %text, "no instance");
+            events.warn(&owner, &notice);
+        }
+        for ((side, before), after) in SIDES.into_iter().zip(before).zip(after) {
+            if after > before {
+                self.metrics.stopped(side, after - before);
+                let node = self.config.nodes.first().map(|node| node.name.as_str()).unwrap_or_default();
+                tracing::warn!(
+                    node,
+                    side,
+                    "calls failed one after the other, and stop; one is tried from time to time"
+                );
+            }
+        }
     }
 
     /// Answers whether another list is wanted soon.

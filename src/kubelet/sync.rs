@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use super::{digest::Digest, resolve::Unresolved};
+use super::{backoff::Backoff, digest::Digest, resolve::Unresolved};
 use crate::provider::{ContainerReport, Instance, InstanceState, ProviderError};
 
 /// A moment, as time since the kubelet started.
@@ -151,6 +151,10 @@ pub(crate) enum Outcome {
     PodMissing,
     /// The call failed and is worth repeating; `after` where the other side named a time.
     Failed {
+        after: Option<Duration>,
+    },
+    /// So it did, for a reason that has nothing to do with this pod.
+    Down {
         after: Option<Duration>,
     },
 }
@@ -417,7 +421,7 @@ impl Pair {
                 self.failures = self.failures.saturating_add(1);
                 // What is missing may be made at any moment, and asking costs the provider nothing.
                 let backoff = Backoff { most: backoff.most.min(Backoff::UNRESOLVED), ..*backoff };
-                self.not_before = now + backoff.delay(self.failures, seed);
+                self.not_before = now + backoff.delay(self.failures.into(), seed);
                 return is_news;
             }
             Outcome::InstanceDeleted { grace } => {
@@ -449,7 +453,7 @@ impl Pair {
                 self.lose_pod();
                 None
             }
-            Outcome::Failed { after } => Some(after),
+            Outcome::Failed { after } | Outcome::Down { after } => Some(after),
         };
         match retry {
             // Between refusals, a written status is no success.
@@ -460,7 +464,7 @@ impl Pair {
             }
             Some(after) => {
                 self.failures = self.failures.saturating_add(1);
-                self.not_before = now + backoff.delay(self.failures, seed).max(after.unwrap_or_default());
+                self.not_before = now + backoff.delay(self.failures.into(), seed).max(after.unwrap_or_default());
             }
         }
         is_news
@@ -526,26 +530,4 @@ fn report_of(
     // What is not known is left as it was written.
     let containers = if containers.is_empty() { view.report.containers } else { Digest::of_reports(containers) };
     Some(Report { phase, ready, ip, waits_for: "", containers })
-}
-
-/// How long to wait after failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Backoff {
-    pub(crate) first: Duration,
-    pub(crate) most: Duration,
-}
-
-impl Backoff {
-    const HOPELESS: Duration = Duration::from_mins(5);
-
-    /// Longest wait before what a pod refers to is looked for again.
-    const UNRESOLVED: Duration = Duration::from_secs(20);
-
-    /// Doubles with every failure up to `most`; `seed` moves it by up to a quarter, so that pods that failed together
-    /// do not come back together.
-    fn delay(&self, failures: u8, seed: u64) -> Duration {
-        let doubled = self.first.saturating_mul(1 << u32::from(failures.saturating_sub(1)).min(16)).min(self.most);
-        let mixed = seed.wrapping_add(u64::from(failures)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48;
-        doubled + doubled / 4 * u32::try_from(mixed % 1024).unwrap_or(0) / 1024
-    }
 }

@@ -54,6 +54,16 @@ impl ProviderError {
         }
     }
 
+    /// Whether other pods' calls will most likely end so, too: it is the provider or its account, not what was asked.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Throttled { .. } | Self::Unauthorized(_))
+    }
+
+    /// Earliest moment to try again, from now, where the provider said one.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::Throttled { retry_after, .. } = self { *retry_after } else { None }
+    }
+
     /// Whether the same call may succeed later without anyone changing it.
     pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Invalid(_) | Self::Unauthorized(_) | Self::Unsupported(_))

@@ -92,8 +92,11 @@ pub async fn uninstall(client: &Client, what: &Uninstall, mut tell: impl FnMut(&
         delete::<Node>(Api::all(client.clone()), node.as_str()).await?;
         delete::<Lease>(Api::namespaced(client.clone(), NODE_LEASES), node.as_str()).await?;
     }
-    for lease in [names::MANAGER, &what.scheduler] {
-        delete::<Lease>(Api::namespaced(client.clone(), &what.namespace), lease).await?;
+    let leases = Api::<Lease>::namespaced(client.clone(), &what.namespace);
+    let ours = ListParams::default().labels(&format!("app.kubernetes.io/managed-by={}", names::MANAGER));
+    let ours = leases.list_metadata(&ours).await.map_err(ReleaseError::refused("list leases"))?;
+    for lease in ours.iter().map(ResourceExt::name_any).chain([what.scheduler.clone()]) {
+        delete::<Lease>(leases.clone(), &lease).await?;
     }
     tell("the virtual nodes are gone");
     Ok(())

@@ -30,9 +30,9 @@ pub enum Component {
     Admission,
     /// The scheduler extender.
     Extender,
-    /// What decides for gated pods; on the leading replica.
+    /// What decides for gated pods; on one replica at a time.
     Placer,
-    /// The virtual nodes; on the leading replica.
+    /// The virtual nodes; each pool's on one replica at a time.
     Kubelet,
 }
 
@@ -46,7 +46,7 @@ pub const ALL_COMPONENTS: [Component; 4] =
 pub struct Config {
     /// Name of this cluster at the providers: instances carry it, and those of other clusters are never touched.
     pub cluster_id: String,
-    /// Namespace that burstlet lives in; the leader's Lease stands there.
+    /// Namespace that burstlet lives in; its Leases stand there.
     #[serde(default = "default_namespace")]
     pub namespace: String,
     /// A kube-scheduler that asks the extender and takes only governed pods. Without it, the cluster's own takes them.
@@ -113,7 +113,7 @@ pub struct KubeletListener {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Election {
-    /// How long a leader's lease lasts without renewal.
+    /// How long a lease lasts without renewal.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
     /// How often it is renewed.

@@ -1,6 +1,6 @@
 //! A pool's virtual nodes as its load wants them: looks, asks [`fleet`] what to do, and does it.
 //!
-//! What drains is marked on the Node itself, so that the next leader goes on with it.
+//! What drains is marked on the Node itself, so that whoever keeps the pool next goes on with it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -33,7 +33,11 @@ use crate::{
     },
     placer::Stocks,
     provider::Provider,
-    run::{config::Pool, pools::RunningPools},
+    run::{
+        config::{Pool, Scaled},
+        pools::RunningPools,
+    },
+    watch::Leadership,
 };
 
 /// How often it is looked.
@@ -62,6 +66,9 @@ pub(super) struct Fleet {
     pub(super) capacity: Capacity,
     pub(super) kept: watch::Sender<Kept>,
     pub(super) known: Known,
+    /// Fewest nodes: those to begin with.
+    pub(super) least: u32,
+    pub(super) leadership: watch::Receiver<Leadership>,
 }
 
 /// Why a step was not taken.
@@ -86,15 +93,17 @@ pub(super) async fn stand(client: &Client, pool: &PoolName) -> Result<Known, kub
     Ok(nodes.iter().filter_map(|node| Some((index(node)?, drains(node)))).collect())
 }
 
-/// What is kept to begin with: what stands, and the first node.
-pub(super) fn kept(known: &Known, capacity: &Capacity) -> Kept {
-    known.keys().chain([&0]).map(|index| (*index as usize, capacity.clone())).collect()
+/// What is kept to begin with: what stands, and the first `least` nodes.
+pub(super) fn kept(known: &Known, least: u32, capacity: &Capacity) -> Kept {
+    known.keys().copied().chain(0..least).map(|index| (index as usize, capacity.clone())).collect()
 }
 
 impl Fleet {
     /// Works until it is dropped.
     pub(super) async fn keep(mut self) {
-        self.known.entry(0).or_default();
+        for index in 0..self.least {
+            self.known.entry(index).or_default();
+        }
         let mut tick = interval(EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut surplus_since: Option<Instant> = None;
@@ -102,7 +111,11 @@ impl Fleet {
         let mut shown = BTreeMap::new();
         loop {
             tick.tick().await;
-            let Some((bounds, quota)) = self.bounds() else { continue };
+            let may_act = self.leadership.borrow().may_write();
+            if !may_act {
+                continue;
+            }
+            let Some((bounds, scaled)) = self.bounds() else { continue };
             let Some(standing) = self.standing() else { continue };
             let open = standing.values().filter(|node| !node.drains).count();
             let is_surplus = open > fleet::wanted(bounds, &standing) as usize;
@@ -119,19 +132,22 @@ impl Fleet {
                 self.evict().await;
             }
             if let Some(standing) = self.standing() {
-                self.show(bounds, &standing, quota, &mut shown);
+                match scaled {
+                    Some(scaled) => self.show(bounds, &standing, scaled.quota_pods, &mut shown),
+                    None => self.keep_those(&standing),
+                }
             }
         }
     }
 
-    /// What the pool may have now, and its quota of pods. A pool that ends gets no more nodes.
-    fn bounds(&self) -> Option<(Bounds, Option<u32>)> {
+    /// What the pool may have now, and what else bounds it where its nodes follow the load. A pool that ends gets no more
+    /// nodes.
+    fn bounds(&self) -> Option<(Bounds, Option<Scaled>)> {
         let running = self.running.borrow();
         let pool = running.get(&self.pool)?;
         let Pool { nodes, pods_per_node, scaled, .. } = &pool.pool;
-        let least = if scaled.is_some() { 1 } else { *nodes };
-        let quota = scaled.as_ref().and_then(|scaled| scaled.quota_pods);
-        (!pool.ends).then_some((Bounds { least, most: *nodes, pods_per_node: *pods_per_node }, quota))
+        let bounds = Bounds { least: self.least, most: *nodes, pods_per_node: *pods_per_node };
+        (!pool.ends).then_some((bounds, *scaled))
     }
 
     /// The nodes and what is on them, once that is known. A node with pods is one, whatever was seen to begin with.
@@ -147,6 +163,17 @@ impl Fleet {
             (*index, Standing { pods: on.pods, instances: on.instances, drains: *drains })
         };
         Some(self.known.iter().map(standing).collect())
+    }
+
+    /// Has the kubelet keep these nodes alone, each as it is.
+    fn keep_those(&self, standing: &BTreeMap<NodeIndex, Standing>) {
+        let stands = |index: usize| u32::try_from(index).is_ok_and(|index| standing.contains_key(&index));
+        let lost = |kept: &Kept| kept.keys().any(|index| !stands(*index));
+        self.kept.send_if_modified(|kept| {
+            let differs = lost(kept);
+            kept.retain(|index, _| stands(*index));
+            differs
+        });
     }
 
     /// Tells the kubelet what each node shows: no more than quota and stock leave.

@@ -1,17 +1,18 @@
 //! `burstlet run`: every component in one process, side by side with other replicas.
 //!
 //! ```text
-//!   every replica                          the leading replica
-//!   ─────────────                          ───────────────────
+//!   every replica                          one replica at a time
+//!   ─────────────                          ─────────────────────
 //!   admission   gates governed pods        placer    decides for gated pods
-//!   extender    guards tiers, binds        kubelet   keeps virtual nodes and their pods
+//!   extender    guards tiers, binds        kubelets  each keeps a pool's virtual nodes and their pods
 //!   telemetry   health, metrics
-//!   election    ───────── lease ─────────> begins and ends with it
+//!   duties      ── a lease for each ─────> begins and ends with it
 //! ```
 
 pub mod config;
 mod consumed;
 mod fleet;
+mod keep;
 mod lead;
 mod pools;
 mod providers;
@@ -45,12 +46,13 @@ use crate::{
     serve::{self, ServeError},
     telemetry::{self, Health, Part, TelemetryError},
     watch::{
-        Election, ElectionError, ElectionSettings, Leadership, Listening, Seen, SharedPolicies, SharedProfile, follow,
+        Duties, Duty, DutyError, DutySettings, Listening, Roster, Seen, SharedPolicies, SharedProfile, follow,
         follow_policies, follow_profile,
     },
 };
 use config::{Component, Config, ConfigError};
-use lead::{Deciding, Keeping, Lead, need};
+use keep::Keeping;
+use lead::Deciding;
 use pools::{PoolKeeper, Running, RunningPools};
 
 pub use consumed::ConsumedMetrics;
@@ -68,9 +70,9 @@ pub enum RunError {
     /// Health and metrics.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The election.
+    /// The duties' Leases.
     #[error(transparent)]
-    Election(#[from] ElectionError),
+    Duty(#[from] DutyError),
     /// A pool's provider.
     #[error("unable to reach the provider of pool {pool}: {source}")]
     Provider {
@@ -173,7 +175,7 @@ impl Run {
             self.begin_extender(common, tasks).await?;
         }
         let running = self.begin_pools(common, sender, tasks);
-        self.begin_election(common, stocks, running, tasks)
+        self.begin_duties(common, stocks, running, tasks).await
     }
 
     async fn begin_admission(&self, common: &Common, tasks: &mut Tasks) -> Result<(), RunError> {
@@ -258,58 +260,91 @@ impl Run {
         receiver
     }
 
-    fn begin_election(
+    /// Placement and kubelets, each whenever it is this replica's turn.
+    async fn begin_duties(
         &self,
         common: &Common,
         stocks: watch::Receiver<Stocks>,
         running: watch::Receiver<RunningPools>,
         tasks: &mut Tasks,
     ) -> Result<(), RunError> {
-        let mut placer = None;
-        if self.components.contains(&Component::Placer) {
-            let metrics = PlacerMetrics::register(&common.registry)?;
-            let (settings, namespace) = (self.config.settings(), self.config.namespace.clone());
-            let (foreign, board) = (self.config.foreign_kinds(), self.board.clone());
-            let capabilities = |pool: &config::Pool| (pool.name.clone(), pool.provider.capabilities());
-            let capabilities = self.config.pools.iter().map(capabilities).collect();
-            placer =
-                Some(Deciding { settings, capabilities, namespace, foreign, stocks: stocks.clone(), metrics, board });
+        let (places, keeps) =
+            [Component::Placer, Component::Kubelet].map(|part| self.components.contains(&part)).into();
+        if !places && !keeps {
+            return Ok(());
         }
-        let mut kubelet = None;
-        if self.components.contains(&Component::Kubelet) {
+        let roster = Roster::default();
+        if places {
+            let capabilities = |pool: &config::Pool| (pool.name.clone(), pool.provider.capabilities());
+            let deciding = Deciding {
+                client: self.client.clone(),
+                settings: self.config.settings(),
+                capabilities: self.config.pools.iter().map(capabilities).collect(),
+                namespace: self.config.namespace.clone(),
+                foreign: self.config.foreign_kinds(),
+                stocks: stocks.clone(),
+                metrics: PlacerMetrics::register(&common.registry)?,
+                board: self.board.clone(),
+            };
+            let decided = deciding.run(roster.post(&Duty::placement()), common.stop.clone());
+            tasks.spawn(async move {
+                decided.await;
+                Ok(())
+            });
+        }
+        if keeps {
             let consumed = ConsumedMetrics::register(&common.registry)?.tell(running.clone());
             tasks.spawn(until_stopped(common.stop.clone(), consumed));
             let listener = need(self.config.kubelet.as_ref(), "kubelet")?.clone();
-            kubelet = Some(Keeping {
+            let keeping = Keeping {
                 cluster: self.config.cluster_id.clone(),
                 address: listener.node_address()?,
                 listener,
-                running,
+                running: running.clone(),
                 stocks,
                 metrics: common.calls.clone(),
-            });
+                roster: roster.clone(),
+            };
+            keeping.begin(self.client.clone(), &common.stop, tasks).await?;
         }
-        if placer.is_none() && kubelet.is_none() {
-            return Ok(());
-        }
-        let settings = ElectionSettings {
+        let settings = DutySettings {
             namespace: self.config.namespace.clone(),
-            lease: "burstlet".to_owned(),
             identity: self.identity.clone(),
             duration: self.config.election.lease,
             renew: self.config.election.renew,
         };
-        let (sender, leadership) = watch::channel(Leadership::Standby);
-        let election = Election::new(self.client.clone(), settings)?;
+        let duties = Duties::new(self.client.clone(), settings, roster)?;
+        let (sender, wanted) = watch::channel(BTreeSet::new());
+        tasks.spawn(until_stopped(common.stop.clone(), list_duties(places, running.clone(), keeps, sender)));
         let stop = common.stop.clone();
         tasks.spawn(async move {
-            election.run(sender, stop).await;
+            duties.run(wanted, stop).await;
             Ok(())
         });
-        let lead = Lead { client: self.client.clone(), leadership, placer, kubelet };
-        tasks.spawn(lead.run(common.stop.clone()));
         Ok(())
     }
+}
+
+/// Keeps `duties` as what runs here, and the pools at work, have it.
+async fn list_duties(
+    places: bool,
+    mut running: watch::Receiver<RunningPools>,
+    keeps: bool,
+    duties: watch::Sender<BTreeSet<Duty>>,
+) {
+    loop {
+        let placement = places.then(Duty::placement);
+        let pools: Vec<Duty> = running.borrow_and_update().keys().filter(|_| keeps).map(Duty::pool).collect();
+        duties.send_replace(placement.into_iter().chain(pools).collect());
+        if running.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A component without the section that it needs.
+fn need<'a, T>(section: Option<&'a T>, component: &'static str) -> Result<&'a T, ConfigError> {
+    section.ok_or(ConfigError::NoSection { component })
 }
 
 async fn until_stopped(stop: CancellationToken, work: impl Future<Output = ()>) -> Result<(), RunError> {

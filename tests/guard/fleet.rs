@@ -1,9 +1,14 @@
 //! Virtual nodes that come and go with their pool's load, and come back when something deletes them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
 use burstlet::{
-    lab::stand::Scheduler,
+    lab::stand::{Replica, Scheduler},
     provider::simulated::{Cloud, Settings},
 };
 use k8s_openapi::api::{core::v1::Node, policy::v1::PodDisruptionBudget};
@@ -13,9 +18,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Bench, Wanted, eventually_else, options};
+use crate::support::{self, Bench, Wanted, eventually_else, options};
 
 const POOL: &str = "wide";
+const CONFIGURED: &str = support::POOL;
 const SECOND: &str = "burstlet-wide-1";
 /// A node stays out of use for some seconds after it is made, whatever the machine does.
 const WITHIN: Duration = Duration::from_mins(2);
@@ -130,7 +136,48 @@ async fn virtual_nodes_come_with_the_load_come_back_and_are_drained_before_they_
     let audit = cloud.audit();
     assert!(audit.values().all(|audit| audit.created == 1), "{audit:?}");
 
-    drop(replica);
+    nodes_taken_off_a_configured_pool_are_drained(&bench, replica).await;
     served.abort();
     bench.stop().await;
+}
+
+/// The configuration has two nodes; it is told one, and burstlet started again: what runs on the other is evicted, and the
+/// node goes once its instance has.
+async fn nodes_taken_off_a_configured_pool_are_drained(bench: &Bench, replica: Replica) {
+    let (lowered, cloud) = ("burstlet-eci-1", bench.stand.cloud(CONFIGURED).unwrap());
+    let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": [lowered]}]});
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}});
+    // It tolerates no cordon.
+    let virtual_nodes = json!({"key": "virtual-kubelet.io/provider", "operator": "Exists"});
+    let pinned = json!({"affinity": {"nodeAffinity": required}, "tolerations": [virtual_nodes]});
+    bench.deploy("shop", &Wanted { pod_spec: pinned, ..Wanted::new("pinned", None, 2) }).await;
+    let alive = || cloud.audit().values().map(|audit| audit.alive).sum::<u64>();
+    eventually_else("two pods run on the node", WITHIN, || async {
+        let running = bench.runs_on("shop", lowered).await;
+        if running == 2 { Ok(()) } else { Err(format!("{running}")) }
+    })
+    .await;
+
+    let folder = bench.stand.cluster().folder();
+    let config = folder.join(format!("burstlet-{}.yaml", replica.ports().telemetry.port()));
+    replica.stop().await.unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
+    let fewer = text.replacen("{name: eci, nodes: 2,", "{name: eci, nodes: 1,", 1);
+    assert_ne!(text, fewer, "{text}");
+    std::fs::write(&config, fewer).unwrap();
+    let kubeconfig = bench.stand.cluster().kubeconfig_for("burstlet", None).unwrap();
+    let log = std::fs::File::create(folder.join("fewer.log")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_burstlet"));
+    let command = command.arg("run").arg("--config").arg(&config).arg("--kubeconfig").arg(kubeconfig).stderr(log);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let nodes = Api::<Node>::all(bench.client.clone());
+    eventually_else("the node goes, and its instances before", WITHIN, || async {
+        let (stands, alive) = (nodes.get_opt(lowered).await.unwrap().is_some(), alive());
+        assert!(stands || alive == 0, "the node is gone, and {alive} instances run");
+        if stands { Err(format!("{alive} instances")) } else { Ok(()) }
+    })
+    .await;
+    assert!(nodes.get_opt("burstlet-eci-0").await.unwrap().is_some(), "the other stays");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

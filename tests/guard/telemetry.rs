@@ -37,7 +37,7 @@ async fn admission_alone(bench: &Bench) {
     let mut whole = bench.stand.run_process(BURSTLET.as_ref(), &log).await.unwrap();
     whole.kill();
     let leases = Api::<Lease>::namespaced(bench.client.clone(), "burstlet-system");
-    leases.delete("burstlet", &kube::api::DeleteParams::default()).await.unwrap();
+    leases.delete_collection(&kube::api::DeleteParams::default(), &ListParams::default()).await.unwrap();
     let nodes = Api::<Node>::all(bench.client.clone());
     nodes
         .delete_collection(&kube::api::DeleteParams::default(), &ListParams::default().labels("type=virtual-kubelet"))
@@ -68,7 +68,8 @@ async fn admission_alone(bench: &Bench) {
     eventually("the pods are gated", gated).await;
     sleep(Duration::from_secs(3)).await;
     assert!(bench.pods("gated").await.iter().all(is_gated), "decided without a placer");
-    assert_eq!(leases.get_opt("burstlet").await.unwrap(), None, "elected without a need");
+    let held = leases.list(&ListParams::default()).await.unwrap();
+    assert!(held.items.is_empty(), "held without a need: {held:?}");
     let nodes = nodes.list(&ListParams::default().labels("type=virtual-kubelet")).await.unwrap();
     assert!(nodes.items.is_empty(), "virtual nodes without a kubelet");
     let metrics = reqwest::get(format!("http://{telemetry}/metrics")).await.unwrap().text().await.unwrap();

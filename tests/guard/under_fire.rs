@@ -1,5 +1,5 @@
-//! Thousands of pods on virtual nodes while the leading replica is killed, the API server restarts and etcd hangs: no
-//! node goes `NotReady`, no instance is lost or doubled.
+//! Thousands of pods on the virtual nodes of two pools, which two replicas share, while one of them is killed and another
+//! comes, the API server restarts and etcd hangs: no node goes `NotReady`, no instance is lost or doubled.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -10,7 +10,7 @@ use std::{
 
 use burstlet::lab::{
     cluster::{ClusterOptions, Component},
-    stand::{Replica, Scheduler, StandOptions},
+    stand::{Replica, Scheduler, SimulatedPool, StandOptions},
 };
 use futures::StreamExt;
 use k8s_openapi::{
@@ -34,6 +34,8 @@ const PODS: usize = 3000;
 /// Pods that come, and as many that go, at each blow.
 const CHURN: usize = 100;
 const CONNECTIONS: usize = 50;
+const POOLS: [&str; 2] = [POOL, "aux"];
+const NODES: [&str; 4] = ["burstlet-eci-0", "burstlet-eci-1", "burstlet-aux-0", "burstlet-aux-1"];
 /// Longest until another replica keeps the nodes: half of what Kubernetes gives them.
 const TAKEOVER: Duration = Duration::from_secs(25);
 /// For what takes as long as the control plane makes it.
@@ -50,7 +52,7 @@ struct Fire {
 
 /// Notes every virtual node that is seen not Ready.
 async fn watch_nodes(client: Client, not_ready: Arc<Mutex<Vec<String>>>) {
-    let ours = watcher::Config::default().labels(&format!("burstlet.dev/pool={POOL}"));
+    let ours = watcher::Config::default().labels("burstlet.dev/pool");
     let mut nodes = std::pin::pin!(watcher(Api::<Node>::all(client), ours).default_backoff().applied_objects());
     while let Some(node) = nodes.next().await {
         let Ok(node) = node else { continue };
@@ -76,7 +78,7 @@ impl Fire {
     async fn create_one(&self, number: usize) {
         let pod = json!({
             "metadata": {"name": format!("pod-{number}")},
-            "spec": {"nodeName": format!("burstlet-{POOL}-{}", number % 2), "automountServiceAccountToken": false,
+            "spec": {"nodeName": NODES[number % NODES.len()], "automountServiceAccountToken": false,
                      "terminationGracePeriodSeconds": 1, "tolerations": [{"operator": "Exists"}],
                      "containers": [{"name": "main", "image": "none"}]},
         });
@@ -119,7 +121,7 @@ impl Fire {
     /// Every pod runs, no other is there, each has one instance, and no node was ever lost.
     async fn stands(&self, after: &str) {
         let running = ListParams::default().fields("status.phase=Running");
-        let cloud = self.bench.stand.cloud(POOL).unwrap();
+        let clouds = POOLS.map(|pool| self.bench.stand.cloud(pool).unwrap());
         let begun = Instant::now();
         eventually_else(&format!("all pods run after {after}"), PATIENCE, || async {
             let list = async |params: &ListParams| match self.pods.list_metadata(params).await {
@@ -127,7 +129,7 @@ impl Fire {
                 Err(error) => Err(error.to_string()),
             };
             let (all, running) = (list(&ListParams::default()).await?, list(&running).await?);
-            let alive: u64 = cloud.audit().values().map(|audit| audit.alive).sum();
+            let alive: u64 = clouds.iter().flat_map(|cloud| cloud.audit()).map(|(_, audit)| audit.alive).sum();
             let wanted: HashSet<String> = self.wanted.iter().map(|number| format!("pod-{number}")).collect();
             if all == wanted && running == wanted && alive == wanted.len() as u64 {
                 return Ok(());
@@ -135,24 +137,35 @@ impl Fire {
             Err(format!("{} pods, {} running, {alive} instances, of {}", all.len(), running.len(), wanted.len()))
         })
         .await;
-        let audit = cloud.audit();
-        assert!(audit.values().all(|audit| audit.created == 1), "an instance was doubled");
-        assert_eq!(audit.len(), self.next, "one instance for each pod that ever was");
+        let audits = clouds.iter().flat_map(|cloud| cloud.audit()).collect::<Vec<_>>();
+        assert!(audits.iter().all(|(_, audit)| audit.created == 1), "an instance was doubled");
+        assert_eq!(audits.len(), self.next, "one instance for each pod that ever was");
         let lost = self.not_ready.lock().unwrap().clone();
         assert!(lost.is_empty(), "nodes went NotReady: {lost:?}");
         println!("after {after}: all as it should be within {:.1} s", begun.elapsed().as_secs_f64());
     }
 
-    /// Which of the replicas leads.
-    async fn leader(&self, replicas: &[Replica]) -> usize {
+    /// Which of the replicas keeps each pool's nodes, once each keeps one.
+    async fn spread(&self, replicas: &[Replica]) -> [usize; 2] {
         let leases: Api<Lease> = Api::namespaced(self.bench.client.clone(), "burstlet-system");
-        eventually_else("a replica leads", PATIENCE, || async {
-            let lease = leases.get_opt("burstlet").await.map_err(|error| error.to_string())?;
-            let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
-            let leads = |replica: &Replica| holder.contains(&format!("-{}-", replica.process_id().unwrap()));
-            replicas.iter().position(leads).ok_or(holder)
+        let begun = Instant::now();
+        let spread = eventually_else("the pools are spread over the replicas", PATIENCE, || async {
+            let mut keepers = [None; 2];
+            for (pool, keeper) in POOLS.iter().zip(&mut keepers) {
+                let lease =
+                    leases.get_opt(&format!("burstlet-pool-{pool}")).await.map_err(|error| error.to_string())?;
+                let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+                let keeps = |replica: &Replica| holder.contains(&format!("-{}-", replica.process_id().unwrap()));
+                *keeper = replicas.iter().position(keeps);
+            }
+            match keepers {
+                [Some(one), Some(other)] if one != other => Ok([one, other]),
+                _ => Err(format!("{keepers:?}")),
+            }
         })
-        .await
+        .await;
+        println!("the pools are spread after {:.1} s more", begun.elapsed().as_secs_f64());
+        spread
     }
 
     /// Waits until all node leases were renewed after `since`, and tells how long that took.
@@ -160,12 +173,11 @@ impl Fire {
         let leases: Api<Lease> = Api::namespaced(self.bench.client.clone(), "kube-node-lease");
         let begun = Instant::now();
         eventually_else("the nodes' leases are renewed", within, || async {
-            for number in 0..2 {
-                let lease =
-                    leases.get(&format!("burstlet-{POOL}-{number}")).await.map_err(|error| error.to_string())?;
+            for node in NODES {
+                let lease = leases.get(node).await.map_err(|error| error.to_string())?;
                 let renewed = lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0);
                 if renewed.is_none_or(|renewed| renewed <= since) {
-                    return Err(format!("node {number}: {renewed:?}"));
+                    return Err(format!("{node}: {renewed:?}"));
                 }
             }
             Ok(())
@@ -180,32 +192,42 @@ async fn thousands_of_pods_outlive_their_kubelet_the_api_server_and_a_hung_etcd(
     let count = std::env::var("FIRE_PODS").ok().and_then(|pods| pods.parse().ok()).unwrap_or(PODS);
     let quick = options(Scheduler::ClustersOwn);
     let cluster = ClusterOptions { raised_client_limits: true, ..quick.cluster.clone() };
-    let bench = Bench::start(StandOptions { cluster, ..quick }).await;
+    let aux = SimulatedPool { name: POOLS[1].to_owned(), ..quick.pools[0].clone() };
+    let pools = vec![quick.pools[0].clone(), aux];
+    let bench = Bench::start(StandOptions { cluster, pools, ..quick }).await;
     bench.namespace("fire", &json!({})).await;
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guard-fire.log");
     let _ = std::fs::remove_file(&log);
     let binary = Path::new(env!("CARGO_BIN_EXE_burstlet"));
-    let mut replicas = Vec::new();
-    for _ in 0..2 {
+    let start = async |bench: &Bench| {
         let replica = bench.stand.run_process(binary, &log).await;
-        replicas.push(replica.unwrap_or_else(|error| panic!("{error}; see {}", log.display())));
-    }
+        replica.unwrap_or_else(|error| panic!("{error}; see {}", log.display()))
+    };
+    let mut replicas = vec![start(&bench).await, start(&bench).await];
     bench.stand.point_services(&[replicas[0].ports(), replicas[1].ports()]);
     let pods = bench.pods_of("fire");
     let mut fire = Fire { bench, pods, wanted: BTreeSet::new(), next: 0, not_ready: Arc::default() };
     fire.renewed(Timestamp::UNIX_EPOCH, PATIENCE).await;
     let watching = tokio::spawn(watch_nodes(fire.bench.client.clone(), Arc::clone(&fire.not_ready)));
+    // Meanwhile the replica that came second asks the first for a pool.
     fire.create(count).await;
+    // The one that leads, too: the other asked for the last pool by name.
+    let [_, keeper] = fire.spread(&replicas).await;
     fire.stands("the beginning").await;
 
-    let leader = fire.leader(&replicas).await;
     fire.churn().await;
     let killed = Timestamp::now();
-    replicas[leader].kill();
+    replicas[keeper].kill();
     let took = fire.renewed(killed, TAKEOVER).await;
-    println!("killed to both nodes' leases renewed: {:.1} s", took.as_secs_f64());
+    println!("killed to all nodes' leases renewed: {:.1} s", took.as_secs_f64());
     fire.churn().await;
-    fire.stands("kill -9 of the leader").await;
+    fire.stands("kill -9 of a replica").await;
+
+    replicas[keeper] = start(&fire.bench).await;
+    fire.bench.stand.point_services(&[replicas[0].ports(), replicas[1].ports()]);
+    fire.churn().await;
+    fire.spread(&replicas).await;
+    fire.stands("a pool was handed over to a new replica").await;
 
     fire.churn().await;
     fire.bench.stand.cluster().stop_component(Component::ApiServer).await.unwrap();

@@ -3,6 +3,9 @@
 //! Events are applied synchronously; nothing here waits, reads a clock or talks to anyone, so that tests replay any
 //! order of events. The driver asks [`Index::next_job`] until it answers `None`.
 
+mod lanes;
+mod views;
+
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet, VecDeque},
@@ -14,10 +17,16 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 
 use super::{
+    backoff::Backoff,
     pods::{Shape, SlimPod, Times},
-    sync::{Action, Backoff, InstanceFact, Moment, Outcome, Pair, Phase, PodFact, Sequence, World},
+    sync::{Action, InstanceFact, Moment, Outcome, Pair, Phase, PodFact, Sequence, World},
 };
 use crate::provider::{Instance, InstanceChange, InstanceState, Owner};
+use lanes::{Lanes, Side};
+
+pub(crate) use lanes::Limits;
+pub use views::Counts;
+pub(crate) use views::{Found, OnNode, Sample};
 
 /// Pods kept whole until their instance is asked for; beyond that, they are read again.
 const FRESH: usize = 256;
@@ -35,37 +44,6 @@ pub(crate) struct Now {
     pub(crate) since: Moment,
     /// Seconds of Unix time.
     pub(crate) unix: i64,
-}
-
-/// Most calls at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
-    pub(crate) provider: usize,
-    pub(crate) api: usize,
-}
-
-/// Whom a call goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Provider,
-    Api,
-}
-
-impl Side {
-    fn of(action: &Action) -> Self {
-        match action {
-            Action::Create | Action::DeleteInstance { .. } => Self::Provider,
-            Action::WriteStatus(_) | Action::DeletePod | Action::VerifyPod => Self::Api,
-        }
-    }
-}
-
-/// Calls in flight to one side, and the pods that wait for a place.
-#[derive(Debug, Default)]
-struct Lane {
-    most: usize,
-    in_flight: usize,
-    parked: VecDeque<Uid>,
 }
 
 #[derive(Debug)]
@@ -96,44 +74,6 @@ pub(crate) struct Job {
     pub(crate) instance: InstanceFact,
 }
 
-/// A running pod, as metrics see it.
-#[derive(Debug, Clone)]
-pub(crate) struct Sample {
-    pub(crate) uid: Uid,
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) node: Arc<str>,
-    pub(crate) shape: Arc<Shape>,
-    /// Seconds of Unix time at which the containers began to run.
-    pub(crate) running_since: i64,
-}
-
-/// A pod that someone asks for by its name.
-#[derive(Debug, Clone)]
-pub(crate) struct Found {
-    pub(crate) owner: Owner,
-    pub(crate) shape: Arc<Shape>,
-}
-
-/// How many pods and instances there are, for metrics and tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Pods bound to the kubelet's nodes.
-    pub pods: usize,
-    /// Instances known to stand.
-    pub instances: usize,
-    /// Instances whose pod is not known.
-    pub orphans: usize,
-}
-
-/// What is on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct OnNode {
-    pub(crate) pods: u32,
-    /// Those that may stand, too.
-    pub(crate) instances: u32,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Index {
@@ -151,8 +91,7 @@ pub(crate) struct Index {
     list: u32,
     dirty: VecDeque<Uid>,
     timers: BinaryHeap<Reverse<(Moment, Uid)>>,
-    provider: Lane,
-    api: Lane,
+    lanes: Lanes,
 }
 
 impl Index {
@@ -165,6 +104,7 @@ impl Index {
     ) -> Self {
         let nodes: Vec<Arc<str>> = nodes.into_iter().collect();
         let numbers = (0..).zip(&nodes).map(|(number, node)| (Arc::clone(node), number)).collect();
+        let lanes = Lanes::new(limits, nodes.first().map_or(cluster, |node| node));
         Self {
             cluster: cluster.to_owned(),
             nodes,
@@ -180,8 +120,7 @@ impl Index {
             list: 0,
             dirty: VecDeque::new(),
             timers: BinaryHeap::new(),
-            provider: Lane { most: limits.provider, ..Lane::default() },
-            api: Lane { most: limits.api, ..Lane::default() },
+            lanes,
         }
     }
 
@@ -373,17 +312,10 @@ impl Index {
 
     fn settle(&mut self, uid: &Uid, at: Sequence, outcome: Outcome, now: Now) -> bool {
         let Some(entry) = self.entries.get_mut(uid) else { return false };
-        let side = entry.side.take();
-        let is_news = entry.pair.finish(at, now.since, &self.backoff, seed(uid), outcome);
-        let lane = match side {
-            Some(Side::Provider) => &mut self.provider,
-            Some(Side::Api) => &mut self.api,
-            None => return is_news,
-        };
-        lane.in_flight = lane.in_flight.saturating_sub(1);
-        if let Some(waiting) = lane.parked.pop_front() {
-            self.dirty.push_front(waiting);
+        if let Some(side) = entry.side.take() {
+            self.lanes.leave(side, &outcome, now.since);
         }
+        let is_news = entry.pair.finish(at, now.since, &self.backoff, seed(uid), outcome);
         self.mark(uid);
         is_news
     }
@@ -395,7 +327,8 @@ impl Index {
                 self.mark(&uid);
             }
         }
-        while let Some(uid) = self.dirty.pop_front() {
+        // Those that have waited come first.
+        while let Some(uid) = self.lanes.unpark(now).or_else(|| self.dirty.pop_front()) {
             if let Some(job) = self.visit(uid, now) {
                 return Some(job);
             }
@@ -420,13 +353,10 @@ impl Index {
             return None;
         };
         let side = Side::of(&action);
-        let lane = if side == Side::Provider { &mut self.provider } else { &mut self.api };
-        if lane.in_flight >= lane.most {
+        if !self.lanes.enter(side, &uid, now) {
             entry.queued = true;
-            lane.parked.push_back(uid);
             return None;
         }
-        lane.in_flight += 1;
         self.sequence += 1;
         entry.pair.begin(self.sequence, &action);
         entry.side = Some(side);
@@ -438,89 +368,13 @@ impl Index {
 
     /// When to ask [`Index::next_job`] again although nothing happened.
     pub(crate) fn wake_at(&self) -> Option<Moment> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        [timer, self.lanes.wake_at()].into_iter().flatten().min()
     }
 
-    /// The pod of this name, the one that stays where its predecessor is still going; `uid` where one alone will do.
-    pub(crate) fn find(&self, namespace: &str, name: &str, uid: Option<&str>) -> Option<Found> {
-        let matches = |(known, entry): &(&Uid, &Entry)| {
-            &*entry.namespace == namespace && &*entry.name == name && uid.is_none_or(|uid| uid == &***known)
-        };
-        let stays = |entry: &Entry| match &entry.pair.pod {
-            PodFact::Live(view) => Some(view.deletion.is_none()),
-            PodFact::Unknown | PodFact::Gone => None,
-        };
-        let standing = self.entries.iter().filter(matches).filter_map(|(uid, entry)| Some((stays(entry)?, uid, entry)));
-        let (_, uid, entry) = standing.max_by_key(|(stays, ..)| *stays)?;
-        Some(Found { owner: self.owner(uid)?, shape: Arc::clone(&entry.shape) })
-    }
-
-    /// All running pods.
-    pub(crate) fn samples(&self) -> Vec<Sample> {
-        let running = |(uid, entry): (&Uid, &Entry)| {
-            let InstanceFact::Present { state: InstanceState::Running, .. } = entry.pair.instance else { return None };
-            Some(Sample {
-                uid: Arc::clone(uid),
-                namespace: Arc::clone(&entry.namespace),
-                name: entry.name.clone(),
-                node: Arc::clone(self.nodes.get(entry.node as usize)?),
-                shape: Arc::clone(&entry.shape),
-                running_since: entry.times.running?,
-            })
-        };
-        self.entries.iter().filter_map(running).collect()
-    }
-
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for entry in self.entries.values() {
-            let stands = matches!(entry.pair.instance, InstanceFact::Present { .. });
-            let live = matches!(entry.pair.pod, PodFact::Live(_));
-            counts.pods += usize::from(live);
-            counts.instances += usize::from(stands);
-            counts.orphans += usize::from(self.is_orphan(entry));
-        }
-        counts
-    }
-
-    /// Whom the instances whose pod is not there belong to, by their pods' UIDs.
-    pub(crate) fn orphans(&self) -> Vec<Owner> {
-        let orphans = self.entries.iter().filter(|(_, entry)| self.is_orphan(entry));
-        let mut owners: Vec<_> = orphans.filter_map(|(uid, _)| self.owner(uid)).collect();
-        owners.sort_by(|a, b| a.uid.cmp(&b.uid));
-        owners
-    }
-
-    /// Before the pods are listed, an instance's is not missed.
-    fn is_orphan(&self, entry: &Entry) -> bool {
-        let stands = matches!(entry.pair.instance, InstanceFact::Present { .. });
-        stands
-            && match entry.pair.pod {
-                PodFact::Live(_) => false,
-                PodFact::Unknown => self.world.pods_listed,
-                PodFact::Gone => true,
-            }
-    }
-
-    /// Pods and instances of each node, by its number; `None` before both have been listed. Pods without an instance of
-    /// their own do not count.
-    pub(crate) fn by_node(&self) -> Option<Vec<OnNode>> {
-        if !self.world.pods_listed || !self.world.instances_listed {
-            return None;
-        }
-        let mut by_node = vec![OnNode::default(); self.nodes.len()];
-        for entry in self.entries.values() {
-            let Some(on) = by_node.get_mut(entry.node as usize) else { continue };
-            on.pods += match &entry.pair.pod {
-                PodFact::Live(view) => u32::from(!view.held),
-                // Perhaps it stands.
-                PodFact::Unknown => 1,
-                PodFact::Gone => 0,
-            };
-            let may_stand = matches!(entry.pair.instance, InstanceFact::Present { .. } | InstanceFact::Maybe);
-            on.instances += u32::from(may_stand);
-        }
-        Some(by_node)
+    /// How many times calls have stopped, to the provider and to the API server.
+    pub(crate) fn trips(&self) -> [u64; 2] {
+        self.lanes.trips()
     }
 
     fn owner(&self, uid: &str) -> Option<Owner> {
