@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
-use burstlet_engine::policy::{Asked, Base, Marks, Policies, check};
+use burstlet_engine::policy::{Asked, Base, Marks, Policies, check, profile::Profile};
 use clap::Args;
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -30,6 +30,7 @@ use crate::{
         pool::{self, VirtualPool},
     },
     cli::{ClusterArgs, output::OutputArgs},
+    watch::present_profile,
 };
 
 /// What is asked of one workload or pod.
@@ -186,14 +187,21 @@ pub(super) async fn marked(client: &Client, namespace: &str, named: &Named) -> a
     };
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let of_namespace = namespaces.get_metadata(namespace).await.context("unable to read the namespace")?;
-    let uid = own.uid.clone();
-    Ok(Marked {
-        namespace: namespace.to_owned(),
-        pod: marks(&template),
-        workload: marks(&own),
-        namespace_marks: marks(&of_namespace.metadata),
-        uid,
-    })
+    let namespace_marks = marks(&of_namespace.metadata);
+    let pod = profile(client).await.applied(&namespace_marks.labels, &marks(&template));
+    let (workload, uid) = (marks(&own), own.uid.clone());
+    Ok(Marked { namespace: namespace.to_owned(), pod, workload, namespace_marks, uid })
+}
+
+/// The ECI profile; an empty one where it cannot be read or makes no sense, which is told.
+async fn profile(client: &Client) -> Profile {
+    let fault = match present_profile(client).await {
+        Ok(Ok(profile)) => return profile,
+        Ok(Err(fault)) => fault.to_string(),
+        Err(error) => error.to_string(),
+    };
+    eprintln!("what the ConfigMap kube-system/eci-profile gives to pods is left out: {fault}");
+    Profile::default()
 }
 
 /// An object's metadata, with annotations of another's where it has none of its own.

@@ -14,5 +14,5 @@ pub use duty::{AtWork, Duties, Duty, DutyError, DutySettings, Leadership, Post, 
 pub use follow::{Listening, Seen, events, follow};
 pub use misplaced::{Sighting, misplaced_bases};
 pub use policies::{PoolSeen, SharedPolicies, follow_policies, follow_pools};
-pub use profile::{SharedProfile, follow_profile};
+pub use profile::{SharedProfile, follow_profile, present_profile};
 pub use sources::{About, EngineWatch, engine_events};

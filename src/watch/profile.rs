@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, RwLock};
 
-use burstlet_engine::policy::profile::Profile;
+use burstlet_engine::policy::{fields::FieldFault, profile::Profile};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -52,9 +52,19 @@ where
     }
 }
 
-fn read(map: &ConfigMap) -> Option<Profile> {
+/// The profile as it stands now, or what is wrong with it: an empty one where there is none.
+pub async fn present_profile(client: &Client) -> Result<Result<Profile, FieldFault>, kube::Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+    Ok(api.get_opt(NAME).await?.as_ref().map_or_else(|| Ok(Profile::default()), parse))
+}
+
+fn parse(map: &ConfigMap) -> Result<Profile, FieldFault> {
     let selectors = map.data.as_ref().and_then(|data| data.get("selectors")).map_or("", String::as_str);
-    Profile::read(selectors).inspect_err(|fault| tracing::warn!(%fault, "ConfigMap {NAMESPACE}/{NAME}")).ok()
+    Profile::read(selectors)
+}
+
+fn read(map: &ConfigMap) -> Option<Profile> {
+    parse(map).inspect_err(|fault| tracing::warn!(%fault, "ConfigMap {NAMESPACE}/{NAME}")).ok()
 }
 
 #[cfg(test)]

@@ -5,15 +5,19 @@
 // Clippy knows tests by their attribute; their helpers here are tests, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod autoscaler;
 mod bad_input;
 mod coexist;
+mod constrained;
 mod extender_faults;
 mod fleet;
 mod kinds;
 mod observe;
+mod opt_in;
 mod own_scheduler;
 mod policies;
 mod pools;
+mod profile;
 mod support;
 mod telemetry;
 mod under_fire;
