@@ -6,7 +6,7 @@ use anyhow::bail;
 use burstlet_engine::simulator::Setup;
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -69,6 +69,8 @@ const MOST_ROUNDS: usize = 5;
 /// Most keys around the best that are looked through, and how many of them may disappoint in a row.
 const MOST_AROUND: usize = 10_000;
 const MOST_MISSES: usize = 8;
+/// How much dearer than the best a key may be predicted to be and yet be looked at: predictions err by as much.
+const MARGIN: f64 = 1.02;
 
 /// Whose objectives count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +167,9 @@ impl Tuning<'_> {
                 let each = all_limits(workload.most, workload.pools);
                 all = all
                     .iter()
-                    .flat_map(|key| each.iter().map(move |limits| [key.as_slice(), &[limits.clone()]].concat()))
+                    .flat_map(|key| {
+                        each.iter().map(move |limits| [key.as_slice(), std::slice::from_ref(limits)].concat())
+                    })
                     .collect();
             }
             return self.judge(&all, Whose::All).map(|_| ());
@@ -192,10 +196,10 @@ impl Tuning<'_> {
     fn search_around(&self) -> Result<(), RunError> {
         let mut misses = 0;
         while let Some(best) = self.choice().filter(|_| misses < MOST_MISSES) {
-            let cost = self.predicted(&best, &best);
+            let most = self.predicted(&best, &best) * MARGIN;
             let open = self.around(&best).into_iter().filter(|key| !self.is_hopeless(key));
             let predicted =
-                open.map(|key| (self.predicted(&best, &key), key)).filter(|(predicted, _)| *predicted < cost);
+                open.map(|key| (self.predicted(&best, &key), key)).filter(|(predicted, _)| *predicted < most);
             let Some((_, key)) = predicted.reduce(|best, next| if next.0 < best.0 { next } else { best }) else {
                 break;
             };
@@ -359,12 +363,9 @@ impl Tuning<'_> {
             merged(json!({"base": limits.base}), caps)
         };
         // One workload's limits stand in the line itself, those of several by their names.
-        let told = |key: &Key| match key.as_slice() {
-            [limits] => own(limits),
-            _ => {
-                let each = self.workloads.iter().zip(key).map(|(of, limits)| (of.name.clone(), own(limits)));
-                json!({"limits": each.collect::<serde_json::Map<_, _>>()})
-            }
+        let told = |key: &Key| {
+            let each = self.workloads.iter().zip(key).map(|(of, limits)| (of.name.clone(), own(limits)));
+            if let [limits] = key.as_slice() { own(limits) } else { json!({"limits": each.collect::<Map<_, _>>()}) }
         };
         let known = self.figures.borrow();
         let each = known.iter().map(|(key, figures)| {

@@ -81,7 +81,7 @@ pub(super) fn constraints(
     let required = node.required_during_scheduling_ignored_during_execution;
     let at = "affinity.nodeAffinity";
     let terms =
-        required.map(|selector| indexed(&selector.node_selector_terms, |term| node_term(at, term))).transpose()?;
+        required.map(|selector| checked(&selector.node_selector_terms, |term| node_term(at, term))).transpose()?;
     let preferred = node.preferred_during_scheduling_ignored_during_execution.unwrap_or_default();
     let weight = |weight: i32| u32::try_from(weight).unwrap_or_default();
     let at = "affinity.podAntiAffinity";
@@ -89,17 +89,17 @@ pub(super) fn constraints(
     let rather = pods.preferred_during_scheduling_ignored_during_execution.unwrap_or_default();
     let spread = spec.topology_spread_constraints.clone().unwrap_or_default();
     Ok(Constraints {
-        tolerations: indexed(&spec.tolerations.clone().unwrap_or_default(), toleration)?,
+        tolerations: checked(&spec.tolerations.clone().unwrap_or_default(), toleration)?,
         excludes_virtual: terms.as_ref().is_some_and(|terms| !terms.iter().any(takes_virtual)),
         required: terms,
-        preferred: indexed(&preferred, |term| Ok((weight(term.weight), node_term(at, &term.preference)?)))?,
-        apart: indexed(&apart, |term| own.apart(at, term))?,
-        rather_apart: indexed(&rather, |term| Ok((weight(term.weight), own.apart(at, &term.pod_affinity_term)?)))?,
-        spread: indexed(&spread, |rule| own.spread(rule))?,
+        preferred: checked(&preferred, |term| Ok((weight(term.weight), node_term(at, &term.preference)?)))?,
+        apart: checked(&apart, |term| own.apart(at, term))?,
+        rather_apart: checked(&rather, |term| Ok((weight(term.weight), own.apart(at, &term.pod_affinity_term)?)))?,
+        spread: checked(&spread, |rule| own.spread(rule))?,
     })
 }
 
-fn indexed<F, T>(all: &[F], one: impl Fn(&F) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+fn checked<F, T>(all: &[F], one: impl Fn(&F) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
     all.iter().map(one).collect()
 }
 
@@ -154,7 +154,7 @@ fn node_term(at: &str, term: &NodeSelectorTerm) -> Result<NodeTerm, Fault> {
         }
         Ok(Requirement { key: written.key.clone(), operator, values: written.values.clone().unwrap_or_default() })
     };
-    indexed(term.match_expressions.as_deref().unwrap_or_default(), requirement)
+    checked(term.match_expressions.as_deref().unwrap_or_default(), requirement)
 }
 
 /// Whether a virtual node has the labels that a term asks for.

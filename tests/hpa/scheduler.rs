@@ -277,7 +277,8 @@ fn spread(dice: &mut Dice) -> Value {
 /// Labels of a revision's pods.
 fn labels_of(deployment: &Value, revision: usize) -> Value {
     let mut labels = deployment["spec"]["template"]["metadata"]["labels"].clone();
-    labels["pod-template-hash"] = revision.to_string().into();
+    // As with real hashes, no two Deployments have the same.
+    labels["pod-template-hash"] = set_name(deployment, revision).into();
     labels
 }
 
@@ -287,7 +288,7 @@ fn set_name(deployment: &Value, revision: usize) -> String {
 
 fn set_of(deployment: &Value, revision: usize) -> Value {
     let app = &deployment["metadata"]["name"];
-    let selected = json!({"app": app, "pod-template-hash": revision.to_string()});
+    let selected = json!({"app": app, "pod-template-hash": set_name(deployment, revision)});
     json!({"metadata": {"name": set_name(deployment, revision), "namespace": "default"},
         "spec": {"selector": {"matchLabels": selected}}})
 }

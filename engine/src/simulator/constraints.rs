@@ -106,6 +106,7 @@ pub struct Apart {
 }
 
 /// Spreads pods over domains.
+#[allow(clippy::struct_excessive_bools, reason = "a pod's spec has as many")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spread {
     /// The label whose values are the domains.

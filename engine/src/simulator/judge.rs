@@ -82,12 +82,12 @@ impl Setup {
         for (number, kind) in (0..count).zip(kinds.iter().cycle()) {
             nodes.add(format!("node-{number:05}").into(), Place::Real, *kind);
         }
-        let none = BTreeMap::new();
+        let anywhere = BTreeMap::new();
         let most = pods.iter().max().copied().unwrap_or_default();
         let in_turn =
             (0..most).flat_map(|round| (0..).map(WorkloadIx).zip(pods).filter(move |(_, pods)| round < **pods));
         (0..).map(PodId).zip(in_turn).all(|(pod, (workload, _))| {
-            let node = nodes.choose_real(workload, 0, &none);
+            let node = nodes.choose_real(workload, 0, &anywhere);
             node.inspect(|node| nodes.occupy(*node, pod, (workload, 0))).is_some()
         })
     }
@@ -142,7 +142,7 @@ struct Counted {
     domains: u64,
 }
 
-impl<'a> Class<'a> {
+impl Class<'_> {
     fn has(&self, topology: &str) -> bool {
         topology == HOSTNAME || self.kind.labels.contains_key(topology)
     }
@@ -262,10 +262,9 @@ impl<'a> Trial<'a> {
         let of_those_in: Vec<i64> =
             scores.iter().zip(fitting).filter(|(_, index)| is_in(index)).map(|(score, _)| *score).collect();
         let (least, most) = bounds(&of_those_in);
-        let normal = |(score, index): (i64, &usize)| match () {
-            () if !is_in(index) => 0,
-            () if most == 0 => MOST,
-            () => MOST * (most + least - score) / most,
+        let normal = |(score, index): (i64, &usize)| {
+            let score = (MOST * (most + least - score)).checked_div(most).unwrap_or(MOST);
+            if is_in(index) { score } else { 0 }
         };
         scores.into_iter().zip(fitting).map(normal).collect()
     }

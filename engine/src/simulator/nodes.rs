@@ -190,7 +190,7 @@ impl Workload {
             suit.is_affine && suit.is_tolerated
         };
         let zones = nodes.zones.len().max(1);
-        if !(0..zones).any(|zone| suits(zone)) {
+        if !(0..zones).any(suits) {
             return 0;
         }
         let held = nodes.allocatable.holds(self.requests).min(u64::from(nodes.max_pods));

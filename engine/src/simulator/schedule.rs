@@ -47,7 +47,7 @@ impl World<'_> {
 
     fn choose_node(&self, id: PodId) -> Option<(NodeId, Place)> {
         let pod = self.pod(id)?;
-        let none = BTreeMap::new();
+        let anywhere = BTreeMap::new();
         let real = |selector| {
             let node = self.nodes.choose_real(pod.workload, pod.revision, selector)?;
             Some((node, Place::Real))
@@ -57,9 +57,9 @@ impl World<'_> {
             self.nodes.choose_virtual(pool, pod.workload).map(|node| (node, Place::Pool(pool)))
         };
         match &pod.tier {
-            Some(Tier::Real(number)) => real(self.selected_by(pod.workload, *number).unwrap_or(&none)),
-            None | Some(Tier::Base) => real(&none),
-            Some(Tier::BaseShort(pool)) => real(&none).or_else(|| of_pool(pool)),
+            Some(Tier::Real(number)) => real(self.selected_by(pod.workload, *number).unwrap_or(&anywhere)),
+            None | Some(Tier::Base) => real(&anywhere),
+            Some(Tier::BaseShort(pool)) => real(&anywhere).or_else(|| of_pool(pool)),
             Some(Tier::Burst(pool)) => of_pool(pool),
         }
     }
