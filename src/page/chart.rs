@@ -17,7 +17,8 @@ type Layer = (&'static str, &'static str, fn(&Moment) -> usize);
 const LAYERS: [Layer; 3] = [
     ("tier0", "real nodes", |moment| moment.real),
     ("tier1", "pools", |moment| moment.cloud),
-    ("late", "waiting", |moment| moment.waiting),
+    // Far from the pools' colour, for those who see few colours, too.
+    ("tier3", "waiting", |moment| moment.waiting),
 ];
 
 /// The chart as a `figure`; `now` is its right end.
@@ -60,7 +61,7 @@ pub(super) fn timeline(moments: &[Moment], now: Timestamp) -> String {
                  <span class=\"last\" style=\"left:100%\">now</span>";
     let last = moments.last().copied().copied().unwrap_or_default();
     format!(
-        "<figure class=\"chart\">\n<figcaption><h3>The last hour</h3><span class=\"unit\">governed pods</span>\
+        "<figure class=\"chart\">\n<figcaption><h2>The last hour</h2><span class=\"unit\">governed pods</span>\
          <ul class=\"legend\">{legend}</ul></figcaption>\n\
          <div class=\"plot\"><div class=\"y\" aria-hidden=\"true\">{marks}</div>\n\
          <svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-labelledby=\"hour-t hour-d\">\

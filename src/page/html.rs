@@ -113,7 +113,8 @@ fn pools(sight: &Sight) -> String {
         (pool.name.to_string(), cells)
     };
     let head = ["Health", "Nodes", "Pods", "Quota", "Stock", "An hour now", "Today", "Budget"];
-    table("Pools", "Pool", &head, sight.pools.iter().map(row), "No pool is named yet: what exceeds a base waits.")
+    let empty = "No pool is named yet: what exceeds a base waits.";
+    of_class(&table("Pools", "Pool", &head, sight.pools.iter().map(row), empty), "second")
 }
 
 fn nodes(sight: &Sight) -> String {
@@ -122,7 +123,7 @@ fn nodes(sight: &Sight) -> String {
         let cells = vec![Cell::plain(&pool.name), Cell::plain(node.pods), Cell::plain(node.most)];
         (node.name.to_string(), cells)
     });
-    table("Virtual nodes", "Node", &["Pool", "Pods", "At most"], rows, "No virtual node is open.")
+    of_class(&table("Virtual nodes", "Node", &["Pool", "Pods", "At most"], rows, "No virtual node is open."), "second")
 }
 
 fn decisions(sight: &Sight) -> String {
@@ -130,8 +131,12 @@ fn decisions(sight: &Sight) -> String {
         let time = format!("{} {}", clock(decided.at), decided.word);
         (time, vec![Cell::plain(&decided.pod), Cell::plain(&decided.reason)])
     });
-    let html = table("Last decisions", "When and what", &["Pod", "Why"], rows, "Nothing has been decided yet.");
-    html.replacen("class=\"card\"", "class=\"card told\"", 1)
+    of_class(&table("Last decisions", "When and what", &["Pod", "Why"], rows, "Nothing has been decided yet."), "told")
+}
+
+/// A section whose columns are aligned in their own way.
+fn of_class(section: &str, class: &str) -> String {
+    section.replacen("class=\"card\"", &format!("class=\"card {class}\""), 1)
 }
 
 struct Cell {
