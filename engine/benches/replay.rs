@@ -13,7 +13,7 @@ use std::{
 };
 
 use burstlet_engine::{
-    model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
+    model::{Bytes, MilliCpu, Needs, ObjectName, Resources, Timestamp},
     policy::{Marks, MoveBack, Settings},
     simulator::{
         self, Constraints, Latency, PerMilli, Pool, RealNodes, Reclaim, Rolling, Serving, Setup, Timing, Workload,
@@ -102,6 +102,7 @@ fn setup(peak: u32) -> Setup {
         node_selector: vec![],
         constraints: Constraints::default(),
         virtual_obstacle: None,
+        needs: Needs::default(),
         rolling: Rolling::default(),
         hpa,
         metrics: BTreeMap::new(),
@@ -147,6 +148,7 @@ fn setup(peak: u32) -> Setup {
             reclaim: Reclaim::default(),
             price: (0.000_049, 0.000_006_13),
             facts: None,
+            capabilities: None,
         }],
         rules: Settings {
             pools: vec!["cloud".into()],

@@ -103,5 +103,19 @@ mod seam {
         DecidesDuringLists,
         /// Terminating pods do not count although the policy counts them.
         TerminatingIgnored,
+        /// A policy that makes no sense any more is followed no more.
+        FaultyPolicyForgotten,
+        /// A list that names a policy which makes no sense sweeps it.
+        FaultyPolicySwept,
+        /// A pool that makes no sense any more loses its quota.
+        FaultyPoolForgotten,
+        /// A list that names a pool which makes no sense sweeps it.
+        FaultyPoolSwept,
+        /// What an ECI profile gives to pods does not govern them.
+        ProfileIgnored,
+        /// An ECI profile that changes is not followed.
+        ProfileChangeUnseen,
+        /// Decisions are made before anything was heard of an ECI profile.
+        ProfileNotAwaited,
     }
 }

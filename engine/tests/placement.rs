@@ -7,10 +7,11 @@ mod support;
 
 use burstlet_engine::{
     model::{Node, Pod, Stage},
-    placement::{Event, Kind, Looked, Outcome},
+    placement::{Event, Kind, Looked, Outcome, Workload},
 };
+use serde_json::json;
 use support::{
-    COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, marks, namespace, pod, real_node,
+    COOL_DOWN, Cluster, MOVE_BACK, MOVE_ON, PodWords, at, deployment, gone, marks, namespace, pod, policy, real_node,
     replica_set, virtual_node,
 };
 
@@ -249,6 +250,24 @@ mod the_base {
         assert_eq!(cluster.shows(answer(6, 20)), ["base p6"]);
         assert_eq!(cluster.shows(shown(pod("p7"))), ["look at web-a after 7"]);
         assert_eq!(cluster.shows(answer(7, 20)), ["burst p7 eci v"], "6 of 20 are full");
+    }
+
+    /// Else each answer would ask anew until the last one has come: thousands of calls while one is slow.
+    #[test]
+    fn of_those_that_share_a_base_who_was_looked_at_is_not_asked_again_while_another_is_awaited() {
+        let mut cluster = Cluster::looking("1", 4);
+        cluster.apply(policy("rules", json!({"base": "50%", "count": {"per": "Workload"}})));
+        let Event::Workload(web) = deployment("web", None) else { panic!("a Deployment") };
+        cluster.apply(Event::Workload(Workload { marks: marks([("policy", "rules")]), ..web }));
+        cluster.apply(replica_set("web-b", Some("web"), 2));
+        let looks = ["look at web-a after 1", "look at web-b after 1"];
+        assert_eq!(cluster.shows(shown(pod("p1"))), looks);
+        let answer = |revision: &str, wanted| {
+            let found = Some(Looked { wanted, generation: 3 });
+            Event::Looked { revision: revision.into(), arrivals: 1, found }
+        };
+        assert_eq!(cluster.shows(answer("web-a", 4)), [""; 0], "web-b's answer is awaited");
+        assert_eq!(cluster.shows(answer("web-b", 2)), ["base p1"]);
     }
 
     #[test]

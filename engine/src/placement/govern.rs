@@ -112,7 +112,12 @@ impl Placement {
     }
 
     pub(super) fn apply_faulty_policy(&mut self, name: ObjectName, faults: Vec<FieldFault>) {
-        self.listed_policies.insert(name.clone(), ());
+        if !planted!(FaultyPolicySwept) {
+            self.listed_policies.insert(name.clone(), ());
+        }
+        if planted!(FaultyPolicyForgotten) {
+            self.policies.remove(&name);
+        }
         self.policies.note_faulty(name.clone(), &faults);
         self.policy_faults.insert(name, faults);
         self.govern_where(|_| true);
@@ -126,8 +131,8 @@ impl Placement {
     }
 
     pub(super) fn apply_profile(&mut self, profile: Profile) {
-        self.awaits_profile = false;
-        if self.profile != profile {
+        let is_first = std::mem::take(&mut self.awaits_profile);
+        if self.profile != profile && (is_first || !planted!(ProfileChangeUnseen)) {
             self.profile = profile;
             self.govern_where(|_| true);
         }
@@ -136,6 +141,16 @@ impl Placement {
     /// Policies that make no sense as they are now: the last one that did is followed, or none.
     pub fn policy_faults(&self) -> &BTreeMap<ObjectName, Vec<FieldFault>> {
         &self.policy_faults
+    }
+
+    pub(super) fn apply_faulty_pool(&mut self, name: PoolName, faults: Vec<FieldFault>) {
+        if !planted!(FaultyPoolSwept) {
+            self.listed_pools.insert(name.clone(), ());
+        }
+        if planted!(FaultyPoolForgotten) {
+            self.apply_pool(&name, None);
+        }
+        self.pool_faults.insert(name, faults);
     }
 
     pub(super) fn apply_pool(&mut self, name: &PoolName, facts: Option<PoolFacts>) {
@@ -186,7 +201,9 @@ impl Placement {
         let none = Marks::default();
         let namespace = self.namespaces.get(&*facts.name.namespace);
         let pods = match namespace {
-            Some(namespace) if !self.profile.is_empty() => self.profile.applied(&namespace.marks.labels, &facts.pods),
+            Some(namespace) if !self.profile.is_empty() && !planted!(ProfileIgnored) => {
+                self.profile.applied(&namespace.marks.labels, &facts.pods)
+            }
             _ => facts.pods.clone(),
         };
         let asked = Asked {

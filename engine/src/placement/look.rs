@@ -5,7 +5,7 @@
 //! wanted, so a look that begins after the pod was seen finds that, or what has become of it since.
 
 use crate::{
-    model::{RevisionId, Timestamp},
+    model::{PodUid, RevisionId, Timestamp},
     placement::{Placement, action::Action, entry::Entry, event::Looked, place::LAG, revision::RevisionState},
 };
 
@@ -43,10 +43,12 @@ impl Placement {
         group.all(|state| state.looks.covers(entry.arrival, self.now))
     }
 
-    /// Has all that share with the revision looked at, one look at a time each.
-    pub(super) fn look(&mut self, id: &RevisionId, actions: &mut Vec<Action>) {
-        let Some(state) = self.revisions.get(id) else { return };
-        let group = self.group(id, state).filter_map(|state| state.facts.as_ref());
+    /// Has those that share with the revision looked at, one look at a time each, where they were not since the pod was
+    /// seen: while one answer is awaited, those that came are not asked for again.
+    pub(super) fn look(&mut self, id: &RevisionId, uid: &PodUid, actions: &mut Vec<Action>) {
+        let (Some(state), Some(entry)) = (self.revisions.get(id), self.pods.get(uid)) else { return };
+        let group = self.group(id, state).filter(|state| !state.looks.covers(entry.arrival, self.now));
+        let group = group.filter_map(|state| state.facts.as_ref());
         let group: Vec<_> = group.map(|facts| (facts.id.clone(), facts.name.clone(), facts.controller)).collect();
         for (revision, name, controller) in group {
             let Some(state) = self.revisions.get_mut(&revision) else { continue };

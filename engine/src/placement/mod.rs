@@ -224,10 +224,7 @@ impl Placement {
             Event::Policy { name, spec } => self.apply_policy(name, &spec),
             Event::PolicyFaulty { name, faults } => self.apply_faulty_policy(name, faults),
             Event::PolicyGone(name) => self.forget_policy(&name),
-            Event::PoolFaulty { name, faults } => {
-                self.listed_pools.insert(name.clone(), ());
-                self.pool_faults.insert(name, faults);
-            }
+            Event::PoolFaulty { name, faults } => self.apply_faulty_pool(name, faults),
             Event::Pool(facts) => {
                 self.listed_pools.insert(facts.name.clone(), ());
                 self.pool_faults.remove(&facts.name);
@@ -264,7 +261,7 @@ impl Placement {
             && self.pods.is_complete()
             && self.listed_policies.is_complete()
             && self.listed_pools.is_complete()
-            && !self.awaits_profile
+            && (!self.awaits_profile || planted!(ProfileNotAwaited))
     }
 
     /// Decides for all that has changed. Cheap where nothing has; call it after every batch of events, and at least

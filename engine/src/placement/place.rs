@@ -65,7 +65,7 @@ impl Placement {
                     passed_over.push(uid);
                 }
                 Verdict::Look => {
-                    self.look(id, actions);
+                    self.look(id, &uid, actions);
                     break;
                 }
                 Verdict::Rest => break,

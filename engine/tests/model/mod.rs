@@ -2,25 +2,40 @@
 //!
 //! The engine's data types carry the objects; nothing here calls a method of the engine's that counts or decides.
 
-pub(crate) mod rules;
-pub(crate) mod view;
+mod judge;
+pub(crate) mod ops;
+mod rules;
+mod view;
+pub(crate) mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use burstlet_engine::policy::Marks;
 use burstlet_engine::{
     model::{
         Bytes, MilliCpu, Needs, Node, NodeKind, NodeName, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier,
         Timestamp, WorkloadId,
     },
     placement::{Action, Controller, Event, Kind, Namespace, Outcome, Placing, PoolFacts, Quota, Revision, Workload},
+    policy::{Marks, fields::FieldFault},
 };
-use rules::RULES;
-use view::{base_text, text_of};
+use rules::{PROFILES, RULES, profile};
+use view::{Gifts, base_text, text_of};
 
-pub(crate) const KINDS: [Kind; 7] = Kind::ALL;
-pub(crate) const POOLS: [&str; 2] = ["spot", "eci"];
-pub(crate) const POLICIES: [&str; 3] = ["p0", "p1", "p2"];
+const KINDS: [Kind; 7] = Kind::ALL;
+/// Who tells of what: a watch for each kind, and that of the ECI profile.
+const SOURCES: [Option<Kind>; 8] = [
+    Some(KINDS[0]),
+    Some(KINDS[1]),
+    Some(KINDS[2]),
+    Some(KINDS[3]),
+    Some(KINDS[4]),
+    Some(KINDS[5]),
+    Some(KINDS[6]),
+    None,
+];
+const WORKLOADS: [&str; 3] = ["web", "api", "job"];
+const POOLS: [&str; 2] = ["spot", "eci"];
+const POLICIES: [&str; 3] = ["p0", "p1", "p2"];
 /// The owner of each revision: two revisions of `web`, one of `api`, a Job of `job`, and a StatefulSet.
 const OWNERS: [Option<&str>; 5] = [Some("web"), Some("web"), Some("api"), Some("job"), None];
 const NODES: [(&str, Option<usize>, u64); 6] =
@@ -36,11 +51,13 @@ pub(crate) struct Truth {
     pub(crate) revisions: BTreeMap<RevisionId, Revision>,
     pub(crate) nodes: BTreeMap<NodeName, Node>,
     pub(crate) pods: BTreeMap<PodUid, Pod>,
-    /// By name, and their number among the rules.
-    policies: BTreeMap<&'static str, usize>,
-    /// Of each pool, in pods.
-    quotas: BTreeMap<&'static str, u64>,
-    pub(crate) streams: BTreeMap<Kind, VecDeque<Event>>,
+    /// By name, and their number among the rules; `None`: what is written makes no sense.
+    policies: BTreeMap<&'static str, Option<usize>>,
+    /// Of each pool, in pods; `None`: what is written makes no sense.
+    quotas: BTreeMap<&'static str, Option<u64>>,
+    /// Its number among the profiles.
+    profile: usize,
+    pub(crate) streams: BTreeMap<Option<Kind>, VecDeque<Event>>,
     current: [Option<RevisionId>; 5],
     serial: u32,
     /// Which generation of its revision made each pod.
@@ -56,12 +73,22 @@ fn annotated(text: Option<&str>) -> Marks {
     Marks { labels: BTreeMap::new(), annotations: annotations.into_iter().collect() }
 }
 
-fn policy(name: &str, rules: usize) -> Event {
-    Event::Policy { name: ObjectName::new("shop", name), spec: Box::new(RULES[rules].spec()) }
+/// What a watch tells of a policy.
+fn policy(name: &str, rules: Option<usize>) -> Event {
+    let name = ObjectName::new("shop", name);
+    match rules {
+        Some(rules) => Event::Policy { name, spec: Box::new(RULES[rules].spec()) },
+        None => Event::PolicyFaulty { name, faults: vec![FieldFault::new("spec.base", "is no base")] },
+    }
 }
 
-fn pool_facts(pool: &str, pods: u64) -> Event {
-    let quota = Quota { pods: Some(pods), ..Quota::default() };
+/// What a watch tells of a pool.
+fn pool_facts(pool: &str, pods: Option<u64>) -> Event {
+    if pods.is_none() {
+        let faults = vec![FieldFault::new("spec.quota", "is no quota")];
+        return Event::PoolFaulty { name: pool.into(), faults };
+    }
+    let quota = Quota { pods, ..Quota::default() };
     Event::Pool(PoolFacts { name: pool.into(), price: None, quota, budget: None, fallback: None })
 }
 
@@ -90,29 +117,35 @@ impl Truth {
             pods: BTreeMap::new(),
             policies: BTreeMap::new(),
             quotas: BTreeMap::new(),
-            streams: KINDS.map(|kind| (kind, VecDeque::new())).into(),
+            profile: 0,
+            streams: SOURCES.map(|source| (source, VecDeque::new())).into(),
             current: [const { None }; 5],
             serial: 0,
             made_by: BTreeMap::new(),
         };
-        for (name, base) in [("web", Some("2")), ("api", Some("30%")), ("job", None)] {
+        for (name, base) in [("web", Some("50%")), ("api", Some("30%")), ("job", None)] {
             truth.annotate(name, base);
         }
         for index in 0..NODES.len() {
             truth.toggle_node(index);
         }
-        for kind in KINDS {
-            truth.list(kind);
-        }
+        truth.list_all();
         truth
     }
 
     fn emit(&mut self, kind: Kind, event: Event) {
-        self.streams.entry(kind).or_default().push_back(event);
+        self.streams.entry(Some(kind)).or_default().push_back(event);
     }
 
-    /// The watch of this kind broke: what it had still to tell is lost, and a new list is on its way.
-    pub(crate) fn list(&mut self, kind: Kind) {
+    pub(crate) fn list_all(&mut self) {
+        for source in SOURCES {
+            self.list(source);
+        }
+    }
+
+    /// This watch broke: what it had still to tell is lost, and a new list is on its way.
+    pub(crate) fn list(&mut self, source: Option<Kind>) {
+        let Some(kind) = source else { return self.set_profile(self.profile) };
         let objects: Vec<Event> = match kind {
             Kind::Namespace => {
                 vec![Event::Namespace(Namespace {
@@ -127,7 +160,7 @@ impl Truth {
             Kind::Policy => self.policies.iter().map(|(name, rules)| policy(name, *rules)).collect(),
             Kind::Pool => self.quotas.iter().map(|(pool, pods)| pool_facts(pool, *pods)).collect(),
         };
-        let stream = self.streams.entry(kind).or_default();
+        let stream = self.streams.entry(source).or_default();
         stream.clear();
         stream.push_back(Event::Begin(kind));
         stream.extend(objects);
@@ -137,8 +170,8 @@ impl Truth {
     /// Writes a policy, or deletes it.
     pub(crate) fn set_policy(&mut self, name: &'static str, rules: Option<usize>) {
         let event = if let Some(rules) = rules {
-            self.policies.insert(name, rules);
-            policy(name, rules)
+            self.policies.insert(name, Some(rules));
+            policy(name, Some(rules))
         } else {
             self.policies.remove(name);
             Event::PolicyGone(ObjectName::new("shop", name))
@@ -146,11 +179,21 @@ impl Truth {
         self.emit(Kind::Policy, event);
     }
 
+    /// What is written of a policy makes no sense any more: an event tells it, or a list.
+    pub(crate) fn spoil_policy(&mut self, name: &'static str, with_list: bool) {
+        self.policies.insert(name, None);
+        if with_list {
+            self.list(Some(Kind::Policy));
+        } else {
+            self.emit(Kind::Policy, policy(name, None));
+        }
+    }
+
     /// Gives a pool a quota, or takes its object away.
     pub(crate) fn set_quota(&mut self, pool: &'static str, pods: Option<u64>) {
         let event = if let Some(pods) = pods {
-            self.quotas.insert(pool, pods);
-            pool_facts(pool, pods)
+            self.quotas.insert(pool, Some(pods));
+            pool_facts(pool, Some(pods))
         } else {
             self.quotas.remove(pool);
             Event::PoolGone(pool.into())
@@ -158,11 +201,43 @@ impl Truth {
         self.emit(Kind::Pool, event);
     }
 
+    pub(crate) fn spoil_pool(&mut self, pool: &'static str, with_list: bool) {
+        self.quotas.insert(pool, None);
+        if with_list {
+            self.list(Some(Kind::Pool));
+        } else {
+            self.emit(Kind::Pool, pool_facts(pool, None));
+        }
+    }
+
+    /// Only the newest is told.
+    pub(crate) fn set_profile(&mut self, number: usize) {
+        self.profile = number;
+        self.streams.insert(None, [Event::Profile(profile(PROFILES[number]))].into());
+    }
+
     pub(crate) fn annotate(&mut self, name: &str, base: Option<&str>) {
         let (id, name) = (WorkloadId::from(name), ObjectName::new("shop", name));
         let workload = Workload { id: id.clone(), kind: "Deployment".into(), name, marks: annotated(base) };
         self.workloads.insert(id, workload.clone());
         self.emit(Kind::Workload, Event::Workload(workload));
+    }
+
+    /// Deletes a workload, and what it controls.
+    pub(crate) fn delete_workload(&mut self, name: &str) {
+        let id = WorkloadId::from(name);
+        if self.workloads.remove(&id).is_some() {
+            self.emit(Kind::Workload, Event::WorkloadGone(id));
+        }
+        for index in (0..OWNERS.len()).filter(|index| OWNERS[*index] == Some(name)) {
+            self.retire(index);
+        }
+    }
+
+    /// Another namespace of the same name, which says nothing.
+    pub(crate) fn remake_namespace(&mut self) {
+        self.emit(Kind::Namespace, Event::NamespaceGone("shop".to_owned()));
+        self.annotate_namespace(None);
     }
 
     pub(crate) fn annotate_namespace(&mut self, base: Option<&str>) {
@@ -173,8 +248,11 @@ impl Truth {
         );
     }
 
-    /// Sets the wanted replicas; a ReplicaSet that was deleted is made anew.
+    /// Sets the wanted replicas; a ReplicaSet that was deleted is made anew, and so is its workload.
     pub(crate) fn scale(&mut self, index: usize, wanted: u32) {
+        if let Some(owner) = OWNERS[index].filter(|owner| !self.workloads.contains_key(*owner)) {
+            self.annotate(owner, None);
+        }
         let id = self.current[index].clone().unwrap_or_else(|| {
             self.serial += 1;
             format!("r{index}-{}", self.serial).into()
@@ -182,6 +260,7 @@ impl Truth {
         self.current[index] = Some(id.clone());
         let name = ObjectName::new("shop", id.as_str());
         let workload = OWNERS[index].map(WorkloadId::from);
+        let app = OWNERS[index].unwrap_or("db");
         let generation = self.revisions.get(&id).map_or(1, |known| known.generation + 1);
         let revision = Revision {
             id: id.clone(),
@@ -194,7 +273,7 @@ impl Truth {
             },
             workload,
             marks: annotated((index == 4).then_some("2")),
-            pods: Marks::default(),
+            pods: Marks { labels: [("app".to_owned(), app.to_owned())].into(), annotations: BTreeMap::new() },
             wanted,
         };
         self.revisions.insert(id, revision.clone());
@@ -323,9 +402,11 @@ impl Truth {
 
     fn create(&mut self, revision: &Revision, name: Option<&str>) {
         self.serial += 1;
-        let own = text_of(revision.workload.as_ref().map_or(&revision.marks, |id| &self.workloads[id].marks));
+        let workload = revision.workload.as_ref().and_then(|id| self.workloads.get(id));
+        let own = text_of(workload.map_or(&revision.marks, |workload| &workload.marks));
         let is_policy = own.as_deref().is_some_and(|own| own.starts_with("policy="));
-        let is_governed = is_policy || base_text(own.as_deref(), self.namespace.as_deref()).is_some();
+        let is_given = Gifts::of(PROFILES[self.profile], &revision.pods) != Gifts::default();
+        let is_governed = is_given || is_policy || base_text(own.as_deref(), self.namespace.as_deref()).is_some();
         let stage = if is_governed && self.webhook { Stage::Gated } else { Stage::Unbound { unschedulable: false } };
         let uid = format!("p{:04}", self.serial);
         self.made_by.insert(uid.as_str().into(), revision.generation);

@@ -1,6 +1,6 @@
-//! Policies as the model has them, and as people write them.
+//! Policies and ECI profiles as the model has them, and as people write them.
 
-use burstlet_engine::policy::Spec;
+use burstlet_engine::policy::{Spec, profile::Profile};
 use serde_json::{Value, json};
 
 use super::{POOLS, view::Text};
@@ -67,19 +67,69 @@ pub(crate) const RULES: &[Rules] = &[
         ignores_previous: true,
         ..PLAIN
     },
-    Rules { tiers: &[TierRules { after: Some(20), ..SPOT }, ECI], counts_terminating: true, ..PLAIN },
+    Rules {
+        base: Text::Percent(30),
+        tiers: &[TierRules { after: Some(20), ..SPOT }, ECI],
+        counts_terminating: true,
+        ..PLAIN
+    },
     Rules { tiers: &[TierRules { max: Some(Text::Number(2)), after: None, ..SPOT }, REAL], ..PLAIN },
     Rules { is_shared: true, base: Text::Number(3), counts_terminating: true, ..PLAIN },
     Rules { is_shared: true, base: Text::Percent(50), ..PLAIN },
-    Rules { counts_terminating: true, base: Text::Number(2), ..PLAIN },
+    Rules { base: Text::Percent(60), ..PLAIN },
+    Rules { base: Text::Percent(25), tiers: &[ECI], ..PLAIN },
+    Rules { counts_terminating: true, base: Text::Percent(50), ..PLAIN },
     Rules { ignores_previous: true, ..PLAIN },
     Rules { minutes: Some(1), ignores_previous: true, ..PLAIN },
+    Rules { minutes: Some(2), base: Text::Percent(20), tiers: &[ECI], ..PLAIN },
     Rules { is_windowed: true, ..PLAIN },
     Rules { mode: "Observe", ..PLAIN },
     Rules { mode: "WhenFull", ..PLAIN },
     Rules { mode: "Always", ..PLAIN },
     Rules { mode: "Never", ..PLAIN },
 ];
+
+/// What an ECI profile gives to the pods of a workload, or of all.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gift {
+    /// The label `app` of the pods; `None`: whatever it is.
+    pub(crate) app: Option<&'static str>,
+    pub(crate) given: Given,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// The annotation that names a policy.
+    Policy(&'static str),
+    /// ECI's label, by which every pod bursts.
+    Eci,
+}
+
+const P0: Given = Given::Policy("p0");
+const P1: Given = Given::Policy("p1");
+
+/// Of two gifts of the same kind, the first counts.
+pub(crate) const PROFILES: &[&[Gift]] = &[
+    &[],
+    &[Gift { app: Some("web"), given: P0 }],
+    &[Gift { app: Some("web"), given: P1 }, Gift { app: Some("api"), given: P0 }, Gift { app: None, given: P1 }],
+    &[Gift { app: Some("api"), given: Given::Eci }, Gift { app: Some("db"), given: P1 }],
+    &[Gift { app: None, given: P0 }, Gift { app: Some("job"), given: Given::Eci }],
+];
+
+/// A profile as its owner writes it.
+pub(crate) fn profile(gifts: &[Gift]) -> Profile {
+    let selector = |gift: &Gift| {
+        let effect = match gift.given {
+            Given::Policy(name) => json!({"annotations": {"burstlet.dev/policy": name}}),
+            Given::Eci => json!({"labels": {"alibabacloud.com/eci": "true"}}),
+        };
+        let labels = gift.app.map_or_else(|| json!({}), |app| json!({"app": app}));
+        json!({"objectSelector": {"matchLabels": labels}, "effect": effect})
+    };
+    let selectors: Vec<_> = gifts.iter().map(selector).collect();
+    Profile::read(&json!(selectors).to_string()).unwrap()
+}
 
 impl Rules {
     /// What an annotation says that gives a base alone.

@@ -10,7 +10,7 @@ use burstlet_engine::{
 
 use super::{
     KINDS, is_live, node_of, ordinal,
-    rules::{RULES, Rules},
+    rules::{Gift, Given, PROFILES, RULES, Rules, profile},
 };
 
 /// A base as text that is one: the share in percent, or the number.
@@ -57,6 +57,22 @@ pub(crate) fn base_text(own: Option<&str>, namespace: Option<&str>) -> Option<Te
     }
 }
 
+/// What a profile gives to pods.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Gifts {
+    policy: Option<&'static str>,
+    is_eci: bool,
+}
+
+impl Gifts {
+    pub(crate) fn of(profile: &[Gift], pods: &Marks) -> Self {
+        let app = pods.labels.get("app").map(String::as_str);
+        let given = || profile.iter().filter(|gift| gift.app.is_none() || gift.app == app).map(|gift| gift.given);
+        let policy = |given| if let Given::Policy(name) = given { Some(name) } else { None };
+        Self { policy: given().find_map(policy), is_eci: given().any(|given| given == Given::Eci) }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct View {
     pub(crate) namespace: Option<String>,
@@ -68,6 +84,7 @@ pub(crate) struct View {
     policies: BTreeMap<String, Rules>,
     quotas: BTreeMap<String, usize>,
     pub(crate) faults: BTreeSet<String>,
+    profile: Option<&'static [Gift]>,
     /// Placed by the engine, and neither refused nor shown.
     pub(crate) pending: BTreeMap<PodUid, Placing>,
     /// Sent to use a pool, too.
@@ -80,7 +97,7 @@ pub(crate) struct View {
 
 impl View {
     pub(crate) fn is_synced(&self) -> bool {
-        KINDS.iter().all(|kind| self.complete.contains(kind))
+        KINDS.iter().all(|kind| self.complete.contains(kind)) && self.profile.is_some()
     }
 
     pub(crate) fn take_in(&mut self, event: &Event) {
@@ -140,7 +157,11 @@ impl View {
             }
             Event::PoolFaulty { name: pool, .. } => name(Kind::Pool, pool.as_str()),
             Event::PoolGone(pool) => drop(self.quotas.remove(pool.as_str())),
-            Event::Profile(_) | Event::Capabilities { .. } => {}
+            Event::Capabilities { .. } => {}
+            Event::Profile(told) => {
+                let known = PROFILES.iter().find(|gifts| profile(gifts) == told);
+                self.profile = Some(known.expect("one of the profiles"));
+            }
             Event::Health { pool, fault } => {
                 self.faults.remove(pool.as_str());
                 self.faults.extend(fault.map(|_| pool.to_string()));
@@ -170,13 +191,39 @@ impl View {
 
     /// What governs the revision, as far as told.
     pub(crate) fn rules(&self, revision: &RevisionId) -> Option<Rules> {
+        self.governed(revision).map(|(_, rules)| rules)
+    }
+
+    /// The policy that the revision follows, if any, and what governs it, as far as told.
+    pub(crate) fn governed(&self, revision: &RevisionId) -> Option<(Option<String>, Rules)> {
         let revision = self.revisions.get(revision)?;
         let workload = revision.workload.as_ref().and_then(|id| self.workloads.get(id));
         let own = text_of(workload.map_or(&revision.marks, |workload| &workload.marks));
-        match own.as_deref().and_then(|own| own.strip_prefix("policy=")) {
-            Some(policy) => self.policies.get(policy).copied(),
-            None => base_text(own.as_deref(), self.namespace.as_deref()).map(Rules::based),
+        let own_policy = own.as_deref().and_then(|own| own.strip_prefix("policy="));
+        // What nobody understands is not followed, whatever else is said.
+        let own_base = match own.as_deref() {
+            Some(text) if own_policy.is_none() => Some(base_text(Some(text), None)?),
+            _ => None,
+        };
+        let gifts = Gifts::of(self.profile.unwrap_or_default(), &revision.pods);
+        let policy = match gifts.policy.or(own_policy) {
+            Some(name) => Some((name.to_owned(), *self.policies.get(name)?)),
+            None => None,
+        };
+        let is_free = policy.is_none() && own_base.is_none() && !gifts.is_eci;
+        let of_namespace = base_text(None, self.namespace.as_deref());
+        let of_namespace = if is_free { Some(of_namespace?) } else { of_namespace };
+        let (name, mut rules) = match policy {
+            Some((name, rules)) => (Some(name), rules),
+            None => (None, Rules::based(of_namespace.unwrap_or(Text::Number(0)))),
+        };
+        if let Some(base) = own_base {
+            rules.base = base;
         }
+        if gifts.is_eci {
+            rules.mode = "Always";
+        }
+        Some((name, rules))
     }
 
     pub(crate) fn is_stateful(&self, revision: &RevisionId) -> bool {
