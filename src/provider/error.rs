@@ -64,8 +64,40 @@ impl ProviderError {
         if let Self::Throttled { retry_after, .. } = self { *retry_after } else { None }
     }
 
+    /// The same without what differs from call to call, such as a request's number: what lasts is told once.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        let cut = |text: String| {
+            let end = [" (request ", "; the next "].iter().filter_map(|sign| text.find(sign)).min();
+            end.and_then(|end| text.get(..end)).map_or(text.clone(), str::to_owned)
+        };
+        match self {
+            Self::NoStock(text) => Self::NoStock(cut(text)),
+            Self::QuotaExceeded(text) => Self::QuotaExceeded(cut(text)),
+            Self::Throttled { message, retry_after } => Self::Throttled { message: cut(message), retry_after },
+            Self::Invalid(text) => Self::Invalid(cut(text)),
+            Self::Unauthorized(text) => Self::Unauthorized(cut(text)),
+            Self::Unsupported(text) => Self::Unsupported(cut(text)),
+            Self::NotFound(text) => Self::NotFound(cut(text)),
+            Self::Unavailable(text) => Self::Unavailable(cut(text)),
+        }
+    }
+
     /// Whether the same call may succeed later without anyone changing it.
     pub fn is_retryable(&self) -> bool {
         !matches!(self, Self::Invalid(_) | Self::Unauthorized(_) | Self::Unsupported(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_has_neither_requests_nor_waits() {
+        let wrong = ProviderError::Unauthorized("SignatureDoesNotMatch: no (request 7-A)".to_owned()).lasting();
+        assert_eq!(wrong, ProviderError::Unauthorized("SignatureDoesNotMatch: no".to_owned()));
+        let out = ProviderError::Unavailable("it does not answer; the next try is in 1.5s".to_owned()).lasting();
+        assert_eq!(out.to_string(), "provider unavailable: it does not answer");
     }
 }

@@ -96,7 +96,12 @@ async fn fargate_moves_to_the_next_subnet_and_tells_reclaims_and_jobs() {
     let zones = at.live().iter().map(|one| one["zone"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(zones, ["subnet-1", "subnet-2"]);
     watched.until("both run", |watched| watched.running() == 2).await;
+    provider.list("lab").await.unwrap();
+    assert!(provider.reclaim_notices("lab").await.unwrap().is_empty());
     assert!(at.cloud.reclaim(&spot.id.0));
+    provider.list("lab").await.unwrap();
+    let taken = provider.reclaim_notices("lab").await.unwrap();
+    assert_eq!(taken.iter().map(|notice| notice.owner.uid.as_str()).collect::<Vec<_>>(), ["b"]);
     at.ground.clock.advance(Duration::from_mins(3));
     let is_over = |watched: &Watched| {
         let state = |uid: &str| watched.seen.get(uid).map(|one| one.state.clone());

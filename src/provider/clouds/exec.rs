@@ -165,9 +165,8 @@ async fn listen(
             _ => (STDOUT, &*data),
         };
         let out = match channel {
-            STDOUT => &mut stdout,
             STDERR if stderr.is_some() => &mut stderr,
-            STDERR => &mut stdout,
+            STDOUT | STDERR => &mut stdout,
             OUTCOME => {
                 outcome.extend_from_slice(data);
                 continue;

@@ -238,7 +238,7 @@ impl<A: Api> Fleet<A> {
     /// Lists, and takes copies away: of several instances of one pod the first stays.
     async fn gather(&self, cluster: &str) -> Result<BTreeMap<String, Instance>, ProviderError> {
         let listed = self.inner.api.list(cluster).await;
-        *lock(&self.inner.list_fault) = listed.as_ref().err().cloned();
+        *lock(&self.inner.list_fault) = listed.as_ref().err().cloned().map(ProviderError::lasting);
         let mut found = listed?;
         let notice = |found: &Found| {
             let message = found.notice.clone().filter(|_| !is_over(found))?;

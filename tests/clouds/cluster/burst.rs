@@ -33,8 +33,10 @@ pub(super) async fn story(bench: &Bench, shape: &Shape) {
     let made = || bench.audit().len() - before.1;
     let reach = async |share: usize, what: &str| {
         let wanted = pods * share / 100;
-        let seen = async || if made() >= wanted { Ok(()) } else { Err(format!("{} of {wanted} instances", made())) };
-        within(patience, what, &mut { seen }).await;
+        within(patience, what, &mut async || {
+            if made() >= wanted { Ok(()) } else { Err(format!("{} of {wanted} instances", made())) }
+        })
+        .await;
         bench.say(format!("{share} %: {what}"));
     };
 

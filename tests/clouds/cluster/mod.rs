@@ -152,13 +152,14 @@ impl Bench {
                 "tolerations": [{"operator": "Exists"}], "containers": [main]}}));
     }
 
+    /// Its pods stop at once: what the cloud charges while a container stops is not burstlet's to know.
     fn deploy(&self, name: &str, replicas: usize, annotations: Value) {
         let labels = json!({"app": name, "burst": "yes"});
         self.apply(
             &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
             "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
                 "template": {"metadata": {"labels": labels, "annotations": annotations},
-                    "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+                    "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
                         "containers": [{"name": "main", "image": "nginx",
                             "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}}}]}}}}),
         );

@@ -48,7 +48,8 @@ pub(super) async fn story(bench: &Bench) {
         assert!(told.iter().any(|text| text.contains("will be released at")), "{name}: {told:?}");
     }
     // The cloud gave three minutes: none of them ended by its hand.
-    let taken = |one: &&serde_json::Value| one["finished"] == "Failed";
+    let taken =
+        |one: &&serde_json::Value| one["status"] == "Failed" || one["status"] == "Gone" && one["finished"] == "Failed";
     assert_eq!(bench.cloud_instances().iter().filter(taken).count(), 0);
     assert!(bench.audit().values().all(|(made, _)| *made == 1));
     bench.say("spot pods were replaced before their instances went");

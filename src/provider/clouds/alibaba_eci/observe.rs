@@ -92,7 +92,8 @@ impl Eci {
     /// All instances of `cluster`. Statuses come in pages of 200; only those not known yet are read in full.
     pub(super) async fn look(&self, cluster: &str) -> Result<Vec<Instance>, ProviderError> {
         let looked = self.look_at_all(cluster).await;
-        *self.list_fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = looked.as_ref().err().cloned();
+        let fault = looked.as_ref().err().cloned().map(ProviderError::lasting);
+        *self.list_fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fault;
         looked
     }
 

@@ -148,7 +148,8 @@ impl FargateApi {
             containers: Vec::new(),
         };
         // Some two minutes before a spot task ends, ECS wants it stopped although nobody here asked for it.
-        let is_taken = task.capacity_provider_name == SPOT && task.desired_status == "STOPPED" && !has_stopped;
+        let is_to_stop = task.desired_status == "STOPPED" && !has_stopped && !was_asked;
+        let is_taken = is_to_stop && task.capacity_provider_name == SPOT;
         let notice = is_taken.then(|| "ECS stops the task, whose capacity is taken back".to_owned());
         Some(Found { instance, created: format!("{:020.3}", task.created_at), notice })
     }
