@@ -186,7 +186,7 @@ async fn nothing_is_called_for_a_pod_that_cannot_run() {
     large.spec.as_mut().unwrap().containers[0].resources =
         serde_json::from_value(json!({"limits": {"cpu": "300"}})).unwrap();
     let refused = provider.create(&owner("a"), &large).await.unwrap_err();
-    assert!(refused.to_string().contains("beyond the largest size, 128 vCPU"), "{refused}");
+    assert!(refused.to_string().contains("128000m CPU and 524288 MiB is the largest"), "{refused}");
     assert!(at.ground.calls().is_empty());
     let schedule = StockStep { after: Duration::ZERO, zone: "sub-1".to_owned(), instances: Some(0) };
     at.ground.change(|settings| settings.stock_schedule = vec![schedule]);

@@ -76,7 +76,15 @@ fn the_sidecars_account_reads_what_kube_proxy_must_and_nothing_else(here: &Trial
     for what in ["secrets", "configmaps", "pods", "serviceaccounts", "namespaces", "leases.coordination.k8s.io"] {
         assert!(!may("get", what) && !may("list", what) && !may("create", what), "{what}");
     }
-    assert!(!may("create", "serviceaccounts/token") && !may("create", "pods/exec") && !may("get", "nodes/proxy"));
+    // kubectl takes what follows a slash for a name.
+    for (verb, what, part) in
+        [("create", "serviceaccounts", "token"), ("create", "pods", "exec"), ("get", "nodes", "proxy")]
+    {
+        let account = "--as=system:serviceaccount:burstlet-system:burstlet-kube-proxy";
+        let part = format!("--subresource={part}");
+        let asked = ["auth", "can-i", verb, what, &part, "--all-namespaces", account];
+        assert!(!here.kubectl(&asked).status.success(), "{verb} {what} {part}");
+    }
 }
 
 async fn what_a_pod_refers_to_travels_along_and_goes_with_it(here: &Trial, there: &Trial) {

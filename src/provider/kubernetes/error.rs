@@ -21,7 +21,6 @@ pub(super) fn told(error: &kube::Error) -> ProviderError {
 fn refusal(code: u16, message: &str) -> ProviderError {
     let text = format!("kubernetes: {message}");
     match code {
-        401 => ProviderError::Unauthorized(text),
         // A namespace so new that its account is not there yet.
         403 if message.contains("error looking up service account") => ProviderError::Unavailable(text),
         403 if message.contains("exceeded quota") => ProviderError::QuotaExceeded(text),
@@ -29,7 +28,7 @@ fn refusal(code: u16, message: &str) -> ProviderError {
         400 | 403 if message.contains("denied the request") => ProviderError::Invalid(text),
         // RBAC names the user; everything else that forbids is admission, which minds the pod.
         403 if !message.contains("User \"") && message.contains("is forbidden:") => ProviderError::Invalid(text),
-        403 => ProviderError::Unauthorized(text),
+        401 | 403 => ProviderError::Unauthorized(text),
         404 => ProviderError::NotFound(text),
         400 | 413 | 422 => ProviderError::Invalid(text),
         429 => ProviderError::Throttled { message: text, retry_after: None },

@@ -88,11 +88,11 @@ async fn feed(from: Option<Pin<Box<dyn AsyncRead + Send>>>, to: Option<impl Asyn
 /// Passes output on. Where nobody takes it any more, it is read on, so that the command does not hang.
 async fn drain(from: Option<impl AsyncRead + Unpin>, to: Option<Pin<Box<dyn AsyncWrite + Send>>>) {
     let Some(mut from) = from else { return };
-    if let Some(mut to) = to {
-        if copy(&mut from, &mut to).await.is_ok() {
-            let _ = to.flush().await;
-            return;
-        }
+    if let Some(mut to) = to
+        && copy(&mut from, &mut to).await.is_ok()
+    {
+        let _ = to.flush().await;
+        return;
     }
     let _ = copy(&mut from, &mut tokio::io::sink()).await;
 }
