@@ -95,24 +95,19 @@ where
         let mut piece = vec![0; PIECE];
         loop {
             let message = tokio::select! {
-                read = async { stdin.as_mut()?.read(&mut piece).await.ok() }, if stdin.is_some() => match read {
-                    Some(count @ 1..) => input(&piece[..count], has_channels),
-                    _ => {
-                        stdin = None;
-                        if !tty {
-                            continue;
-                        }
-                        input(&[END_OF_INPUT], has_channels)
-                    }
-                },
+                read = async { stdin.as_mut()?.read(&mut piece).await.ok() }, if stdin.is_some() => {
+                    let read = read.filter(|count| *count > 0);
+                    let Some(count) = read.or_else(|| { stdin = None; tty.then_some(0) }) else { continue };
+                    input(if count == 0 { &[END_OF_INPUT] } else { &piece[..count] }, has_channels)
+                }
                 size = async { let sizes = resize.as_mut()?; sizes.changed().await.ok()?; *sizes.borrow_and_update() },
-                    if resize.is_some() => match size {
-                    Some(size) => resized(size),
-                    None => {
+                    if resize.is_some() => {
+                    let Some(size) = size else {
                         resize = None;
                         continue;
-                    }
-                },
+                    };
+                    resized(size)
+                }
                 else => return std::future::pending::<()>().await,
             };
             if sink.send(message).await.is_err() {

@@ -197,7 +197,7 @@ impl Api for AciApi {
     }
 
     fn size(&self, request: &Request) -> String {
-        request.size.to_string()
+        request.size.clone()
     }
 
     fn log_reads(&self) -> Result<Reads, ProviderError> {
