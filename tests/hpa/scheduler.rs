@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{generate::Dice, oracle::Oracle};
 
 /// How many random clusters are judged; `SCHEDULER_CLUSTERS` asks for more, `SCHEDULER_SEED` for others.
-const CLUSTERS: u64 = 400;
+const CLUSTERS: u64 = 200;
 
 const NAMES: [&str; 3] = ["web", "api", "db"];
 
