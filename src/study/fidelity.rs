@@ -203,7 +203,7 @@ mod tests {
         let read = read_phases(&setup, &syncs, &scrapes).unwrap();
         // The warm-up of 45 s is nine and four and a half periods.
         assert_eq!(read.timing.hpa_phase, Duration::from_millis(4_980));
-        assert_eq!(read.timing.metrics_phase, Duration::from_millis(8_000));
+        assert_eq!(read.timing.metrics_phase, Duration::from_secs(8));
         assert_eq!(read_phases(&setup, &syncs, &scrapes[..3]).map(|_| ()), None, "too few");
     }
 

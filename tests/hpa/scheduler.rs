@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{generate::Dice, oracle::Oracle};
 
 /// How many random clusters are judged; `SCHEDULER_CLUSTERS` asks for more, `SCHEDULER_SEED` for others.
-const CLUSTERS: u64 = 400;
+const CLUSTERS: u64 = 200;
 
 const NAMES: [&str; 3] = ["web", "api", "db"];
 
@@ -94,7 +94,7 @@ impl Case {
                 "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}}})
         };
         let manifests = self.deployments.iter().flat_map(|deployment| [deployment.clone(), hpa(deployment)]);
-        write("all.yaml", manifests.map(|object| format!("{object}\n---\n")).collect());
+        write("all.yaml", manifests.map(|object| object.to_string() + "\n---\n").collect());
         write("scenario.yaml", self.scenario.to_string());
         write("traffic.csv", "seconds,requests_per_second\n0,1\n60,1\n".to_owned());
         let scenario = Scenario::open(folder.path().to_str().unwrap());
