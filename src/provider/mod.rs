@@ -9,6 +9,7 @@ pub mod clouds;
 mod containers;
 mod content;
 mod error;
+mod hex;
 pub mod kubernetes;
 #[cfg(feature = "lab")]
 pub mod process;

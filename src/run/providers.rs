@@ -99,9 +99,10 @@ fn other_cluster(settings: &Kubernetes, config: &Config, client: &Client) -> Res
         let weak = Arc::downgrade(&there);
         tokio::spawn(secret::follow::<Secret>(client.clone(), namespace, name.clone(), move |part| {
             let Some(there) = weak.upgrade() else { return Listening::No };
-            match part("kubeconfig") {
-                Some(text) => there.set_kubeconfig(&text),
-                None => tracing::warn!("the Secret of a pool on another cluster has no key kubeconfig"),
+            if let Some(text) = part("kubeconfig") {
+                there.set_kubeconfig(&text);
+            } else {
+                tracing::warn!("the Secret of a pool on another cluster has no key kubeconfig");
             }
             Listening::Yes
         }));

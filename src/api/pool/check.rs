@@ -23,7 +23,7 @@ impl Provider {
         };
         let says = "is not set: pods will not find Services by name; name the cluster's DNS servers, at addresses that \
                     instances reach";
-        (!has_servers).then(|| FieldFault::new(&format!("spec.provider.{field}"), says.to_owned()))
+        (!has_servers).then(|| FieldFault::new(format!("spec.provider.{field}"), says.to_owned()))
     }
 }
 

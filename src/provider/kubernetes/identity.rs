@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::api::ObjectMeta;
 use ring::digest;
 
-use crate::provider::Owner;
+use crate::provider::{Owner, hex::hex};
 
 /// Label: the cluster that an object belongs to, as a label can hold it.
 const CLUSTER: &str = "burstlet.dev/cluster";
@@ -71,7 +71,7 @@ fn label_of(cluster: &str) -> String {
         return cluster.to_owned();
     }
     let digest = digest::digest(&digest::SHA256, cluster.as_bytes());
-    digest.as_ref().iter().take(20).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.as_ref()[..20])
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::identity::{metadata, name_of};
 use crate::{
     api::pool::kubernetes::Kubernetes,
-    provider::{Content, File, Owner, ProviderError, RegistryKey},
+    provider::{Content, File, Owner, ProviderError, RegistryKey, hex::hex},
 };
 
 /// Name of the volume that the API server adds to every pod for its service account's token: it is of no use there.
@@ -161,8 +161,7 @@ fn volume_of(volume: &Volume, pod: &str, content: &Content) -> Result<Volume, Pr
 /// with more files or fewer finds each in its place.
 fn key_of(volume: &str, path: &str) -> String {
     let digest = digest::digest(&digest::SHA256, path.as_bytes());
-    let digest: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{volume}.{digest}")
+    format!("{volume}.{}", hex(&digest.as_ref()[..8]))
 }
 
 fn files_name(pod: &str) -> String {

@@ -3,8 +3,6 @@
 //! Definitions are registered at one a second, so pods of one template share one: whatever differs between them, their
 //! variables, travels with `RunTask` as overrides.
 
-use std::fmt::Write as _;
-
 use k8s_openapi::api::core::v1::Pod;
 use ring::digest;
 use serde_json::{Value, json};
@@ -15,6 +13,7 @@ use crate::{
     provider::{
         Owner, ProviderError,
         clouds::pod::{Abilities, PlainContainer, PlainPod, invalid},
+        hex::hex,
     },
 };
 
@@ -198,11 +197,7 @@ pub(super) fn run_task(settings: &AwsFargate, owner: &Owner, request: &Request, 
 
 /// SHA-256 of a text, in hexadecimal digits.
 pub(super) fn hash(text: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use jiff::{Timestamp, tz::TimeZone};
 use ring::{digest, hmac};
 
+use crate::provider::hex::hex;
+
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
@@ -291,13 +293,6 @@ fn moment(now: Timestamp) -> String {
 fn parse_moment(text: &str) -> Option<Timestamp> {
     let moment = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
     Some(moment.to_zoned(TimeZone::UTC).ok()?.timestamp())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

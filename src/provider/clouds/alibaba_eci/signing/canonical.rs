@@ -30,11 +30,3 @@ pub(super) fn canonical_query(parameters: &Parameters) -> String {
     }
     query
 }
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

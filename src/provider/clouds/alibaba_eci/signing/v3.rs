@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ring::{digest, hmac};
 
-use super::canonical::{Parameters, canonical_query, hex};
-use crate::provider::clouds::Secret;
+use super::canonical::{Parameters, canonical_query};
+use crate::provider::{clouds::Secret, hex::hex};
 
 /// Name of the algorithm, first in the header.
 pub const V3_ALGORITHM: &str = "ACS3-HMAC-SHA256";
