@@ -186,7 +186,8 @@ impl Bench {
         until(|| async { api.list_metadata(&ListParams::default()).await.unwrap().items.is_empty() }).await;
         sets.delete("web", &DeleteParams::default()).await.unwrap();
         self.stand.cluster().resume(Component::ControllerManager).unwrap();
-        let a_pod = |(name, seconds): (&'static str, f64)| (name, (seconds - before[name]) * 1000.0 / pods as f64);
+        let pods = f64::from(u32::try_from(pods).unwrap());
+        let a_pod = |(name, seconds): (&'static str, f64)| (name, (seconds - before[name]) * 1000.0 / pods);
         Course { created, bound, sights, cpu_millis: after.into_iter().map(a_pod).collect() }
     }
 }

@@ -16,7 +16,7 @@ const ALIBABA_ECI: Capabilities = Capabilities {
     provider: "Alibaba ECI",
     kinds: NeedSet::ALL.without(&[Need::GrpcProbes, Need::Tokens]).without(&NETWORK),
     containers: None,
-    largest: largest(64_000, 512),
+    largest: Some(size(64_000, 512)),
 };
 
 const KINGSOFT_KCI: Capabilities = Capabilities {
@@ -31,21 +31,21 @@ const KINGSOFT_KCI: Capabilities = Capabilities {
         Need::DnsConfig,
     ]),
     containers: Some(5),
-    largest: largest(128_000, 512),
+    largest: Some(size(128_000, 512)),
 };
 
 const AWS_FARGATE: Capabilities = Capabilities {
     provider: "AWS Fargate",
     kinds: NeedSet::of(&[Need::InitContainers, Need::WorkingDirs, Need::ImageCommands, Need::ArgumentsAlone]),
     containers: Some(10),
-    largest: largest(16_000, 120),
+    largest: Some(size(16_000, 120)),
 };
 
 const AZURE_ACI: Capabilities = Capabilities {
     provider: "Azure ACI",
     kinds: NeedSet::of(&[Need::InitContainers, Need::Files, Need::ImageCommands, Need::DnsConfig]),
     containers: Some(60),
-    largest: largest(4000, 16),
+    largest: Some(size(4000, 16)),
 };
 
 const KUBERNETES: Capabilities = Capabilities {
@@ -78,8 +78,8 @@ pub const PROCESS: Capabilities = Capabilities {
 /// Clouds in memory run nothing, so nothing is missing.
 const SIMULATED: Capabilities = Capabilities::all("the simulated cloud");
 
-const fn largest(cpu: u64, gib: u64) -> Option<Resources> {
-    Some(Resources { cpu: MilliCpu(cpu), memory: Bytes(gib << 30) })
+const fn size(cpu: u64, gib: u64) -> Resources {
+    Resources { cpu: MilliCpu(cpu), memory: Bytes(gib << 30) }
 }
 
 impl Provider {
@@ -119,7 +119,7 @@ impl KingsoftKci {
         let own = resolving(KINGSOFT_KCI, !self.cluster_dns.is_empty());
         let cpu = self.sizes.iter().map(|size| size.cpu_millis).max();
         let gib = self.sizes.iter().flat_map(|size| size.memory_gib.iter().copied()).max();
-        Capabilities { largest: cpu.zip(gib).map_or(own.largest, |(cpu, gib)| largest(cpu, gib)), ..own }
+        Capabilities { largest: cpu.zip(gib).map(|(cpu, gib)| size(cpu, gib)).or(own.largest), ..own }
     }
 }
 
@@ -216,6 +216,6 @@ mod tests {
     #[test]
     fn a_pools_own_sizes_set_the_largest() {
         let own = "{kingsoftKci: {region: r, sizes: [{cpuMillis: 1000, memoryGib: [2, 4]}, {cpuMillis: 2000, memoryGib: [1]}]}}";
-        assert_eq!(pool(own).capabilities().largest, largest(2000, 4));
+        assert_eq!(pool(own).capabilities().largest, Some(size(2000, 4)));
     }
 }

@@ -227,9 +227,13 @@ mod tests {
     #[tokio::test]
     async fn tail_since_times_and_limit_are_kept() {
         let source = Written::default();
-        ["a", "b"].iter().for_each(|line| source.write(line));
+        for line in ["a", "b"] {
+            source.write(line);
+        }
         let since = Timestamp::now();
-        ["c", "d"].iter().for_each(|line| source.write(line));
+        for line in ["c", "d"] {
+            source.write(line);
+        }
         let options = LogOptions::default();
         assert_eq!(read(&source, options).await, "a\nb\nc\nd\n");
         assert_eq!(read(&source, LogOptions { tail_lines: Some(1), ..options }).await, "d\n");
@@ -272,8 +276,8 @@ mod tests {
             source.is_over.store(true, Ordering::Relaxed);
             source.write("end");
             let told = following.await.unwrap();
-            let all = source.lines.lock().unwrap().iter().map(|(_, line)| format!("{line}\n")).collect::<String>();
-            assert_eq!(told, all, "without times: {has_no_times}");
+            let all: Vec<_> = source.lines.lock().unwrap().iter().map(|(_, line)| line.clone()).collect();
+            assert_eq!(told.lines().collect::<Vec<_>>(), all, "without times: {has_no_times}");
         }
     }
 
