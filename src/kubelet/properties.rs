@@ -563,6 +563,48 @@ fn a_refused_pod_says_so_once_and_waits_longer_each_time() {
     assert!((15..40).contains(&creates), "{creates}");
 }
 
+/// A pod whose creation has been refused for 45 s, and its next try is some way off.
+fn refused(error: &ProviderError) -> Trial {
+    let mut trial = Trial::new();
+    trial.relist_pods();
+    (0..3).for_each(|_| trial.list_instances());
+    trial.create_pod(0);
+    // Not so often that all calls to the provider stop.
+    for _ in 0..45 {
+        trial.deliver_pod_event(true);
+        trial.start_call();
+        if let Some(call) = trial.calls.pop() {
+            let outcome = match &call.job.action {
+                Action::Create => Outcome::CreateFailed(error.clone()),
+                Action::WriteStatus(report) => trial.write_status(&call.job.owner.uid, report),
+                other => panic!("{other:?}"),
+            };
+            trial.index.finish(&call.job.uid, Finished::Call(outcome), trial.clock());
+        }
+        trial.now += Duration::from_secs(1);
+    }
+    trial
+}
+
+#[test]
+fn a_deleted_pod_that_nobody_can_run_goes_without_waiting_for_its_next_try() {
+    let mut trial = refused(&ProviderError::Invalid("too large".to_owned()));
+    trial.delete_pod(0);
+    trial.deliver_pod_event(true);
+    trial.start_call();
+    assert_eq!(trial.calls.last().map(|call| &call.job.action), Some(&Action::DeletePod));
+}
+
+#[test]
+fn what_may_stand_of_a_pod_that_is_gone_is_ended_without_waiting_for_its_next_try() {
+    let mut trial = refused(&ProviderError::Unavailable("no answer".to_owned()));
+    trial.force_delete(0);
+    trial.deliver_pod_event(true);
+    trial.start_call();
+    let action = trial.calls.last().map(|call| &call.job.action);
+    assert_eq!(action, Some(&Action::DeleteInstance { grace: Duration::ZERO }));
+}
+
 #[test]
 fn a_pod_that_lacks_something_says_what_once_and_is_looked_after_soon_again() {
     let mut trial = Trial::new();

@@ -220,6 +220,9 @@ impl Pair {
             PodFact::Gone => {}
             PodFact::Live(known) if view.version < known.version => {}
             PodFact::Live(known) => {
+                if known.deletion.is_none() && view.deletion.is_some() {
+                    self.not_before = Duration::ZERO;
+                }
                 // The kubelet's own write is newer than this view, which shows everything but that write.
                 let report = if view.version < self.written { known.report.clone() } else { view.report.clone() };
                 *known = PodView { report, ..view };
@@ -228,8 +231,11 @@ impl Pair {
         }
     }
 
-    /// The pod with this UID is no more.
+    /// The pod with this UID is no more. As with a deletion that begins, what was put off was another call than the next.
     pub(crate) fn lose_pod(&mut self) {
+        if matches!(&self.pod, PodFact::Live(view) if view.deletion.is_none()) {
+            self.not_before = Duration::ZERO;
+        }
         self.pod = PodFact::Gone;
     }
 

@@ -47,7 +47,7 @@ use crate::conformance::{self, Subject, service};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const UID: &str = "burstlet.dev/pod-uid";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The other cluster, with one node that runs processes.
 struct There {

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -314,8 +315,10 @@ async fn a_pools_node_with_pods_stays_until_it_is_drained() {
     assert!(trial.refused("vnode delete burstlet-eci-1").await.contains("instances would be left behind"));
     assert!(trial.has("node", "burstlet-eci-1") && max() == 2);
     trial.cluster.lock().unwrap().refusals = 1_000;
+    let asked = Instant::now();
     let late = trial.refused("vnode delete burstlet-eci-1 --drain --timeout 1s").await;
     assert!(late.contains("disruption budget") && max() == 2, "{late}");
+    assert!(asked.elapsed() < Duration::from_secs(30), "{:?} for --timeout 1s", asked.elapsed());
     trial.cluster.lock().unwrap().refusals = 1;
     trial.done("vnode delete burstlet-eci-1 --drain").await;
     assert!(!trial.has("node", "burstlet-eci-1") && trial.has("node", "burstlet-eci-0"));

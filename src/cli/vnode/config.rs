@@ -184,7 +184,9 @@ impl VnodeContext {
         let path = self.kubeconfig()?;
         let kubeconfig =
             Kubeconfig::read_from(path).with_context(|| format!("unable to read the kubeconfig {}", path.display()))?;
-        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        // The client repeats by itself what a disruption budget refuses, for minutes: a drain minds its own `--timeout`.
+        config.default_retry = false;
         Ok(Client::try_from(config)?)
     }
 }

@@ -38,7 +38,7 @@ async fn pods(bench: &Bench) {
         bench.pod(&format!("bad-{number}"), json!({*key: value}), json!({}));
     }
     bench.pod("bad-size", json!({}), json!({"resources": {"limits": {"cpu": "100"}}}));
-    let size = ("k8s.aliyun.com/eci-use-specs", "the largest size is 64-512.0Gi");
+    let size = ("containers[].resources", "64000m CPU and 524288 MiB is the largest");
     let texts = bad.iter().map(|(key, _, limit)| (*key, *limit)).chain([size]).enumerate();
     for (number, (key, limit)) in texts {
         let name = if number == bad.len() { "bad-size".to_owned() } else { format!("bad-{number}") };

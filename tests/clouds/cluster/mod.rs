@@ -256,7 +256,7 @@ async fn within<T>(patience: Duration, what: &str, ask: &mut impl AsyncFnMut() -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_on_eci_is_driven_by_kubectl_and_a_burst_rides_out_all_that_a_cloud_can_do() {
-    let bench = Bench::start().await;
+    let bench = Box::pin(Bench::start()).await;
     input::begin(&bench);
     kubectl::story(&bench).await;
     spot::story(&bench).await;
@@ -267,11 +267,11 @@ async fn a_pool_on_eci_is_driven_by_kubectl_and_a_burst_rides_out_all_that_a_clo
     stand.stop().await.unwrap();
 }
 
-/// As issue 6 tells it: 1,000 pods, and ten minutes without the cloud. The one above has 400 pods and 20 seconds of it.
+/// The long form: 1,000 pods, and ten minutes without the cloud.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes a quarter of an hour; run it by its name"]
 async fn a_thousand_pods_ride_out_ten_minutes_without_the_cloud() {
-    let bench = Bench::start().await;
+    let bench = Box::pin(Bench::start()).await;
     burst::story(&bench, &burst::Shape { pods: 1000, outage: Duration::from_mins(10) }).await;
     let Bench { stand, replica, .. } = bench;
     replica.stop().await.unwrap();
