@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -40,14 +39,7 @@ impl Events {
             action: "CreateInstance".to_owned(),
             secondary: None,
         };
-        let pod = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(owner.namespace.clone()),
-            name: Some(owner.name.clone()),
-            uid: Some(owner.uid.clone()),
-            ..ObjectReference::default()
-        };
+        let pod = owner.reference();
         tokio::spawn(async move {
             if let Err(error) = recorder.publish(&event, &pod).await {
                 tracing::debug!(%error, "event not posted");

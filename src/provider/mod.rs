@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
 use burstlet_engine::model::Capabilities;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -44,6 +44,20 @@ pub struct Owner {
     pub name: String,
     /// Pod's UID: the key of idempotent creation.
     pub uid: String,
+}
+
+impl Owner {
+    /// The pod, as Events name it.
+    pub fn reference(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(self.namespace.clone()),
+            name: Some(self.name.clone()),
+            uid: Some(self.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
 }
 
 /// The provider's own name for an instance.

@@ -15,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
     core::PartialObjectMeta,
 };
 use serde_json::json;
@@ -35,6 +35,7 @@ use crate::{
     provider::Provider,
     run::{
         config::{Pool, Scaled},
+        evict::{Evicted, evict},
         pools::RunningPools,
     },
     watch::Leadership,
@@ -313,18 +314,11 @@ impl Fleet {
             if is_waited_for || evicted >= EVICT_AT_ONCE {
                 continue;
             }
-            let pods = Api::<Pod>::namespaced(self.client.clone(), pod.namespace().as_deref().unwrap_or_default());
-            let preconditions = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-            let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            let params = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
-            match pods.evict(&pod.name_any(), &params).await {
-                Ok(_) => evicted += 1,
-                // A disruption budget, or it is gone already.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(kube::Error::Api(status)) if status.code == 429 => {
-                    guarded.insert(pod.name_any());
-                }
-                Err(error) => return Err(error.into()),
+            let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+            match evict(&self.client, &namespace, &name, pod.metadata.uid.clone()).await? {
+                Evicted::Asked => evicted += 1,
+                Evicted::Gone => {}
+                Evicted::Held => drop(guarded.insert(name)),
             }
         }
         if !guarded.is_empty() {

@@ -11,6 +11,7 @@
 
 pub mod config;
 mod consumed;
+mod evict;
 mod fleet;
 mod keep;
 mod lead;

@@ -11,10 +11,9 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{DeleteParams, EvictParams, Preconditions},
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -22,7 +21,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::{
     api::names,
     provider::{Provider, ReclaimNotice},
-    run::fleet::{has_controller, is_controlled},
+    run::{
+        evict::{Evicted, evict},
+        fleet::{has_controller, is_controlled},
+    },
 };
 
 /// How often it is asked. Clouds give two minutes or more.
@@ -94,19 +96,15 @@ impl Keeper {
         if is_another || is_waited_for || pod.metadata.deletion_timestamp.is_some() {
             return Ok(Step::Done);
         }
-        let preconditions = Preconditions { uid: Some(owner.uid.clone()), resource_version: None };
-        let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        let params = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
-        match pods.evict(&owner.name, &params).await {
-            Ok(_) => {
+        let step = match evict(&self.client, &owner.namespace, &owner.name, Some(owner.uid.clone())).await? {
+            Evicted::Asked => {
                 tracing::info!(pod = %owner.name, namespace = %owner.namespace, "evicted: its instance is taken back");
-                Ok(Step::Done)
+                Step::Done
             }
-            // It is gone, or another of its name stands there.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Step::Done),
-            Err(kube::Error::Api(status)) if status.code == 429 => Ok(Step::Held),
-            Err(error) => Err(error),
-        }
+            Evicted::Gone => Step::Done,
+            Evicted::Held => Step::Held,
+        };
+        Ok(step)
     }
 
     async fn tell(&self, ReclaimNotice { owner, message }: &ReclaimNotice) {
@@ -117,15 +115,7 @@ impl Keeper {
             action: "Evict".to_owned(),
             secondary: None,
         };
-        let pod = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Pod".to_owned()),
-            namespace: Some(owner.namespace.clone()),
-            name: Some(owner.name.clone()),
-            uid: Some(owner.uid.clone()),
-            ..ObjectReference::default()
-        };
-        if let Err(error) = self.recorder.publish(&event, &pod).await {
+        if let Err(error) = self.recorder.publish(&event, &owner.reference()).await {
             tracing::debug!(%error, "event not posted");
         }
     }
