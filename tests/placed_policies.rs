@@ -119,6 +119,7 @@ fn each_policy_places_ten_pods_as_its_first_line_says() {
         ("wait-for-the-autoscaler.yaml", places(&[("base", 10)])),
         ("business-hours.yaml", places(&[("base", 5), ("eci", 5)])),
         ("two-clouds.yaml", places(&[("base", 4), ("eci", 5), ("kci", 1)])),
+        ("other-cluster.yaml", places(&[("base", 5), ("other", 5)])),
         ("background-workers.yaml", places(&[("base", 10)])),
         ("observe.yaml", places(&[("released", 10)])),
         ("like-ack-resource-policy.yaml", places(&[("base", 2), ("eci", 8)])),

@@ -422,7 +422,7 @@ async fn logs(trial: &Trial) {
 
 fn exec(trial: &Trial) {
     let output = trial.kubectl(&["exec", "web", "--", "sh", "-c", "echo out; echo err >&2; exit 42"]);
-    assert_eq!(output.stdout, b"out\n");
+    assert_eq!(output.stdout, b"out\n", "{output:?}");
     assert!(output.stderr.starts_with(b"err\n"), "{output:?}");
     assert_eq!(output.status.code(), Some(42));
     let missing = trial.kubectl(&["exec", "web", "--", "no-such-program"]);

@@ -17,6 +17,7 @@ use tokio_tungstenite::{
         protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     channels::{self, Input, Output},
@@ -67,11 +68,10 @@ where
     let stdout = output(Output::Stdout, wishes.stdout);
     let stderr = output(Output::Stderr, wishes.stderr);
     let (own_status, status) = duplex(PIPE);
-    outputs.push((Output::Status, own_status));
     let (own_stdin, stdin) = duplex(PIPE);
     let (sizes, resize) = watch::channel(None);
     let inputs = Inputs { stdin: wishes.stdin.then_some(own_stdin), sizes, is_v5: protocol == channels::V5 };
-    let connection = tokio::spawn(carry(socket, inputs, outputs));
+    let connection = tokio::spawn(carry(socket, inputs, outputs, own_status));
     Session {
         streams: Streams {
             stdin: wishes.stdin.then(|| Box::pin(stdin) as _),
@@ -93,8 +93,12 @@ struct Inputs {
 }
 
 /// Carries messages until the client leaves, or until all outputs have ended and it has had time to read them.
-async fn carry<T>(socket: WebSocketStream<T>, inputs: Inputs, outputs: Vec<(Output, DuplexStream)>)
-where
+async fn carry<T>(
+    socket: WebSocketStream<T>,
+    inputs: Inputs,
+    outputs: Vec<(Output, DuplexStream)>,
+    status: DuplexStream,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let (sink, source) = socket.split();
@@ -107,7 +111,11 @@ where
     for (channel, pipe) in outputs {
         pumps.spawn(pump(pipe, messages.clone(), move |data| channels::write(channel, data).into()));
     }
-    drop(messages);
+    // The outcome comes last: there are clients that read no further.
+    let _told = AbortOnDropHandle::new(tokio::spawn(async move {
+        while pumps.join_next().await.is_some() {}
+        pump(status, messages, |data| channels::write(Output::Status, data).into()).await;
+    }));
     let reading = inputs.read(source);
     converse(reading, send_all(sink, queue)).await;
 }
@@ -244,6 +252,27 @@ mod tests {
         let [_, stdout, stderr, status, _] = heard(&mut client).await;
         assert_eq!((&*stdout, &*stderr), (&b"one two"[..], &b"done"[..]));
         assert!(String::from_utf8(status).unwrap().contains("\"ExitCode\""));
+    }
+
+    #[tokio::test]
+    async fn the_outcome_comes_after_all_that_was_written() {
+        for _ in 0..50 {
+            let (mut client, session) = start(channels::V5, everything()).await;
+            tokio::spawn(session.run(|mut streams| async move {
+                streams.stdout.take().unwrap().write_all(&[b'x'; PIPE]).await.unwrap();
+                streams.stderr.take().unwrap().write_all(&[b'y'; PIPE]).await.unwrap();
+                Ok(ExitStatus::SUCCESS)
+            }));
+            let (mut written, mut is_told) = (0, false);
+            while let Some(Ok(message)) = client.next().await {
+                if let Message::Binary(data) = message {
+                    is_told |= data[0] == 3;
+                    assert!(data[0] == 3 || !is_told, "{written} bytes had come before the outcome");
+                    written += data.len() - 1;
+                }
+            }
+            assert!(is_told);
+        }
     }
 
     #[tokio::test]
