@@ -12,7 +12,7 @@
 //! | zones | the pool's vSwitches in order; a short one is left out for a while |
 //! | late shortage | a group that ends `ScheduleFailed` is replaced in another zone |
 //! | whose instance | tags: cluster, node, namespace, name, UID |
-//! | sizes | rounded up to ECI's table; the result is in [`Eci::annotations`] |
+//! | sizes | rounded up to ECI's table; the annotation `burstlet.dev/instance-size` has both |
 
 mod call;
 mod client;
