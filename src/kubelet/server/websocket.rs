@@ -259,8 +259,8 @@ mod tests {
         for _ in 0..50 {
             let (mut client, session) = start(channels::V5, everything()).await;
             tokio::spawn(session.run(|mut streams| async move {
-                streams.stdout.take().unwrap().write_all(&[b'x'; PIPE]).await.unwrap();
-                streams.stderr.take().unwrap().write_all(&[b'y'; PIPE]).await.unwrap();
+                streams.stdout.take().unwrap().write_all(&vec![b'x'; PIPE]).await.unwrap();
+                streams.stderr.take().unwrap().write_all(&vec![b'y'; PIPE]).await.unwrap();
                 Ok(ExitStatus::SUCCESS)
             }));
             let (mut written, mut is_told) = (0, false);
