@@ -256,23 +256,27 @@ mod tests {
 
     #[tokio::test]
     async fn the_outcome_comes_after_all_that_was_written() {
-        for _ in 0..50 {
-            let (mut client, session) = start(channels::V5, everything()).await;
-            tokio::spawn(session.run(|mut streams| async move {
-                streams.stdout.take().unwrap().write_all(&vec![b'x'; PIPE]).await.unwrap();
-                streams.stderr.take().unwrap().write_all(&vec![b'y'; PIPE]).await.unwrap();
-                Ok(ExitStatus::SUCCESS)
-            }));
-            let (mut written, mut is_told) = (0, false);
-            while let Some(Ok(message)) = client.next().await {
-                if let Message::Binary(data) = message {
-                    is_told |= data[0] == 3;
-                    assert!(data[0] == 3 || !is_told, "{written} bytes had come before the outcome");
-                    written += data.len() - 1;
-                }
+        const WRITTEN: usize = 12 * PIECE;
+        let (mut client, session) = start(channels::V5, everything()).await;
+        let (ended, has_ended) = tokio::sync::oneshot::channel();
+        tokio::spawn(session.run(|mut streams| async move {
+            streams.stdout.take().unwrap().write_all(&vec![b'x'; WRITTEN]).await.unwrap();
+            ended.send(()).unwrap();
+            Ok(ExitStatus::SUCCESS)
+        }));
+        // The client reads nothing until the outcome is on its way, too.
+        has_ended.await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let (mut written, mut before) = (0, None);
+        while let Some(Ok(message)) = client.next().await {
+            let Message::Binary(data) = message else { continue };
+            match data[0] {
+                1 => written += data.len() - 1,
+                3 => before = Some(written),
+                _ => {}
             }
-            assert!(is_told);
         }
+        assert_eq!((before, written), (Some(WRITTEN), WRITTEN));
     }
 
     #[tokio::test]
