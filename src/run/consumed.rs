@@ -55,8 +55,8 @@ impl ConsumedMetrics {
             tick.tick().await;
             for (name, pool) in &*running.borrow() {
                 if let Some(consumed) = pool.provider.consumed() {
-                    self.cpu.with_label_values(&[name.as_str()]).set(consumed.cost(1.0, 0.0));
-                    self.memory.with_label_values(&[name.as_str()]).set(consumed.cost(0.0, 1.0));
+                    self.cpu.with_label_values(&[name.as_str()]).set(consumed.cpu_seconds());
+                    self.memory.with_label_values(&[name.as_str()]).set(consumed.gib_seconds());
                 }
             }
         }

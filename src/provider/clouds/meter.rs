@@ -32,11 +32,21 @@ impl Consumed {
         self.mib_milli_seconds += other.mib_milli_seconds;
     }
 
+    /// CPU, in vCPU-seconds.
+    #[expect(clippy::cast_precision_loss, reason = "an amount that is shown, or costs money that is estimated")]
+    pub fn cpu_seconds(self) -> f64 {
+        self.cpu_micro_seconds as f64 / 1e6
+    }
+
+    /// Memory, in GiB-seconds.
+    #[expect(clippy::cast_precision_loss, reason = "an amount that is shown, or costs money that is estimated")]
+    pub fn gib_seconds(self) -> f64 {
+        self.mib_milli_seconds as f64 / 1e3 / 1024.0
+    }
+
     /// What it costs at a price for each vCPU-second and GiB-second.
     pub fn cost(self, cpu_second: f64, gib_second: f64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "an amount of money that is estimated")]
-        let (cpu, mib) = (self.cpu_micro_seconds as f64 / 1e6, self.mib_milli_seconds as f64 / 1e3);
-        cpu * cpu_second + mib / 1024.0 * gib_second
+        self.cpu_seconds() * cpu_second + self.gib_seconds() * gib_second
     }
 }
 
