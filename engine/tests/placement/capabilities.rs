@@ -1,17 +1,12 @@
 //! What pools' providers lack, seen before a pod is placed.
 
-#![expect(clippy::panic, clippy::expect_used, reason = "a helper of tests fails by panicking")]
-#![allow(dead_code, reason = "the support is shared with other tests")]
-
-mod support;
-
+use crate::support::{Cluster, MOVE_ON, PodWords, pod};
 use burstlet_engine::{
     model::{Bytes, Capabilities, MilliCpu, Need, NeedSet, Needs, Pod, Resources},
     placement::Event,
 };
 use proptest::prelude::*;
 use serde_json::json;
-use support::{Cluster, MOVE_ON, PodWords, pod};
 
 const INIT: Needs = Needs { kinds: NeedSet::of(&[Need::InitContainers]), containers: 1, size: nothing() };
 const BARE: Capabilities =
