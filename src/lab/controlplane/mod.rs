@@ -3,7 +3,7 @@
 //! `$BURSTLET_CONTROLPLANE` names a ready binary. Without it, the Go module in `controlplane/` is built once into
 //! `target/controlplane/<digest of its sources>/`, however many test processes ask at the same time.
 //! `$BURSTLET_KUBERNETES` chooses an older minor for demo and tests, such as `1.35`: the same sources, built on
-//! `controlplane/kubernetes-1.35.mod`.
+//! `controlplane/kubernetes-1.35.mod`, beside the newest, whose metrics-server is taken.
 
 mod build;
 mod error;
@@ -29,6 +29,9 @@ pub const MINOR_VARIABLE: &str = "BURSTLET_KUBERNETES";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlPlane {
     binary: PathBuf,
+    /// The same binary, unless an older minor is asked for: the metrics-server that builds beside 1.35 does not start
+    /// on that minor's libraries, and the newest one serves older API servers.
+    metrics_server: PathBuf,
 }
 
 impl ControlPlane {
@@ -40,7 +43,8 @@ impl ControlPlane {
     /// A command that runs `component` (`etcd`, `kube-apiserver`, `kube-controller-manager`, `kube-scheduler`,
     /// `metrics-server`, `kubectl` or `version`).
     pub fn command(&self, component: &str) -> Command {
-        let mut command = Command::new(&self.binary);
+        let binary = if component == "metrics-server" { &self.metrics_server } else { &self.binary };
+        let mut command = Command::new(binary);
         command.arg(component);
         command
     }
@@ -57,29 +61,52 @@ pub fn ensure() -> Result<ControlPlane, ControlPlaneError> {
 /// Whether [`ensure`] has nothing to build.
 pub fn is_ready() -> bool {
     let is_named = std::env::var_os(BINARY_VARIABLE).is_some_and(|path| !path.is_empty());
-    is_named || place().is_ok_and(|(_, _, binary)| binary.is_file())
+    let is_built = |minor: Option<&str>| Place::of(minor).is_ok_and(|place| place.binary.is_file());
+    is_named || is_built(minor().as_deref()) && is_built(None)
 }
 
 fn named(path: &OsStr) -> Result<ControlPlane, ControlPlaneError> {
     let binary = PathBuf::from(path);
-    if binary.is_file() { Ok(ControlPlane { binary }) } else { Err(ControlPlaneError::NamedMissing { path: binary }) }
+    if !binary.is_file() {
+        return Err(ControlPlaneError::NamedMissing { path: binary });
+    }
+    Ok(ControlPlane { metrics_server: binary.clone(), binary })
 }
 
 fn built() -> Result<ControlPlane, ControlPlaneError> {
-    let (source, folder, binary) = place()?;
-    if !binary.is_file() {
-        build::build(&source, &folder, &binary)?;
-    }
-    Ok(ControlPlane { binary })
+    let newest = Place::of(None)?.built()?;
+    let binary = match minor() {
+        Some(minor) => Place::of(Some(&minor))?.built()?,
+        None => newest.clone(),
+    };
+    Ok(ControlPlane { binary, metrics_server: newest })
+}
+
+fn minor() -> Option<String> {
+    std::env::var(MINOR_VARIABLE).ok().filter(|minor| !minor.is_empty())
 }
 
 /// What is built, in which folder, into which file.
-fn place() -> Result<(Source, PathBuf, PathBuf), ControlPlaneError> {
-    let minor = std::env::var(MINOR_VARIABLE).ok().filter(|minor| !minor.is_empty());
-    let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"), minor.as_deref())?;
-    let folder = super::target_folder().join("controlplane").join(source.digest());
-    let binary = folder.join("controlplane");
-    Ok((source, folder, binary))
+struct Place {
+    source: Source,
+    folder: PathBuf,
+    binary: PathBuf,
+}
+
+impl Place {
+    fn of(minor: Option<&str>) -> Result<Self, ControlPlaneError> {
+        let source = Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane"), minor)?;
+        let folder = super::target_folder().join("controlplane").join(source.digest());
+        let binary = folder.join("controlplane");
+        Ok(Self { source, folder, binary })
+    }
+
+    fn built(self) -> Result<PathBuf, ControlPlaneError> {
+        if !self.binary.is_file() {
+            build::build(&self.source, &self.folder, &self.binary)?;
+        }
+        Ok(self.binary)
+    }
 }
 
 #[cfg(test)]
