@@ -104,10 +104,8 @@ impl Calls {
         if !self.may_act() {
             return NOT_OURS;
         }
-        self.metrics.called("create");
-        let create = self.provider.create_with(&job.owner, &resolved.pod, &resolved.content);
-        let call = tokio::time::timeout(PROVIDER_TIMEOUT, create).await;
-        Finished::Call(match call.unwrap_or_else(|_| Err(no_answer())) {
+        let create = in_time(self.provider.create_with(&job.owner, &resolved.pod, &resolved.content));
+        Finished::Call(match self.metrics.asked("create", create).await {
             Ok(instance) => {
                 self.metrics.created();
                 for absent in &resolved.absent {
@@ -117,20 +115,14 @@ impl Calls {
                 }
                 Outcome::Created(instance)
             }
-            Err(error) => {
-                self.metrics.provider_error(error.kind());
-                Outcome::CreateFailed(error)
-            }
+            Err(error) => Outcome::CreateFailed(error),
         })
     }
 
     async fn delete_instance(&self, job: &Job, grace: Duration) -> Outcome {
-        self.metrics.called("delete");
-        let call = tokio::time::timeout(PROVIDER_TIMEOUT, self.provider.delete(&job.owner, grace)).await;
-        match call.unwrap_or_else(|_| Err(no_answer())) {
+        match self.metrics.asked("delete", in_time(self.provider.delete(&job.owner, grace))).await {
             Ok(()) => Outcome::InstanceDeleted { grace },
             Err(error) => {
-                self.metrics.provider_error(error.kind());
                 tracing::warn!(pod = %job.owner.name, namespace = %job.owner.namespace, %error, "instance not deleted");
                 let after = error.retry_after();
                 if error.is_shared() { Outcome::Down { after } } else { Outcome::Failed { after } }
@@ -234,8 +226,10 @@ fn timed_out() -> kube::Error {
     kube::Error::Service(format!("no answer within {API_TIMEOUT:?}").into())
 }
 
-fn no_answer() -> ProviderError {
-    ProviderError::Unavailable(format!("no answer within {PROVIDER_TIMEOUT:?}"))
+/// A provider that says nothing is one that is not there.
+async fn in_time<T>(call: impl Future<Output = Result<T, ProviderError>>) -> Result<T, ProviderError> {
+    let silent = |_| Err(ProviderError::Unavailable(format!("no answer within {PROVIDER_TIMEOUT:?}")));
+    tokio::time::timeout(PROVIDER_TIMEOUT, call).await.unwrap_or_else(silent)
 }
 
 fn warn(what: &str, job: &Job, error: &kube::Error) {

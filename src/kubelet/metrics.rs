@@ -9,7 +9,10 @@ use prometheus::{
 };
 
 use super::index::Index;
-use crate::telemetry::{Collectors, listed, register};
+use crate::{
+    provider::ProviderError,
+    telemetry::{Collectors, listed, register},
+};
 
 /// Whom a kubelet calls.
 pub(crate) const SIDES: [&str; 2] = ["provider", "api"];
@@ -109,17 +112,20 @@ impl KubeletMetrics {
         self.stops.with_label_values(&[&*self.pool, side]).inc_by(times);
     }
 
-    /// A call to the provider begins: `create`, `list` and so on.
-    pub(crate) fn called(&self, call: &str) {
+    /// Counts a call to the provider (`create`, `list` and so on), and its refusal by kind.
+    pub(crate) async fn asked<T>(
+        &self,
+        call: &str,
+        answer: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
         self.provider_calls.with_label_values(&[&*self.pool, call]).inc();
+        let refused =
+            |error: &ProviderError| self.provider_errors.with_label_values(&[&*self.pool, error.kind()]).inc();
+        answer.await.inspect_err(refused)
     }
 
     pub(crate) fn created(&self) {
         self.instances.with_label_values(&[&self.pool]).inc();
-    }
-
-    pub(crate) fn provider_error(&self, kind: &str) {
-        self.provider_errors.with_label_values(&[&*self.pool, kind]).inc();
     }
 
     pub(crate) fn status_written(&self) {

@@ -72,9 +72,7 @@ impl Renewal {
                 return;
             }
         };
-        self.metrics.called("renew");
-        if let Err(error) = self.provider.renew(&owner, &resolved.content).await {
-            self.metrics.provider_error(error.kind());
+        if let Err(error) = self.metrics.asked("renew", self.provider.renew(&owner, &resolved.content)).await {
             tracing::debug!(pod = %owner.name, namespace = %owner.namespace, %error, "files not renewed");
         }
     }

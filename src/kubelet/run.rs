@@ -174,16 +174,19 @@ impl Kubelet {
                 () = tokio::time::sleep_until(list_at), if lists.is_empty() => {
                     list_at = Instant::now() + SWEEP;
                     let began = self.index().begin_list();
-                    self.metrics.called("list");
-                    lists.spawn(list(Arc::clone(&self.provider), config.cluster.clone(), began));
+                    let (provider, cluster) = (Arc::clone(&self.provider), config.cluster.clone());
+                    let metrics = self.metrics.clone();
+                    lists.spawn(async move { (began, metrics.asked("list", list(provider, cluster)).await) });
                 }
                 Some(Ok(listed)) = lists.join_next() => {
                     if self.take_list(listed, now()) {
                         list_at = list_at.min(Instant::now() + SOON);
                     }
                     let standing = self.index().orphans();
-                    for Owner { namespace, name, uid, .. } in orphans.look(started.elapsed(), standing) {
+                    for owner in orphans.look(started.elapsed(), standing) {
+                        let Owner { namespace, name, uid, .. } = &owner;
                         tracing::warn!(%namespace, pod = %name, %uid, "an instance stands although its pod is gone");
+                        events.outlived(&owner);
                     }
                 }
                 () = sleep_until(wake.map(|at| started + at)) => {}
@@ -259,7 +262,6 @@ impl Kubelet {
         match result {
             Ok(instances) => self.index().end_list(began, &instances, now),
             Err(error) => {
-                self.metrics.provider_error(error.kind());
                 tracing::warn!(%error, "instances not listed, will be tried again");
                 true
             }
@@ -274,10 +276,10 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-async fn list(provider: Arc<dyn Provider>, cluster: String, began: Sequence) -> Listed {
+async fn list(provider: Arc<dyn Provider>, cluster: String) -> Result<Vec<Instance>, ProviderError> {
     let call = tokio::time::timeout(LIST_TIMEOUT, provider.list(&cluster)).await;
     let timed_out = || Err(ProviderError::Unavailable(format!("no list within {LIST_TIMEOUT:?}")));
-    (began, call.unwrap_or_else(|_| timed_out()))
+    call.unwrap_or_else(|_| timed_out())
 }
 
 /// Watches the provider for ever; every new watch begins with [`InstanceChange::Watching`].
@@ -290,9 +292,7 @@ async fn watch_instances(
     let mut pause = SOON;
     while !changes.is_closed() {
         let began = Instant::now();
-        metrics.called("watch");
-        if let Err(error) = provider.watch(&cluster, changes.clone()).await {
-            metrics.provider_error(error.kind());
+        if let Err(error) = metrics.asked("watch", provider.watch(&cluster, changes.clone())).await {
             tracing::warn!(%error, "watch of instances ended, will be taken up again");
         }
         pause = if began.elapsed() > SWEEP { SOON } else { (pause * 2).min(SWEEP) };

@@ -129,6 +129,11 @@ impl KubeletHandle {
         &self.inner.provider
     }
 
+    /// What is counted for the kubelet's pool.
+    pub(crate) fn metrics(&self) -> &KubeletMetrics {
+        &self.inner.metrics
+    }
+
     /// The node's template, if it is one of the kubelet's.
     pub(crate) fn template(&self, node: &str) -> Option<&NodeTemplate> {
         self.inner.nodes.iter().find(|template| template.name == node)
@@ -157,9 +162,8 @@ impl KubeletHandle {
         if let Some(snapshot) = cache.snapshot.as_ref().filter(|s| s.taken.elapsed() < FRESH) {
             return Ok(Arc::clone(snapshot));
         }
-        self.inner.metrics.called("usage");
-        let usages = self.inner.provider.usage(&self.inner.cluster).await;
-        let usages = usages.inspect_err(|error| self.inner.metrics.provider_error(error.kind()))?;
+        let Inner { metrics, provider, cluster, .. } = &*self.inner;
+        let usages = metrics.asked("usage", provider.usage(cluster)).await?;
         let at = Timestamp::now();
         let samples = self.index().samples();
         let nodes = self.merge(&mut cache.totals, usages, samples);

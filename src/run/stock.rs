@@ -41,15 +41,13 @@ pub(super) async fn poll(
     let mut failing_since: Option<Instant> = None;
     loop {
         tick.tick().await;
-        metrics.called("stock");
-        match provider.stock().await {
+        match metrics.asked("stock", provider.stock()).await {
             Ok(stock) => {
                 failing_since = None;
                 nodes.set_stock(pool.as_str(), stock.instances);
                 note(&stocks, &pool, |news| (news.free, news.fault) = (stock.instances, None));
             }
             Err(error) => {
-                metrics.provider_error(error.kind());
                 tracing::debug!(%error, %pool, "the provider does not tell its stock");
                 let since = *failing_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= GLITCH {

@@ -20,7 +20,7 @@ use super::{
     upgrade::Switch,
 };
 use crate::{
-    kubelet::{KubeletHandle, index::Found},
+    kubelet::{KubeletHandle, KubeletMetrics, index::Found},
     provider::{ExitStatus, Owner, Provider, ProviderError, Streams},
 };
 
@@ -36,6 +36,7 @@ pub(super) struct Place {
 /// What a call goes to.
 struct Reached {
     provider: Arc<dyn Provider>,
+    metrics: KubeletMetrics,
     owner: Owner,
     container: String,
 }
@@ -58,7 +59,8 @@ impl Server {
             let text = format!("container {container} not found in pod {namespace}/{pod}\n");
             return Err((StatusCode::NOT_FOUND, text).into_response());
         }
-        Ok(Reached { provider: Arc::clone(kubelet.provider()), owner, container })
+        let (provider, metrics) = (Arc::clone(kubelet.provider()), kubelet.metrics().clone());
+        Ok(Reached { provider, metrics, owner, container })
     }
 }
 
@@ -83,7 +85,8 @@ pub(super) async fn logs(State(server): State<Arc<Server>>, Path(place): Path<Pl
         Ok(options) => options,
         Err(error) => return bad_query(&error),
     };
-    match reached.provider.logs(&reached.owner, &reached.container, &options).await {
+    let Reached { provider, metrics, owner, container } = &reached;
+    match metrics.asked("logs", provider.logs(owner, container, &options)).await {
         Ok(stream) => ([(header::CONTENT_TYPE, "text/plain")], Body::from_stream(stream)).into_response(),
         Err(error) => refusal(&error),
     }
@@ -91,14 +94,16 @@ pub(super) async fn logs(State(server): State<Arc<Server>>, Path(place): Path<Pl
 
 pub(super) async fn exec(State(server): State<Arc<Server>>, Path(place): Path<Place>, request: Request) -> Response {
     let call = |reached: Reached, wishes: Wishes, streams: Streams| async move {
-        reached.provider.exec(&reached.owner, &reached.container, &wishes.command, streams).await
+        let Reached { provider, metrics, owner, container } = &reached;
+        metrics.asked("exec", provider.exec(owner, container, &wishes.command, streams)).await
     };
     remote_command(&server, &place, request, true, call)
 }
 
 pub(super) async fn attach(State(server): State<Arc<Server>>, Path(place): Path<Place>, request: Request) -> Response {
     let call = |reached: Reached, _, streams: Streams| async move {
-        reached.provider.attach(&reached.owner, &reached.container, streams).await
+        let Reached { provider, metrics, owner, container } = &reached;
+        metrics.asked("attach", provider.attach(owner, container, streams)).await
     };
     remote_command(&server, &place, request, false, call)
 }
@@ -144,7 +149,7 @@ pub(super) async fn port_forward(
     Path(place): Path<Place>,
     mut request: Request,
 ) -> Response {
-    let Reached { provider, owner, .. } = match server.reach(&place) {
+    let Reached { provider, metrics, owner, .. } = match server.reach(&place) {
         Ok(reached) => reached,
         Err(refusal) => return refusal,
     };
@@ -158,7 +163,7 @@ pub(super) async fn port_forward(
     server.begun.count(wire);
     let (response, connection) = switch.accept();
     tokio::spawn(async move {
-        forward::run((wire, protocol), &ports, connection, Target { provider, owner }).await;
+        forward::run((wire, protocol), &ports, connection, Target { provider, metrics, owner }).await;
         drop(session_place);
     });
     response

@@ -17,7 +17,10 @@ use super::{
     upgrade::{Spoken, Wire},
     websocket,
 };
-use crate::provider::{Owner, Provider};
+use crate::{
+    kubelet::KubeletMetrics,
+    provider::{Owner, Provider},
+};
 
 const PROTOCOL: &str = "portforward.k8s.io";
 
@@ -37,6 +40,7 @@ const MOST_WAITING: usize = 256;
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) provider: Arc<dyn Provider>,
+    pub(super) metrics: KubeletMetrics,
     pub(super) owner: Owner,
 }
 
@@ -159,7 +163,8 @@ impl Pair {
             let _ = error.write_all(b"unable to forward: the stream's header port is no port").await;
             return;
         };
-        let outcome = match target.provider.port_forward(&target.owner, port).await {
+        let Target { provider, metrics, owner } = &target;
+        let outcome = match metrics.asked("port-forward", provider.port_forward(owner, port)).await {
             Ok(mut connection) => match copy_bidirectional(&mut data, &mut connection).await {
                 Ok(_) => return,
                 // The client's own end is none of its news.
