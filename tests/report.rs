@@ -15,8 +15,8 @@ use burstlet::{
     report::{Subject, html_page},
 };
 use burstlet_engine::{
-    model::{ObjectName, Timestamp},
-    placement::{Census, NodeSight, PoolSight},
+    model::{Bytes, MilliCpu, ObjectName, Resources, Timestamp},
+    placement::{BudgetUse, Census, NodeSight, PoolSight, Quota},
     policy::{Budget, Exhausted, Money, Spend},
     simulator::{Load, Outcome, Plant, Played, Sample, Summary, TierUse},
 };
@@ -212,7 +212,8 @@ fn sight() -> Sight {
             .collect(),
         pods,
         stock: Some(stock),
-        quota: Some(2000),
+        requests: Resources { cpu: MilliCpu(500 * pods), memory: Bytes(pods << 30) },
+        quota: Quota { pods: Some(2000), ..Quota::default() },
         obstacle: obstacle.map(str::to_owned),
         rate: Some(money("4.21337 CNY")),
         spent: Some((money("1.5 CNY"), money("37.99 CNY"))),
@@ -221,6 +222,7 @@ fn sight() -> Sight {
             per_day: Some(Spend::Money(money("120 CNY"))),
             exhausted: Exhausted::Wait,
         }),
+        used: vec![BudgetUse { period: "day", share: 0.32 }],
     };
     let moment = |index: usize| {
         let crowd = if (80..160).contains(&index) { 40 - index.abs_diff(120) } else { 0 };

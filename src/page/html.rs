@@ -67,11 +67,8 @@ fn money(pools: &[PoolSight]) -> Vec<(Money, Money)> {
     let mut sums: Vec<(Money, Money)> = Vec::new();
     let costs = pools.iter().filter_map(|pool| Some((pool.rate.clone()?, pool.spent.clone()?.1)));
     for (rate, today) in costs {
-        let plus = |one: &Money, other: &Money| {
-            Money::from_nanos(one.nanos().saturating_add(other.nanos()), one.currency().clone())
-        };
         match sums.iter_mut().find(|(sum, _)| sum.currency() == rate.currency()) {
-            Some(sum) => *sum = (plus(&sum.0, &rate), plus(&sum.1, &today)),
+            Some(sum) => *sum = (sum.0.plus(&rate), sum.1.plus(&today)),
             None => sums.push((rate, today)),
         }
     }
@@ -104,7 +101,7 @@ fn pools(sight: &Sight) -> String {
             health,
             Cell::plain(pool.nodes.len()),
             Cell::plain(pool.pods),
-            Cell::plain(or_dash(pool.quota)),
+            Cell::plain(or_dash(pool.quota.pods)),
             Cell::plain(or_dash(pool.stock)),
             Cell::plain(money(pool.rate.as_ref())),
             Cell::plain(money(pool.spent.as_ref().map(|spent| &spent.1))),

@@ -270,7 +270,7 @@ impl Desk {
     fn measure(&self) {
         self.placer.metrics.show(&self.placement, &self.misplaced);
         if self.placement.is_synced() {
-            self.placer.metrics.show_pools(&self.placement.pools_at(now()));
+            self.placer.metrics.show_money(&self.placement, now());
             self.placer.board.show(&self.placement, now());
         }
     }

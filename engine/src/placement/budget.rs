@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::{
     model::{ObjectName, PoolName, Resources, Timestamp},
     placement::{cap::Sum, pools::Pools},
-    policy::{Budget, Money, PolicyName, Spend, Usage},
+    policy::{Budget, PolicyName, Spend, Usage},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -151,47 +151,121 @@ impl Accounts {
         self.0.get(&Account::Pool)?.get(pool).copied()
     }
 
+    /// The accounts of policies that have a name.
+    pub(super) fn of_policies(&self) -> impl Iterator<Item = (&PolicyName, &BTreeMap<PoolName, Meter>)> {
+        self.0.iter().filter_map(|(account, meters)| match account {
+            Account::Policy(Some(name)) => Some((name, meters)),
+            _ => None,
+        })
+    }
+
     /// Which part of the budget is spent, if one is.
     pub(super) fn spent(&self, account: &Account, budget: &Budget, pools: &Pools, now: Timestamp) -> Option<Spent> {
-        self.spent_in(account, None, budget, pools, now)
+        let meters = self.0.get(account);
+        spent(budget, |span, limit| used(meters.into_iter().flatten(), span, limit, pools, now))
     }
 
     /// Which part of a pool's own budget is spent, if one is.
     pub(super) fn spent_of_pool(&self, pool: &PoolName, pools: &Pools, now: Timestamp) -> Option<Spent> {
-        self.spent_in(&Account::Pool, Some(pool), pools.budget(pool)?, pools, now)
+        spent(pools.budget(pool)?, |span, limit| self.used_of_pool(pool, span, limit, pools, now))
     }
 
-    fn spent_in(
+    /// How much of a limit a pool has used.
+    pub(super) fn used_of_pool(
         &self,
-        account: &Account,
-        only: Option<&PoolName>,
-        budget: &Budget,
+        pool: &PoolName,
+        span: Span,
+        limit: &Spend,
         pools: &Pools,
         now: Timestamp,
-    ) -> Option<Spent> {
-        let meters = self.0.get(account)?;
-        let of = |limit: &Option<Spend>, period: fn(&Meter) -> Usage, word: &str| {
-            let limit = limit.as_ref()?;
-            let used = meters.iter().filter(|(pool, _)| only.is_none_or(|only| *pool == only));
-            let used = used.map(|(pool, meter)| (pool, period(&meter.at(now))));
-            let text = match limit {
-                Spend::PodMinutes(limit) => {
-                    let used = used.map(|(_, used)| used.pod_millis).sum::<u128>() / 60_000;
-                    (used >= u128::from(*limit)).then(|| format!("{limit} pod-minutes"))
-                }
-                Spend::Money(limit) => {
-                    let prices = used.filter_map(|(pool, used)| Some(pools.price(pool)?.of(used)));
-                    let same = prices.filter(|cost| cost.currency() == limit.currency());
-                    let used = same.map(|cost| cost.nanos()).fold(0, i128::saturating_add);
-                    let used = Money::from_nanos(used, limit.currency().clone());
-                    (used.nanos() >= limit.nanos()).then(|| limit.to_string())
-                }
-            }?;
-            Some(Spent(format!("the budget of this {word} is spent ({text})").into()))
-        };
-        of(&budget.per_hour, |meter| meter.hour.used, "hour")
-            .or_else(|| of(&budget.per_day, |meter| meter.day.used, "day"))
+    ) -> Used {
+        used(self.0.get(&Account::Pool).and_then(|meters| meters.get_key_value(pool)), span, limit, pools, now)
     }
+}
+
+/// What a limit holds for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Span {
+    Hour,
+    Day,
+}
+
+impl Span {
+    pub(super) const ALL: [Self; 2] = [Self::Hour, Self::Day];
+
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    pub(super) const fn limit(self, budget: &Budget) -> Option<&Spend> {
+        match self {
+            Self::Hour => budget.per_hour.as_ref(),
+            Self::Day => budget.per_day.as_ref(),
+        }
+    }
+
+    const fn of(self, meter: &Meter) -> Usage {
+        match self {
+            Self::Hour => meter.hour.used,
+            Self::Day => meter.day.used,
+        }
+    }
+}
+
+/// How much of a limit is used, both in the limit's smallest unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Used {
+    used: i128,
+    limit: i128,
+}
+
+impl Used {
+    /// 1 where all of it is used; a limit of nothing is used up from the start.
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
+    pub(super) fn share(self) -> f64 {
+        if self.limit == 0 { 1.0 } else { self.used as f64 / self.limit as f64 }
+    }
+
+    const fn is_all(self) -> bool {
+        self.used >= self.limit
+    }
+}
+
+/// How much of a limit is used in these pools together.
+pub(super) fn used<'a>(
+    meters: impl IntoIterator<Item = (&'a PoolName, &'a Meter)>,
+    span: Span,
+    limit: &Spend,
+    pools: &Pools,
+    now: Timestamp,
+) -> Used {
+    let used = meters.into_iter().map(|(pool, meter)| (pool, span.of(&meter.at(now))));
+    match limit {
+        Spend::PodMinutes(limit) => {
+            let millis = used.map(|(_, used)| used.pod_millis).sum::<u128>();
+            Used { used: i128::try_from(millis).unwrap_or(i128::MAX), limit: i128::from(*limit) * 60_000 }
+        }
+        Spend::Money(limit) => {
+            let prices = used.filter_map(|(pool, used)| Some(pools.price(pool)?.of(used)));
+            let same = prices.filter(|cost| cost.currency() == limit.currency());
+            let used = same.map(|cost| cost.nanos()).fold(0, i128::saturating_add);
+            Used { used, limit: limit.nanos() }
+        }
+    }
+}
+
+fn spent(budget: &Budget, used: impl Fn(Span, &Spend) -> Used) -> Option<Spent> {
+    Span::ALL.into_iter().find_map(|span| {
+        let limit = span.limit(budget)?;
+        let says = |text: String| Spent(format!("the budget of this {} is spent ({text})", span.word()).into());
+        used(span, limit).is_all().then(|| match limit {
+            Spend::PodMinutes(minutes) => says(format!("{minutes} pod-minutes")),
+            Spend::Money(money) => says(money.to_string()),
+        })
+    })
 }
 
 #[cfg(test)]

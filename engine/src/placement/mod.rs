@@ -51,7 +51,7 @@ pub use event::{Controller, Event, Kind, Looked, Namespace, PoolFacts, Quota, Re
 pub use explain::{Answer, Explanation, Standing, WorkloadExplanation};
 pub use observe::Observation;
 pub use report::{PolicyReport, PoolReport, Spending, Trouble};
-pub use sight::{NodeSight, PoolSight};
+pub use sight::{BudgetUse, NodeSight, PolicySight, PoolSight};
 
 use crate::{
     model::{NodeName, ObjectName, PodUid, PoolName, RevisionId, Timestamp, WorkloadId},

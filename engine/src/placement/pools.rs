@@ -4,7 +4,12 @@ use std::{collections::BTreeMap, fmt};
 
 use crate::{
     model::{Capabilities, Lack, Needs, Node, NodeName, PoolName, Resources},
-    placement::{cap::Sum, event::PoolFacts, report::PoolReport, sight::NodeSight},
+    placement::{
+        cap::Sum,
+        event::{PoolFacts, Quota},
+        report::PoolReport,
+        sight::NodeSight,
+    },
     policy::{Budget, Price},
 };
 
@@ -203,9 +208,14 @@ impl Pools {
         self.pools.get(name)?.stock
     }
 
-    /// Pods that the pool's quota allows.
-    pub(super) fn quota_of(&self, name: &PoolName) -> Option<u64> {
-        self.pools.get(name)?.facts.as_ref()?.quota.pods
+    /// What all pods that are in the pool or on their way request.
+    pub(super) fn requests_of(&self, name: &PoolName) -> Resources {
+        self.pools.get(name).map_or_else(Resources::default, |pool| pool.all.requests)
+    }
+
+    /// What the pool takes at most.
+    pub(super) fn quota_of(&self, name: &PoolName) -> Quota {
+        self.pools.get(name).and_then(|pool| pool.facts.as_ref()).map(|facts| facts.quota).unwrap_or_default()
     }
 
     /// The pool's open virtual nodes.

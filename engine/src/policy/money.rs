@@ -66,6 +66,12 @@ impl Money {
         Self { nanos: nanos.max(0), currency }
     }
 
+    /// With another amount of the same currency, whose own currency is not looked at.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self::from_nanos(self.nanos.saturating_add(other.nanos), self.currency.clone())
+    }
+
     /// The amount in billionths.
     pub fn nanos(&self) -> i128 {
         self.nanos

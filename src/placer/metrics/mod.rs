@@ -1,16 +1,18 @@
 //! What the placer counts.
 
+mod policies;
+mod pools;
+
 use std::time::Duration;
 
 use burstlet_engine::{
-    placement::{Annotated, Observation, Outcome, Placement, PoolSight, Reason},
-    policy::{Fault, Money, Spend},
+    model::Timestamp,
+    placement::{Annotated, Observation, Outcome, Placement, Reason},
+    policy::Fault,
 };
-use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    core::{Collector, GenericGaugeVec},
-};
+use prometheus::{Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use self::{policies::PolicyGauges, pools::PoolGauges};
 use super::misplaced::MisplacedBases;
 use crate::telemetry::{Collectors, listed, register};
 
@@ -27,109 +29,11 @@ pub struct PlacerMetrics {
     gated: Histogram,
     scale_out: HistogramVec,
     pools: PoolGauges,
+    policies: PolicyGauges,
     observed_pods: IntGaugeVec,
     observed_pod_minutes: IntGaugeVec,
     observed_cost: GaugeVec,
     observed_since: Gauge,
-}
-
-/// How each pool stands.
-#[derive(Clone)]
-struct PoolGauges {
-    nodes: IntGaugeVec,
-    pods: IntGaugeVec,
-    stock: IntGaugeVec,
-    quota: IntGaugeVec,
-    is_open: IntGaugeVec,
-    cost_per_hour: GaugeVec,
-    cost_this_hour: GaugeVec,
-    cost_today: GaugeVec,
-    budget_per_hour: GaugeVec,
-    budget_per_day: GaugeVec,
-}
-
-impl PoolGauges {
-    fn new() -> Result<Self, prometheus::Error> {
-        let count = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["pool"]);
-        let money = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &["pool", "currency"]);
-        Ok(Self {
-            nodes: count("burstlet_pool_nodes", "Open virtual nodes of a pool.")?,
-            pods: count("burstlet_pool_pods", "Pods that are in a pool or on their way.")?,
-            stock: count("burstlet_pool_stock", "Instances that a pool's provider can still create, where it tells.")?,
-            quota: count("burstlet_pool_quota_pods", "Pods that a pool's quota allows, where it has one.")?,
-            is_open: count("burstlet_pool_open", "1 where a pool takes pods now, else 0.")?,
-            cost_per_hour: money(
-                "burstlet_pool_cost_per_hour",
-                "What a pool's pods cost an hour as they are now, in the price's currency.",
-            )?,
-            cost_this_hour: money(
-                "burstlet_pool_cost_this_hour",
-                "What a pool's pods have cost in the running hour (UTC), in the price's currency.",
-            )?,
-            cost_today: money(
-                "burstlet_pool_cost_today",
-                "What a pool's pods have cost in the running day (UTC), in the price's currency.",
-            )?,
-            budget_per_hour: money(
-                "burstlet_pool_budget_per_hour",
-                "What may be spent in a pool an hour, where its budget is in money.",
-            )?,
-            budget_per_day: money(
-                "burstlet_pool_budget_per_day",
-                "What may be spent in a pool a day, where its budget is in money.",
-            )?,
-        })
-    }
-
-    /// All of them: what is listed is registered, and shown no more once its pool is gone.
-    fn all(&self) -> ([&IntGaugeVec; 5], [&GaugeVec; 5]) {
-        let Self { nodes, pods, stock, quota, is_open, cost_per_hour, cost_this_hour, cost_today, .. } = self;
-        let Self { budget_per_hour, budget_per_day, .. } = self;
-        let money = [cost_per_hour, cost_this_hour, cost_today, budget_per_hour, budget_per_day];
-        ([nodes, pods, stock, quota, is_open], money)
-    }
-
-    fn collectors(&self) -> impl Iterator<Item = Box<dyn Collector>> {
-        let (counts, money) = self.all();
-        counts.map(listed).into_iter().chain(money.map(listed))
-    }
-
-    fn show(&self, pools: &[PoolSight]) {
-        let (counts, money) = self.all();
-        counts.into_iter().for_each(GenericGaugeVec::reset);
-        money.into_iter().for_each(GenericGaugeVec::reset);
-        for pool in pools {
-            let name = [pool.name.as_str()];
-            let set = |gauge: &IntGaugeVec, value: u64| {
-                gauge.with_label_values(&name).set(i64::try_from(value).unwrap_or(i64::MAX));
-            };
-            set(&self.nodes, pool.nodes.len() as u64);
-            set(&self.pods, pool.pods);
-            pool.stock.into_iter().for_each(|stock| set(&self.stock, stock));
-            pool.quota.into_iter().for_each(|quota| set(&self.quota, quota));
-            set(&self.is_open, u64::from(pool.obstacle.is_none()));
-            let pay = |gauge: &GaugeVec, money: Option<&Money>| {
-                if let Some(money) = money {
-                    gauge.with_label_values(&[name[0], money.currency().as_str()]).set(amount(money));
-                }
-            };
-            pay(&self.cost_per_hour, pool.rate.as_ref());
-            pay(&self.cost_this_hour, pool.spent.as_ref().map(|(hour, _)| hour));
-            pay(&self.cost_today, pool.spent.as_ref().map(|(_, today)| today));
-            let limit = |limit: Option<&'_ Spend>| match limit {
-                Some(Spend::Money(money)) => Some(money.clone()),
-                _ => None,
-            };
-            let budget = pool.budget.as_ref();
-            pay(&self.budget_per_hour, limit(budget.and_then(|budget| budget.per_hour.as_ref())).as_ref());
-            pay(&self.budget_per_day, limit(budget.and_then(|budget| budget.per_day.as_ref())).as_ref());
-        }
-    }
-}
-
-/// In whole units of the currency.
-fn amount(money: &Money) -> f64 {
-    money.to_string().split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0.0)
 }
 
 impl PlacerMetrics {
@@ -164,6 +68,7 @@ impl PlacerMetrics {
                 &["tier"],
             )?,
             pools: PoolGauges::new()?,
+            policies: PolicyGauges::new()?,
             observed_pods: gauges(
                 "burstlet_observed_pods",
                 "Pods of workloads in mode Observe that would have burst since this leader began.",
@@ -185,7 +90,7 @@ impl PlacerMetrics {
 
     /// All of them, to register and to document.
     pub fn collectors(&self) -> Collectors {
-        let Self { decisions, writes, pods, faults, gated, scale_out, pools, .. } = self;
+        let Self { decisions, writes, pods, faults, gated, scale_out, pools, policies, .. } = self;
         let Self { observed_pods, observed_pod_minutes, observed_cost, observed_since, .. } = self;
         let mut all =
             vec![listed(decisions), listed(writes), listed(pods), listed(faults), listed(gated), listed(scale_out)];
@@ -196,6 +101,7 @@ impl PlacerMetrics {
             listed(observed_since),
         ]);
         all.extend(pools.collectors());
+        all.extend(policies.collectors());
         all
     }
 
@@ -209,9 +115,10 @@ impl PlacerMetrics {
         self.gated.observe(seconds);
     }
 
-    /// How the pools stand now.
-    pub(super) fn show_pools(&self, pools: &[PoolSight]) {
-        self.pools.show(pools);
+    /// How pools stand and what policies spend now.
+    pub(super) fn show_money(&self, placement: &Placement, now: Timestamp) {
+        self.pools.show(&placement.pools_at(now));
+        self.policies.show(&placement.policies_at(now));
     }
 
     pub(super) fn decided(&self, reason: &Reason) {
@@ -275,8 +182,7 @@ impl PlacerMetrics {
                 if let Some(cost) = cost {
                     let [namespace, workload, pool] = labels;
                     let labels = [namespace, workload, pool, cost.currency().as_str()];
-                    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
-                    self.observed_cost.with_label_values(&labels).set(cost.nanos() as f64 / 1e9);
+                    self.observed_cost.with_label_values(&labels).set(pools::amount(&cost));
                 }
             }
         }
