@@ -120,7 +120,7 @@ pub async fn needed(store: &dyn KeyStore, names: Names) -> Result<Secret, Provid
 }
 
 /// Keys that sign requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys {
     /// The public part.
     pub id: String,
