@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use burstlet::{
     lab::emulator::{Cloud, Emulator, FaultRates, Ground, Options, Range, Settings},
-    provider::{Instance, InstanceChange, InstanceState, LogOptions, Owner, Provider, ProviderError, Streams},
+    provider::{Exec, Instance, InstanceChange, InstanceState, LogOptions, Owner, Provider, ProviderError, Streams},
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -100,7 +100,7 @@ pub(crate) async fn exec(
         tty,
         resize: None,
     };
-    let exit = provider.exec(owner, "app", &command, streams).await.map(|exit| exit.code);
+    let exit = provider.exec(owner, Exec { container: "app".to_owned(), command, streams }).await.map(|exit| exit.code);
     let (mut told, mut warned) = (String::new(), String::new());
     stdout.read_to_string(&mut told).await.unwrap();
     stderr.read_to_string(&mut warned).await.unwrap();

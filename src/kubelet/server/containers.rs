@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     kubelet::{KubeletHandle, index::Found},
-    provider::{ExitStatus, Owner, Provider, ProviderError, Streams},
+    provider::{Exec, ExitStatus, Owner, Provider, ProviderError, Streams},
 };
 
 /// The pod, and mostly the container, that a path names.
@@ -91,7 +91,8 @@ pub(super) async fn logs(State(server): State<Arc<Server>>, Path(place): Path<Pl
 
 pub(super) async fn exec(State(server): State<Arc<Server>>, Path(place): Path<Place>, request: Request) -> Response {
     let call = |reached: Reached, wishes: Wishes, streams: Streams| async move {
-        reached.provider.exec(&reached.owner, &reached.container, &wishes.command, streams).await
+        let exec = Exec { container: reached.container, command: wishes.command, streams };
+        reached.provider.exec(&reached.owner, exec).await
     };
     remote_command(&server, &place, request, true, call)
 }

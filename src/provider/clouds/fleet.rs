@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{names, pool::SubnetOrder},
     provider::{
-        Content, ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, LogOptions, LogStream, Owner,
+        Content, Exec, ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, LogOptions, LogStream, Owner,
         Provider, ProviderError, ReclaimNotice, Stock, Streams, Takes, Usage, capabilities::hold, lacks,
     },
 };
@@ -143,14 +143,7 @@ pub trait Api: Send + Sync + 'static {
     }
 
     /// Runs a command in a container.
-    async fn exec(
-        &self,
-        _owner: &Owner,
-        _instance: &InstanceId,
-        _container: &str,
-        _command: &[String],
-        _streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    async fn exec(&self, _owner: &Owner, _instance: &InstanceId, _exec: Exec) -> Result<ExitStatus, ProviderError> {
         Err(lacks(self.name(), "exec"))
     }
 
@@ -506,15 +499,9 @@ impl<A: Api> Provider for Fleet<A> {
         log::stream(source, options).await
     }
 
-    async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    async fn exec(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
         let instance = self.instance_of(owner).await?;
-        self.inner.api.exec(owner, &instance, container, command, streams).await
+        self.inner.api.exec(owner, &instance, exec).await
     }
 
     async fn attach(&self, owner: &Owner, container: &str, streams: Streams) -> Result<ExitStatus, ProviderError> {

@@ -119,6 +119,7 @@ def life():
     command = dict(region_id=REGION, container_group_id=group, container_name="nginx", command=json.dumps(["echo", "a", "b"]))
     done = client.exec_container_command(m.ExecContainerCommandRequest(sync=True, **command)).body
     assert done.sync_response == "a b\n"
+    refused("InvalidParameter.TTY", client.exec_container_command, m.ExecContainerCommandRequest(sync=True, tty=True, **command))
     stream = client.exec_container_command(m.ExecContainerCommandRequest(stdin=True, tty=True, **command)).body
     assert hear(stream.web_socket_uri)[0] == (1, b"a b\n"), stream
     # Good once.
