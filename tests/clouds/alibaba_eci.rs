@@ -7,7 +7,7 @@ use std::{
 };
 
 use burstlet::{
-    api::pool::alibaba_eci::{AlibabaEci, Signature},
+    api::pool::alibaba_eci::{AlibabaEci, ScheduleStrategy, Signature},
     lab::emulator::{
         Cloud, Emulator, FaultRates, Ground, Range, Settings, ThrottleRate, ZoneStock, alibaba_eci::Eci as Emulated,
     },
@@ -128,6 +128,12 @@ impl Trial {
         panic!("not all of {count} pods run: {:?}", self.audit());
     }
 
+    async fn spreads(self) {
+        self.burst(40).await;
+        let zones = self.zones();
+        assert!(zones.len() == 2 && zones.values().all(|count| *count >= 10), "{zones:?}");
+    }
+
     async fn delete(&self, count: usize) {
         let deletions = (0..count).map(|number| {
             let eci = self.eci.clone();
@@ -235,12 +241,39 @@ async fn a_zone_that_runs_out_is_left_for_the_next_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_spread_over_the_zones_where_the_pool_says_so() {
+    let trial = Trial::start(quick()).await;
+    let strategy = ScheduleStrategy::VSwitchRandom;
+    let eci = provider(AlibabaEci { schedule_strategy: strategy, ..pool(&trial.emulator.address()) });
+    Trial { eci, ..trial }.spreads().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vswitch_without_addresses_is_left_for_the_next() {
     let zones = [("cn-hangzhou-h".to_owned(), ZoneStock { instances: None, addresses: Some(5) })].into();
     let trial = Trial::start(Settings { zones, ..quick() }).await;
     trial.burst(20).await;
     assert_eq!(trial.zones(), BTreeMap::from([("cn-hangzhou-h".to_owned(), 5), ("cn-hangzhou-i".to_owned(), 15)]));
     trial.settle(20).await;
+}
+
+/// Of a normal security group, or of the account: no zone takes the next pod, and the pool has nothing left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_used_up_is_told_as_the_pools_stock_until_there_is_room_again() {
+    let trial = Trial::start(Settings { quota_instances: Some(3), ..quick() }).await;
+    trial.burst(3).await;
+    assert!(trial.eci.stock().await.unwrap().instances > Some(0));
+    let refused = trial.eci.create(&owner("here", "u-3"), &service()).await.unwrap_err();
+    assert!(matches!(refused, ProviderError::QuotaExceeded(_)), "{refused}");
+    assert_eq!(trial.eci.stock().await.unwrap().instances, Some(0));
+    // The next pod is not even asked for.
+    let asked = trial.ground.calls()["CreateContainerGroup"].arrived;
+    assert!(trial.eci.create(&owner("here", "u-4"), &service()).await.is_err());
+    assert_eq!(trial.ground.calls()["CreateContainerGroup"].arrived, asked);
+    trial.eci.delete(&owner("here", "u-0"), Duration::ZERO).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(trial.eci.stock().await.unwrap().instances > Some(0));
+    trial.eci.create(&owner("here", "u-3"), &service()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

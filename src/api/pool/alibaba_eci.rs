@@ -10,8 +10,12 @@ use burstlet_engine::policy::fields::FieldFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::credentials::CredentialsFrom;
+
 /// Zones that a pool may name: so many vSwitches a creation may name at ECI.
 pub const MOST_ZONES: usize = 10;
+/// Instances that a normal security group takes; an enterprise one takes more.
+pub const NORMAL_SECURITY_GROUP: u32 = 2_000;
 /// Tags that a pool may add: the limit is 20 with burstlet's own and the annotation's.
 const MOST_TAGS: usize = 12;
 /// The least time between two polls.

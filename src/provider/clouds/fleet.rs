@@ -263,7 +263,7 @@ impl<A: Api> Fleet<A> {
         match api.choice(request) {
             Choice::Any => {}
             Choice::Among(allowed) => candidates.retain(|place| allowed.contains(place)),
-            Choice::Own => return api.create(owner, request, None).await,
+            Choice::Own => return api.create(owner, request, None).await.inspect_err(|error| self.note_quota(error)),
         }
         let mut short = None;
         for place in candidates {
@@ -276,11 +276,21 @@ impl<A: Api> Fleet<A> {
                     places.has_room(place);
                     return Ok(instance);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.note_quota(&error);
+                    return Err(error);
+                }
             }
         }
-        let text = "every subnet of the pool was short of machines or addresses a moment ago";
+        let text = "every subnet of the pool was short of machines, addresses or quota a moment ago";
         Err(short.unwrap_or_else(|| ProviderError::NoStock(text.to_owned())))
+    }
+
+    /// A quota that is used up is the account's: no place takes the next pod.
+    fn note_quota(&self, error: &ProviderError) {
+        if matches!(error, ProviderError::QuotaExceeded(_)) {
+            self.inner.places.are_all_short();
+        }
     }
 
     /// The pod's instance: the one known, or what the cloud has.
