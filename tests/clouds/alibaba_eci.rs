@@ -11,13 +11,7 @@ use burstlet::{
     lab::emulator::{
         Cloud, Emulator, FaultRates, Ground, Range, Settings, ThrottleRate, ZoneStock, alibaba_eci::Eci as Emulated,
     },
-    provider::{
-        InstanceState, LogOptions, Provider, ProviderError,
-        clouds::{
-            Secret,
-            alibaba_eci::{Eci, Keys},
-        },
-    },
+    provider::{InstanceState, LogOptions, Provider, ProviderError, clouds::alibaba_eci::Eci},
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     alibaba_eci_sdk::emulator,
     conformance::{Subject, owner, service},
+    keys::Fixed,
     trial::{exec, log},
 };
 
@@ -48,14 +43,12 @@ fn pool(address: &str) -> AlibabaEci {
     .unwrap()
 }
 
-fn keys() -> Keys {
-    Keys { id: "testid".to_owned(), secret: Secret::new("testsecret"), token: None }
+fn keys() -> Fixed {
+    Fixed::new(&[("access-key-id", "testid"), ("access-key-secret", "testsecret")])
 }
 
 fn provider(pool: AlibabaEci) -> Arc<Eci> {
-    let eci = Eci::new(pool).unwrap();
-    eci.keys().set(keys());
-    Arc::new(eci)
+    Arc::new(Eci::with_keys(pool, Arc::new(keys())).unwrap())
 }
 
 fn quick() -> Settings {
@@ -372,12 +365,14 @@ async fn a_spot_instance_gives_notice_and_then_fails_as_reclaimed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_keys_are_taken_up_and_wrong_ones_are_named_without_their_secret() {
     let trial = Trial::start(quick()).await;
-    trial.eci.keys().set(Keys { secret: Secret::new("hush-hush"), ..keys() });
-    let error = trial.eci.list("here").await.unwrap_err();
+    let keys = keys();
+    let eci = Eci::with_keys(pool(&trial.emulator.address()), Arc::new(keys.clone())).unwrap();
+    keys.set("access-key-secret", "hush-hush");
+    let error = eci.list("here").await.unwrap_err();
     assert!(matches!(error, ProviderError::Unauthorized(_)), "{error}");
-    assert!(!format!("{error:?} {:?}", trial.eci).contains("hush-hush"));
-    trial.eci.keys().set(keys());
-    trial.eci.list("here").await.unwrap();
+    assert!(!format!("{error:?} {eci:?}").contains("hush-hush"));
+    keys.set("access-key-secret", "testsecret");
+    eci.list("here").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
