@@ -96,17 +96,12 @@ async fn conditions(bench: &Bench, name: &str) -> Vec<Value> {
     pool.data["status"]["conditions"].as_array().cloned().unwrap_or_default()
 }
 
-/// What the cloud said of a pool stands in its conditions, and in an event.
+/// What the cloud said of a pool stands in its conditions.
 async fn told(bench: &Bench, name: &str, text: &str) {
     let message = until(&format!("the pool {name} tells of {text}"), async || {
         let all = conditions(bench, name).await;
         let messages = all.iter().filter_map(|one| one["message"].as_str());
         messages.clone().find(|message| message.contains(text)).map(str::to_owned).ok_or_else(|| format!("{all:?}"))
-    })
-    .await;
-    until(&format!("an event on the pool {name} tells of {text}"), async || {
-        let told = bench.events_of(name).await;
-        if told.iter().any(|event| event.contains(text)) { Ok(()) } else { Err(format!("{told:?}")) }
     })
     .await;
     bench.say(format!("  {name}: {message}"));

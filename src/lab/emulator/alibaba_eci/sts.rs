@@ -1,7 +1,7 @@
-//! STS, version 2015-04-01: a token of an OpenID Connect provider, such as a cluster's of a service account, for temporary
-//! keys (`AssumeRoleWithOIDC`). The call is not signed; what it grants is verified with each call that is.
+//! STS, version 2015-04-01: the token of an identity provider (OIDC), such as a cluster's of a service account, for
+//! temporary keys (`AssumeRoleWithOIDC`). The call is not signed; what it grants is verified with each call that is.
 //!
-//! Of the token, its form, its end and its audience are verified. Its signature is not, for the emulator knows no provider's keys.
+//! Of the token, form, end and audience are verified. Its signature is not, for the emulator knows no provider's keys.
 
 use std::{collections::BTreeMap, time::Duration};
 
