@@ -19,7 +19,7 @@ pub(super) struct EmulateArgs {
 
 #[derive(Debug, Subcommand)]
 enum CloudCommand {
-    /// Alibaba Cloud's Elastic Container Instance, and the VPC actions that go with it
+    /// Alibaba Cloud's Elastic Container Instance, and what goes with it of the VPC and of STS
     AlibabaEci(AlibabaEciArgs),
     /// Kingsoft Cloud's Container Instances (KCI)
     KingsoftKci(SignedArgs),

@@ -28,7 +28,7 @@ pub use clouds::meter::Consumed;
 pub use containers::{ContainerEnd, ContainerReport, ContainerState};
 pub use content::{Content, File, RegistryKey, Takes, literal};
 pub use error::ProviderError;
-pub use session::{Duplex, ExitStatus, LogOptions, LogStream, Streams, TerminalSize};
+pub use session::{Duplex, Exec, ExitStatus, LogOptions, LogStream, Streams, TerminalSize};
 
 /// Who an instance belongs to; every provider stores it with the instance and gives it back in [`Instance`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -241,16 +241,9 @@ pub trait Provider: Send + Sync + 'static {
         Err(lacks(self.name(), "logs"))
     }
 
-    /// Runs `command` in a container until it ends. What it wrote has gone into `streams` when this answers; dropping the
-    /// call ends the command.
-    async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
-        let _ = (owner, container, command, streams);
+    /// Runs a command until it ends. What it wrote has gone into its streams when this answers; dropping the call ends it.
+    async fn exec(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        let _ = (owner, exec);
         Err(lacks(self.name(), "exec"))
     }
 

@@ -69,6 +69,17 @@ impl fmt::Debug for Streams {
     }
 }
 
+/// A command to run in a container.
+#[derive(Debug)]
+pub struct Exec {
+    /// The container's name.
+    pub container: String,
+    /// The program, and its arguments.
+    pub command: Vec<String>,
+    /// What it reads and writes.
+    pub streams: Streams,
+}
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitStatus {

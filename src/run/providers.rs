@@ -13,14 +13,13 @@ use crate::provider::process;
 use crate::{
     api::pool::{
         Provider as PoolProvider,
-        alibaba_eci::Credentials,
         credentials::CredentialsFrom,
         kubernetes::{KubeconfigFrom, Kubernetes},
     },
     provider::{
         Provider, ProviderError,
         clouds::{
-            alibaba_eci,
+            alibaba_eci::Eci,
             aws_fargate::Fargate,
             azure_aci::Aci,
             credentials::{self, KeyStore},
@@ -58,20 +57,8 @@ pub(super) fn provider(
     Ok(match provider {
         PoolProvider::Simulated(settings) => Arc::new(simulated::Remote::new(&settings.endpoint)?),
         PoolProvider::AlibabaEci(settings) => {
-            let eci = Arc::new(alibaba_eci::Eci::new((**settings).clone())?);
-            if let Credentials::SecretRef { name, namespace } = &settings.credentials {
-                let namespace = namespace.as_ref().unwrap_or(&config.namespace);
-                let keys = Arc::downgrade(&eci);
-                tokio::spawn(secret::follow::<Secret>(client.clone(), namespace.clone(), name.clone(), move |part| {
-                    let Some(eci) = keys.upgrade() else { return Listening::No };
-                    match alibaba_eci::Keys::from_parts(part) {
-                        Ok(keys) => eci.keys().set(keys),
-                        Err(error) => tracing::warn!(%error, "the Secret is not usable; the keys read last stay"),
-                    }
-                    Listening::Yes
-                }));
-            }
-            eci
+            let keys = keys(&settings.credentials, config, client);
+            Arc::new(Eci::with_keys((**settings).clone(), keys)?)
         }
         PoolProvider::KingsoftKci(settings) => {
             let keys = keys(&settings.credentials, config, client);

@@ -7,17 +7,11 @@ use std::{
 };
 
 use burstlet::{
-    api::pool::alibaba_eci::{AlibabaEci, Signature},
+    api::pool::alibaba_eci::{AlibabaEci, ScheduleStrategy, Signature},
     lab::emulator::{
         Cloud, Emulator, FaultRates, Ground, Range, Settings, ThrottleRate, ZoneStock, alibaba_eci::Eci as Emulated,
     },
-    provider::{
-        InstanceState, LogOptions, Provider, ProviderError,
-        clouds::{
-            Secret,
-            alibaba_eci::{Eci, Keys},
-        },
-    },
+    provider::{InstanceState, LogOptions, Provider, ProviderError, clouds::alibaba_eci::Eci},
 };
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     alibaba_eci_sdk::emulator,
     conformance::{Subject, owner, service},
+    keys::Fixed,
     trial::{exec, log},
 };
 
@@ -48,14 +43,12 @@ fn pool(address: &str) -> AlibabaEci {
     .unwrap()
 }
 
-fn keys() -> Keys {
-    Keys { id: "testid".to_owned(), secret: Secret::new("testsecret"), token: None }
+fn keys() -> Fixed {
+    Fixed::new(&[("access-key-id", "testid"), ("access-key-secret", "testsecret")])
 }
 
 fn provider(pool: AlibabaEci) -> Arc<Eci> {
-    let eci = Eci::new(pool).unwrap();
-    eci.keys().set(keys());
-    Arc::new(eci)
+    Arc::new(Eci::with_keys(pool, Arc::new(keys())).unwrap())
 }
 
 fn quick() -> Settings {
@@ -126,6 +119,12 @@ impl Trial {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("not all of {count} pods run: {:?}", self.audit());
+    }
+
+    async fn spreads(self) {
+        self.burst(40).await;
+        let zones = self.zones();
+        assert!(zones.len() == 2 && zones.values().all(|count| *count >= 10), "{zones:?}");
     }
 
     async fn delete(&self, count: usize) {
@@ -235,12 +234,39 @@ async fn a_zone_that_runs_out_is_left_for_the_next_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pods_spread_over_the_zones_where_the_pool_says_so() {
+    let trial = Trial::start(quick()).await;
+    let strategy = ScheduleStrategy::VSwitchRandom;
+    let eci = provider(AlibabaEci { schedule_strategy: strategy, ..pool(&trial.emulator.address()) });
+    Trial { eci, ..trial }.spreads().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_vswitch_without_addresses_is_left_for_the_next() {
     let zones = [("cn-hangzhou-h".to_owned(), ZoneStock { instances: None, addresses: Some(5) })].into();
     let trial = Trial::start(Settings { zones, ..quick() }).await;
     trial.burst(20).await;
     assert_eq!(trial.zones(), BTreeMap::from([("cn-hangzhou-h".to_owned(), 5), ("cn-hangzhou-i".to_owned(), 15)]));
     trial.settle(20).await;
+}
+
+/// Of a normal security group, or of the account: no zone takes the next pod, and the pool has nothing left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_used_up_is_told_as_the_pools_stock_until_there_is_room_again() {
+    let trial = Trial::start(Settings { quota_instances: Some(3), ..quick() }).await;
+    trial.burst(3).await;
+    assert!(trial.eci.stock().await.unwrap().instances > Some(0));
+    let refused = trial.eci.create(&owner("here", "u-3"), &service()).await.unwrap_err();
+    assert!(matches!(refused, ProviderError::QuotaExceeded(_)), "{refused}");
+    assert_eq!(trial.eci.stock().await.unwrap().instances, Some(0));
+    // The next pod is not even asked for.
+    let asked = trial.ground.calls()["CreateContainerGroup"].arrived;
+    assert!(trial.eci.create(&owner("here", "u-4"), &service()).await.is_err());
+    assert_eq!(trial.ground.calls()["CreateContainerGroup"].arrived, asked);
+    trial.eci.delete(&owner("here", "u-0"), Duration::ZERO).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(trial.eci.stock().await.unwrap().instances > Some(0));
+    trial.eci.create(&owner("here", "u-3"), &service()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,8 +333,6 @@ async fn sizes_tags_logs_exec_and_price_are_told() {
     assert_eq!(log(&*trial.eci, &owner, LogOptions::default()).await, "app started\nhello\n");
     let refused = trial.eci.logs(&owner, "app", &LogOptions { previous: true, ..LogOptions::default() }).await;
     assert!(refused.err().unwrap().to_string().contains("has not been restarted"));
-    let command = ["echo", "a"].map(str::to_owned);
-    assert_eq!(trial.eci.exec_at_once(&owner, "app", &command).await.unwrap(), "a\n");
     let script = ["sh", "-c", "echo out; echo bad >&2; exit 7"];
     assert_eq!(exec(&*trial.eci, &owner, &script, "", false).await, (Ok(7), "out\n".to_owned(), "bad\n".to_owned()));
     assert_eq!(exec(&*trial.eci, &owner, &["cat"], "typed", true).await, (Ok(0), "typed".to_owned(), String::new()));
@@ -341,12 +365,14 @@ async fn a_spot_instance_gives_notice_and_then_fails_as_reclaimed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_keys_are_taken_up_and_wrong_ones_are_named_without_their_secret() {
     let trial = Trial::start(quick()).await;
-    trial.eci.keys().set(Keys { secret: Secret::new("hush-hush"), ..keys() });
-    let error = trial.eci.list("here").await.unwrap_err();
+    let keys = keys();
+    let eci = Eci::with_keys(pool(&trial.emulator.address()), Arc::new(keys.clone())).unwrap();
+    keys.set("access-key-secret", "hush-hush");
+    let error = eci.list("here").await.unwrap_err();
     assert!(matches!(error, ProviderError::Unauthorized(_)), "{error}");
-    assert!(!format!("{error:?} {:?}", trial.eci).contains("hush-hush"));
-    trial.eci.keys().set(keys());
-    trial.eci.list("here").await.unwrap();
+    assert!(!format!("{error:?} {eci:?}").contains("hush-hush"));
+    keys.set("access-key-secret", "testsecret");
+    eci.list("here").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,7 @@ checks! {
     the_sdk_manages_virtual_nodes_and_image_caches: "nodes";
     the_sdk_manages_routes: "network";
     wrong_keys_skewed_clocks_and_replays_are_refused: "keys";
+    the_sdks_own_chain_exchanges_a_clusters_token_for_keys_that_end: "web_identity";
     the_old_sdk_is_understood_too: "old_sdk";
 }
 

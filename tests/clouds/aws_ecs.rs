@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use crate::{
     conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, exec, owner, pod, prompt, subject as subject_of},
+    trial::{
+        Answering, Cost, Watched, come_and_go, exec, leaves_a_place_and_comes_back, owner, pod, prompt, spreads,
+        subject as subject_of,
+    },
     venv,
 };
 
@@ -116,6 +119,16 @@ async fn fargate_moves_to_the_next_subnet_and_tells_reclaims_and_jobs() {
     }
     watched.until("both are gone", |watched| watched.gone.len() == 2).await;
     assert!(provider.list("lab").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn fargate_comes_back_to_a_subnet_and_spreads_where_it_is_told_to() {
+    let at = answering(prompt()).await;
+    let none = ZoneStock { instances: Some(0), addresses: None };
+    let ordered = provider(&at.emulator.address(), keys(), json!({}));
+    leaves_a_place_and_comes_back(&ordered, &at, "RunTask", ("subnet-1", "subnet-2"), none).await;
+    let at = answering(prompt()).await;
+    spreads(&provider(&at.emulator.address(), keys(), json!({"subnetOrder": "spread"})), &at).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, exec, log, owner, pod, prompt, subject as subject_of},
+    trial::{
+        Answering, Cost, Watched, come_and_go, exec, leaves_a_place_and_comes_back, log, owner, pod, prompt, spreads,
+        subject as subject_of,
+    },
     venv,
 };
 
@@ -103,6 +106,16 @@ async fn aci_moves_to_the_next_subnet_tells_jobs_and_what_is_left() {
     provider.delete(&owner("a"), Duration::ZERO).await.unwrap();
     provider.delete(&owner("a"), Duration::ZERO).await.unwrap();
     watched.until("it is gone", |watched| watched.gone.len() == 1).await;
+}
+
+#[tokio::test]
+async fn aci_comes_back_to_a_subnet_and_spreads_where_it_is_told_to() {
+    let at = answering(prompt()).await;
+    let none = ZoneStock { instances: None, addresses: Some(0) };
+    let ordered = provider(&at, keys(), json!({}));
+    leaves_a_place_and_comes_back(&ordered, &at, "CreateOrUpdate", ("a", "b"), none).await;
+    let at = answering(prompt()).await;
+    spreads(&provider(&at, keys(), json!({"subnetOrder": "spread"})), &at).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

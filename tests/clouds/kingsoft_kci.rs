@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use crate::{
     conformance::Subject,
     keys::Fixed,
-    trial::{Answering, Cost, Watched, come_and_go, exec, log, owner, pod, prompt, subject as subject_of},
+    trial::{
+        Answering, Cost, Watched, come_and_go, exec, leaves_a_place_and_comes_back, log, owner, pod, prompt, spreads,
+        subject as subject_of,
+    },
     venv,
 };
 
@@ -97,6 +100,26 @@ async fn kci_moves_to_the_next_subnet_while_one_is_sold_out_and_says_so_when_all
     let before = at.ground.calls()["CreateContainerGroup"].arrived;
     assert!(provider.create(&owner("e"), &pod()).await.is_err());
     assert_eq!(at.ground.calls()["CreateContainerGroup"].arrived, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kci_tells_a_quota_that_is_used_up_as_the_pools_stock() {
+    let at = answering(Settings { quota_instances: Some(1), ..prompt() }).await;
+    let provider = provider(&at, keys(), json!({})).unwrap();
+    provider.create(&owner("a"), &pod()).await.unwrap();
+    let refused = provider.create(&owner("b"), &pod()).await.unwrap_err();
+    assert!(matches!(refused, ProviderError::QuotaExceeded(_)), "{refused}");
+    assert_eq!(provider.stock().await.unwrap().instances, Some(0));
+}
+
+#[tokio::test]
+async fn kci_comes_back_to_a_subnet_and_spreads_where_it_is_told_to() {
+    let at = answering(prompt()).await;
+    let none = ZoneStock { instances: Some(0), addresses: None };
+    let ordered = provider(&at, keys(), json!({})).unwrap();
+    leaves_a_place_and_comes_back(&ordered, &at, "CreateContainerGroup", ("sub-1", "sub-2"), none).await;
+    let at = answering(prompt()).await;
+    spreads(&provider(&at, keys(), json!({"subnetOrder": "spread"})).unwrap(), &at).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

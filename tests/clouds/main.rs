@@ -17,3 +17,4 @@ mod simulated;
 mod trial;
 mod venv;
 mod vnode;
+mod web_identity;

@@ -24,12 +24,7 @@ use burstlet::{
     lab::emulator::{Cloud, Emulator, Ground, Options as EmulatorOptions, alibaba_eci, kingsoft_kci},
     provider::{
         InstanceState, Provider, ProviderError,
-        clouds::{
-            alibaba_eci::{Eci, Keys},
-            credentials::Held,
-            fleet::Pace,
-            kingsoft_kci::Kci,
-        },
+        clouds::{alibaba_eci::Eci, credentials::Held, fleet::Pace, kingsoft_kci::Kci},
     },
 };
 use burstlet_engine::policy::opt_in;
@@ -274,8 +269,13 @@ fn layout() -> alibaba_eci::Layout {
 }
 
 async fn emulate(spec: &PoolSpec) -> (Arc<Ground>, Arc<dyn Cloud>, Emulator) {
+    emulate_with(spec, "testid:testsecret").await
+}
+
+/// A cloud that knows this key alone.
+async fn emulate_with(spec: &PoolSpec, key: &str) -> (Arc<Ground>, Arc<dyn Cloud>, Emulator) {
     let ground = Arc::new(Ground::new(prompt()));
-    let key = "testid:testsecret".parse().unwrap();
+    let key = key.parse().unwrap();
     let cloud: Arc<dyn Cloud> = match &spec.provider {
         PoolProvider::AlibabaEci(_) => Arc::new(alibaba_eci::Eci::new(ground.clone(), [key], layout())),
         _ => Arc::new(kingsoft_kci::Kci::new(ground.clone(), vec![key])),
@@ -285,14 +285,9 @@ async fn emulate(spec: &PoolSpec) -> (Arc<Ground>, Arc<dyn Cloud>, Emulator) {
 }
 
 fn eci(settings: &AlibabaEci, address: &str) -> Arc<Eci> {
-    let eci = Eci::new(AlibabaEci { endpoint: Some(address.to_owned()), ..settings.clone() }).unwrap();
-    let part = |name: &str| match name {
-        "access-key-id" => Some("testid".to_owned()),
-        "access-key-secret" => Some("testsecret".to_owned()),
-        _ => None,
-    };
-    eci.keys().set(Keys::from_parts(part).unwrap());
-    Arc::new(eci)
+    let settings = AlibabaEci { endpoint: Some(address.to_owned()), ..settings.clone() };
+    let keys = Fixed::new(&[("access-key-id", "testid"), ("access-key-secret", "testsecret")]);
+    Arc::new(Eci::with_keys(settings, Arc::new(keys)).unwrap())
 }
 
 fn kci(settings: &KingsoftKci, address: &str) -> Kci {
@@ -433,9 +428,16 @@ async fn the_provider_reads_the_add_ons_secret() {
         seed.imported().pool["spec"]["provider"]["alibabaEci"]["credentials"]["secretRef"]["name"],
         secret["metadata"]["name"]
     );
-    let part = |name: &str| Some(secret["stringData"][name].as_str()?.to_owned());
-    let keys = Keys::from_parts(part).unwrap();
-    assert_eq!((keys.id.as_str(), keys.secret.reveal()), ("LTAI0000", "0000"));
+    let spec = seed.spec();
+    let PoolProvider::AlibabaEci(settings) = &spec.provider else { panic!("{spec:?}") };
+    let (_, _, emulator) = emulate_with(&spec, "LTAI0000:0000").await;
+    let held = Arc::new(Held::default());
+    let settings = AlibabaEci { endpoint: Some(emulator.address()), ..(**settings).clone() };
+    let eci = Eci::with_keys(settings, held.clone()).unwrap();
+    let refused = eci.list("lab").await.unwrap_err();
+    assert!(matches!(refused, ProviderError::Unauthorized(_)), "before the Secret is read: {refused}");
+    held.take(&|name| Some(secret["stringData"][name].as_str()?.to_owned()));
+    eci.list("lab").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use burstlet::{
-    lab::emulator::{Cloud, Emulator, FaultRates, Ground, Options, Range, Settings},
-    provider::{Instance, InstanceChange, InstanceState, LogOptions, Owner, Provider, ProviderError, Streams},
+    lab::emulator::{Cloud, Emulator, FaultRates, Ground, Options, Range, Settings, ZoneStock},
+    provider::{
+        Exec, Instance, InstanceChange, InstanceState, LogOptions, Owner, Provider, ProviderError, Streams,
+        clouds::places::REMEMBERED,
+    },
 };
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -100,7 +103,7 @@ pub(crate) async fn exec(
         tty,
         resize: None,
     };
-    let exit = provider.exec(owner, "app", &command, streams).await.map(|exit| exit.code);
+    let exit = provider.exec(owner, Exec { container: "app".to_owned(), command, streams }).await.map(|exit| exit.code);
     let (mut told, mut warned) = (String::new(), String::new());
     stdout.read_to_string(&mut told).await.unwrap();
     stderr.read_to_string(&mut warned).await.unwrap();
@@ -214,6 +217,52 @@ pub(crate) async fn come_and_go<P: Provider + Clone>(
     let seconds = began.iter().map(|(uid, began)| ended[uid].saturating_sub(*began).as_secs_f64()).sum::<f64>();
     let (counted, billed) = (seconds * cost.per_second, at.ground.bill.totals(at.ground.clock.now())[cost.currency]);
     assert!((counted / billed - 1.0).abs() < 0.01, "{counted} was counted, and {billed} is billed");
+}
+
+/// Lets the time pass for which a shortage is remembered.
+async fn forget_shortages() {
+    tokio::time::pause();
+    tokio::time::advance(REMEMBERED).await;
+    tokio::time::resume();
+}
+
+/// The first of two places has nothing (`none`) and is left for the next, is remembered, and is come back to. On one thread,
+/// whose clock can be put forward.
+pub(crate) async fn leaves_a_place_and_comes_back(
+    provider: &impl Provider,
+    at: &Answering,
+    creation: &str,
+    (first, second): (&str, &str),
+    none: ZoneStock,
+) {
+    let zone_of = |uid: &str| {
+        let live = at.live();
+        let one =
+            live.iter().find(|one| one["name"].as_str().unwrap().ends_with(uid)).unwrap_or_else(|| panic!("{uid}"));
+        one["zone"].as_str().unwrap().to_owned()
+    };
+    at.ground.change(|settings| settings.zones = [(first.to_owned(), none)].into());
+    for uid in ["u-1", "u-2"] {
+        provider.create(&owner(uid), &pod()).await.unwrap();
+        assert_eq!(zone_of(uid), second);
+    }
+    assert_eq!(at.ground.calls()[creation].arrived, 3, "the empty place was asked once");
+    at.ground.change(|settings| settings.zones.clear());
+    provider.create(&owner("u-3"), &pod()).await.unwrap();
+    assert_eq!(zone_of("u-3"), second, "remembered for a while");
+    forget_shortages().await;
+    provider.create(&owner("u-4"), &pod()).await.unwrap();
+    assert_eq!(zone_of("u-4"), first, "come back to");
+}
+
+/// Pods spread over two places, neither of which gets less than a quarter of them.
+pub(crate) async fn spreads(provider: &impl Provider, at: &Answering) {
+    for number in 0..16 {
+        provider.create(&owner(&format!("{number:08x}-5555-4444-8888-000000000000")), &pod()).await.unwrap();
+    }
+    let mut zones = BTreeMap::<String, u32>::new();
+    at.live().iter().for_each(|one| *zones.entry(one["zone"].as_str().unwrap().to_owned()).or_default() += 1);
+    assert!(zones.len() == 2 && zones.values().all(|count| *count >= 4), "{zones:?}");
 }
 
 /// A provider and its second self for the conformance suite. Instances are known by names that end with the pod's UID.

@@ -224,6 +224,37 @@ fn the_controller_reads_the_named_secrets_and_no_other() {
     assert_eq!(secrets.filter(|grant| grant.contains("/secrets")).count(), 0);
 }
 
+/// What the clouds' providers read of the environment, where a pool has no keys.
+#[test]
+fn the_controller_has_a_token_for_the_named_audience_where_its_tools_look_for_it() {
+    let controller = |settings: &str| {
+        let rendered = objects(&render(&format!("clusterId=shop{settings}")));
+        find(&rendered, "Deployment", "burstlet-controller")["spec"]["template"]["spec"].clone()
+    };
+    let role = "acs:ram::1:role/burst";
+    let spec = controller(&format!(
+        ",webIdentity.audience=sts.aliyuncs.com,webIdentity.variables.ALIBABA_CLOUD_ROLE_ARN={role}"
+    ));
+    let variable = |name: &str| {
+        let all = spec["containers"][0]["env"].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).map(|one| one["value"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(variable("ALIBABA_CLOUD_ROLE_ARN").as_deref(), Some(role));
+    let volume = spec["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "identity").unwrap();
+    let token = &volume["projected"]["sources"][0]["serviceAccountToken"];
+    assert_eq!(token["audience"], "sts.aliyuncs.com");
+    let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["name"] == "identity").unwrap();
+    let file = format!("{}/{}", mount["mountPath"].as_str().unwrap(), token["path"].as_str().unwrap());
+    for name in ["ALIBABA_CLOUD_OIDC_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AZURE_FEDERATED_TOKEN_FILE"] {
+        assert_eq!(variable(name).as_deref(), Some(file.as_str()), "{name}");
+    }
+    assert!(!controller("").to_string().contains("identity"), "nobody has asked for a token");
+    let chart = chart().display().to_string();
+    let refused = fail(&["template", "burst", &chart, "--set", "clusterId=shop,webIdentity.variables.PATH=/tmp"]);
+    assert!(refused.contains("PATH"), "{refused}");
+}
+
 /// The controller may be its virtual nodes, each by its name, and nobody else.
 #[test]
 fn the_controller_acts_as_the_named_nodes_and_as_no_other() {

@@ -10,8 +10,12 @@ use burstlet_engine::policy::fields::FieldFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::credentials::CredentialsFrom;
+
 /// Zones that a pool may name: so many vSwitches a creation may name at ECI.
 pub const MOST_ZONES: usize = 10;
+/// Instances that a normal security group takes; an enterprise one takes more.
+pub const NORMAL_SECURITY_GROUP: u32 = 2_000;
 /// Tags that a pool may add: the limit is 20 with burstlet's own and the annotation's.
 const MOST_TAGS: usize = 12;
 /// The least time between two polls.
@@ -33,8 +37,11 @@ pub struct AlibabaEci {
     /// In which order zones are tried.
     #[serde(default)]
     pub schedule_strategy: ScheduleStrategy,
-    /// Whose account it is.
-    pub credentials: Credentials,
+    /// Keys: `access-key-id`, `access-key-secret` and, where they are temporary, `security-token`; in the environment
+    /// `ECI_ACCESS_KEY`, `ECI_SECRET_KEY`, `ECI_SECURITY_TOKEN`, or what Alibaba's own tools read. Or
+    /// `ALIBABA_CLOUD_ROLE_ARN`, `ALIBABA_CLOUD_OIDC_PROVIDER_ARN` and `ALIBABA_CLOUD_OIDC_TOKEN_FILE`, whose token is
+    /// exchanged at STS.
+    pub credentials: CredentialsFrom,
     /// Address of the ECI API; that of the region where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -42,6 +49,9 @@ pub struct AlibabaEci {
     /// `endpoint` where that one is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc_endpoint: Option<String>,
+    /// Another address of STS; that of the region where missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sts_endpoint: Option<String>,
     /// PEM file of the only certificate that the endpoints are trusted by; what the system trusts where missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
@@ -146,30 +156,6 @@ pub enum ScheduleStrategy {
     VSwitchOrdered,
     /// Spread evenly.
     VSwitchRandom,
-}
-
-/// Whose account it is. Changed keys are taken up without a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Credentials {
-    /// `ECI_ACCESS_KEY`, `ECI_SECRET_KEY` and, if set, `ECI_SECURITY_TOKEN` of the environment.
-    #[serde(rename_all = "camelCase")]
-    Environment {},
-    /// Files `access-key-id`, `access-key-secret` and, if there, `security-token` of a folder, such as a mounted Secret.
-    #[serde(rename_all = "camelCase")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A Secret with those keys, such as `alibaba-addon-secret`.
-    #[serde(rename_all = "camelCase")]
-    SecretRef {
-        /// Its name.
-        name: String,
-        /// Its namespace; burstlet's own where missing.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        namespace: Option<String>,
-    },
 }
 
 /// How calls are signed.

@@ -10,7 +10,7 @@ use burstlet_engine::{
     },
 };
 
-use super::{PoolSpec, Provider};
+use super::{PoolSpec, Provider, alibaba_eci::NORMAL_SECURITY_GROUP};
 
 impl Provider {
     /// That its pods will not know the cluster's names, where a field could change that.
@@ -74,7 +74,19 @@ impl PoolSpec {
             verdict.warnings.push(FieldFault::new("spec.quota.pods", says));
         }
         verdict.warnings.extend(self.provider.unresolving());
+        verdict.warnings.extend(self.overcrowding());
         verdict
+    }
+
+    /// That a normal security group takes fewer pods than the pool may have.
+    fn overcrowding(&self) -> Option<FieldFault> {
+        let Provider::AlibabaEci(settings) = &self.provider else { return None };
+        let pods = self.quota.as_ref()?.pods.filter(|pods| *pods > NORMAL_SECURITY_GROUP)?;
+        let says = format!(
+            "{pods} is more than a normal security group takes, {NORMAL_SECURITY_GROUP}: {} must be an enterprise one",
+            settings.security_group_id
+        );
+        Some(FieldFault::new("spec.quota.pods", says))
     }
 
     /// What is wrong with it by itself.
@@ -230,6 +242,20 @@ mod tests {
         let told = warnings(json!({"region": "cn-beijing-6"}))[0].to_string();
         assert!(told.starts_with("spec.provider.kingsoftKci.clusterDns: is not set: pods will not find"), "{told}");
         assert!(warnings(json!({"region": "cn-beijing-6", "clusterDns": ["10.0.0.10"]})).is_empty());
+    }
+
+    #[test]
+    fn a_quota_beyond_a_normal_security_group_is_a_warning() {
+        let warnings = |pods: u32| {
+            let eci = json!({"region": "cn-hangzhou", "zones": [{"vSwitchId": "vsw-a"}], "securityGroupId": "sg-1",
+                "credentials": {"environment": {}}, "clusterDNS": ["10.0.0.10"]});
+            let spec = json!({"provider": {"alibabaEci": eci}, "quota": {"pods": pods}, "nodes": {"max": 4}});
+            serde_json::from_value::<PoolSpec>(spec).unwrap().check("eci", &KnownPools::new()).warnings
+        };
+        assert_eq!(warnings(2_000), []);
+        let expected =
+            "spec.quota.pods: 2001 is more than a normal security group takes, 2000: sg-1 must be an enterprise one";
+        assert_eq!(warnings(2_001)[0].to_string(), expected);
     }
 
     #[test]

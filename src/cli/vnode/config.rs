@@ -5,16 +5,14 @@ use std::{
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, bail};
 use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
 use serde::{Deserialize, Serialize};
 
-use crate::provider::clouds::{
-    Secret,
-    alibaba_eci::{Keys, manage::Account},
-};
+use crate::provider::clouds::{alibaba_eci::manage::Account, credentials::Held};
 
 const KIND: &str = "vnode";
 
@@ -173,10 +171,10 @@ impl VnodeContext {
 
     /// The account that it names.
     pub(in crate::cli) fn account(&self) -> anyhow::Result<Account> {
-        let id = self.need("access-key-id", self.access_key_id.as_ref())?.to_owned();
-        let secret = Secret::new(self.need("access-key-secret", self.access_key_secret.as_ref())?);
-        let keys = Keys { id, secret, token: None };
-        Ok(Account::new(self.region()?, keys, self.endpoint.as_deref())?)
+        let id = self.need("access-key-id", self.access_key_id.as_ref())?;
+        let secret = self.need("access-key-secret", self.access_key_secret.as_ref())?;
+        let keys = Held::of(&[("access-key-id", id), ("access-key-secret", secret)]);
+        Ok(Account::new(self.region()?, Arc::new(keys), self.endpoint.as_deref())?)
     }
 
     /// A client of the cluster that it names.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     kubelet::{KubeletHandle, KubeletMetrics, index::Found},
-    provider::{ExitStatus, Owner, Provider, ProviderError, Streams},
+    provider::{Exec, ExitStatus, Owner, Provider, ProviderError, Streams},
 };
 
 /// The pod, and mostly the container, that a path names.
@@ -94,8 +94,8 @@ pub(super) async fn logs(State(server): State<Arc<Server>>, Path(place): Path<Pl
 
 pub(super) async fn exec(State(server): State<Arc<Server>>, Path(place): Path<Place>, request: Request) -> Response {
     let call = |reached: Reached, wishes: Wishes, streams: Streams| async move {
-        let Reached { provider, metrics, owner, container } = &reached;
-        metrics.asked("exec", provider.exec(owner, container, &wishes.command, streams)).await
+        let Reached { provider, metrics, owner, container } = reached;
+        metrics.asked("exec", provider.exec(&owner, Exec { container, command: wishes.command, streams })).await
     };
     remote_command(&server, &place, request, true, call)
 }

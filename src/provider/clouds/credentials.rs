@@ -38,6 +38,16 @@ pub const NAMES: Names = &[
     "securityToken",
     "access-key-id",
     "access-key-secret",
+    "security-token",
+    "ECI_ACCESS_KEY",
+    "ECI_SECRET_KEY",
+    "ECI_SECURITY_TOKEN",
+    "ALIBABA_CLOUD_ACCESS_KEY_ID",
+    "ALIBABA_CLOUD_ACCESS_KEY_SECRET",
+    "ALIBABA_CLOUD_SECURITY_TOKEN",
+    "ALIBABA_CLOUD_ROLE_ARN",
+    "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+    "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -57,6 +67,13 @@ pub const NAMES: Names = &[
 pub struct Held(Mutex<BTreeMap<String, Secret>>);
 
 impl Held {
+    /// These parts, by their names.
+    pub fn of(parts: &[(&str, &str)]) -> Self {
+        let held = Self::default();
+        held.take(&|name| parts.iter().find(|(part, _)| *part == name).map(|(_, value)| (*value).to_owned()));
+        held
+    }
+
     /// Takes those parts that have one of the [`NAMES`], in place of all that were held.
     pub fn take(&self, part: &dyn Fn(&str) -> Option<String>) {
         let parts = NAMES.iter().filter_map(|name| Some(((*name).to_owned(), Secret::new(&part(name)?))));
@@ -120,7 +137,7 @@ pub async fn needed(store: &dyn KeyStore, names: Names) -> Result<Secret, Provid
 }
 
 /// Keys that sign requests.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys {
     /// The public part.
     pub id: String,

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     api::{names, pool::SubnetOrder},
     provider::{
-        Content, ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, LogOptions, LogStream, Owner,
+        Content, Exec, ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, LogOptions, LogStream, Owner,
         Provider, ProviderError, ReclaimNotice, Stock, Streams, Takes, Usage, capabilities::hold, lacks,
     },
 };
@@ -143,14 +143,7 @@ pub trait Api: Send + Sync + 'static {
     }
 
     /// Runs a command in a container.
-    async fn exec(
-        &self,
-        _owner: &Owner,
-        _instance: &InstanceId,
-        _container: &str,
-        _command: &[String],
-        _streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    async fn exec(&self, _owner: &Owner, _instance: &InstanceId, _exec: Exec) -> Result<ExitStatus, ProviderError> {
         Err(lacks(self.name(), "exec"))
     }
 
@@ -270,7 +263,7 @@ impl<A: Api> Fleet<A> {
         match api.choice(request) {
             Choice::Any => {}
             Choice::Among(allowed) => candidates.retain(|place| allowed.contains(place)),
-            Choice::Own => return api.create(owner, request, None).await,
+            Choice::Own => return api.create(owner, request, None).await.inspect_err(|error| self.note_quota(error)),
         }
         let mut short = None;
         for place in candidates {
@@ -283,11 +276,21 @@ impl<A: Api> Fleet<A> {
                     places.has_room(place);
                     return Ok(instance);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.note_quota(&error);
+                    return Err(error);
+                }
             }
         }
-        let text = "every subnet of the pool was short of machines or addresses a moment ago";
+        let text = "every subnet of the pool was short of machines, addresses or quota a moment ago";
         Err(short.unwrap_or_else(|| ProviderError::NoStock(text.to_owned())))
+    }
+
+    /// A quota that is used up is the account's: no place takes the next pod.
+    fn note_quota(&self, error: &ProviderError) {
+        if matches!(error, ProviderError::QuotaExceeded(_)) {
+            self.inner.places.are_all_short();
+        }
     }
 
     /// The pod's instance: the one known, or what the cloud has.
@@ -506,15 +509,9 @@ impl<A: Api> Provider for Fleet<A> {
         log::stream(source, options).await
     }
 
-    async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    async fn exec(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
         let instance = self.instance_of(owner).await?;
-        self.inner.api.exec(owner, &instance, container, command, streams).await
+        self.inner.api.exec(owner, &instance, exec).await
     }
 
     async fn attach(&self, owner: &Owner, container: &str, streams: Streams) -> Result<ExitStatus, ProviderError> {

@@ -18,6 +18,7 @@ pub mod log;
 pub mod meter;
 pub mod places;
 pub mod pod;
+mod renewed;
 mod secret;
 pub mod signing;
 

@@ -109,6 +109,11 @@ impl Places {
         state.probed = Some(now);
     }
 
+    /// The account takes no more, wherever: the same for every place.
+    pub fn are_all_short(&self) {
+        (0..self.count).for_each(|place| self.is_short(place));
+    }
+
     /// `place` was seen to have room.
     pub fn has_room(&self, place: usize) {
         self.state().short_until.remove(&place);

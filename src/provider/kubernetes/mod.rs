@@ -45,7 +45,7 @@ use self::{
     usage::Counters,
 };
 use super::{
-    Content, Duplex, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
+    Content, Duplex, Exec, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
     Stock, Streams, Takes, Usage, capabilities::hold,
 };
 use crate::api::pool::kubernetes::Kubernetes;
@@ -397,15 +397,10 @@ impl Provider for OtherCluster {
         Ok(session::log_stream(log.map_err(|error| told(&error))?))
     }
 
-    async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    async fn exec(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        let Exec { container, command, streams } = exec;
         let (pods, name) = self.named(owner).await?;
-        let process = pods.exec(&name, command, &session::attach_params(container, &streams)).await;
+        let process = pods.exec(&name, command, &session::attach_params(&container, &streams)).await;
         session::join(process.map_err(|error| told(&error))?, streams).await
     }
 

@@ -36,7 +36,7 @@ use tokio::{
 
 use self::{plan::Plan, pod::Pod};
 use super::{
-    Content, Duplex, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
+    Content, Duplex, Exec, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
     Stock, Streams, Takes, Usage, capabilities::hold,
 };
 use crate::api::pool::capabilities::PROCESS;
@@ -270,14 +270,8 @@ impl Provider for Processes {
         self.pod(owner)?.container(container)?.logs(options)
     }
 
-    async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
-        self.pod(owner)?.container(container)?.exec(command, streams).await
+    async fn exec(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        self.pod(owner)?.container(&exec.container)?.exec(&exec.command, exec.streams).await
     }
 
     async fn attach(&self, owner: &Owner, container: &str, streams: Streams) -> Result<ExitStatus, ProviderError> {

@@ -69,6 +69,11 @@ fn report<'a>(instance: &'a Instance, name: &str) -> &'a ContainerReport {
     instance.containers.iter().find(|report| report.name == name).unwrap()
 }
 
+/// A command in the container `c`.
+fn exec(command: &[&str], streams: Streams) -> Exec {
+    Exec { container: "c".to_owned(), command: command.iter().map(|word| (*word).to_owned()).collect(), streams }
+}
+
 #[tokio::test]
 async fn init_containers_run_in_order_and_sidecars_beside_the_others() {
     let fixture = Fixture::new();
@@ -161,8 +166,7 @@ async fn a_failing_liveness_probe_restarts_and_readiness_is_what_its_probe_says(
     let owner = fixture.run("a", json!({"terminationGracePeriodSeconds": 1, "containers": [container]})).await;
     fixture.until("a", |instance| report(instance, "c").is_ready).await;
     let streams = Streams { stdin: None, stdout: None, stderr: None, tty: false, resize: None };
-    let touch = ["touch".to_owned(), "dead".to_owned()];
-    assert_eq!(fixture.processes.exec(&owner, "c", &touch, streams).await, Ok(ExitStatus::SUCCESS));
+    assert_eq!(fixture.processes.exec(&owner, exec(&["touch", "dead"], streams)).await, Ok(ExitStatus::SUCCESS));
     fixture.until("a", |instance| report(instance, "c").restarts >= 1).await;
 }
 
@@ -266,8 +270,7 @@ async fn files_are_there_before_the_containers_begin_and_follow_what_is_told() {
     assert_eq!(std::fs::read_to_string(file).unwrap(), "green");
     let (mut own, theirs) = tokio::io::duplex(1024);
     let streams = Streams { stdin: None, stdout: Some(Box::pin(theirs)), stderr: None, tty: false, resize: None };
-    let command = ["sh", "-c", "echo $IP"].map(str::to_owned);
-    fixture.processes.exec(&owner, "c", &command, streams).await.unwrap();
+    fixture.processes.exec(&owner, exec(&["sh", "-c", "echo $IP"], streams)).await.unwrap();
     let mut said = String::new();
     own.read_to_string(&mut said).await.unwrap();
     assert_eq!(said, "127.0.0.1\n");
@@ -280,9 +283,9 @@ async fn an_exec_whose_caller_leaves_is_ended_with_all_its_children() {
     fixture.until("a", |instance| instance.state == InstanceState::Running).await;
     let (mut own, theirs) = tokio::io::duplex(1024);
     let streams = Streams { stdin: None, stdout: Some(Box::pin(theirs)), stderr: None, tty: false, resize: None };
-    let command = ["sh", "-c", "sleep 601 & echo $!; wait"].map(str::to_owned);
+    let command = exec(&["sh", "-c", "sleep 601 & echo $!; wait"], streams);
     let child = {
-        let mut exec = fixture.processes.exec(&owner, "c", &command, streams);
+        let mut exec = fixture.processes.exec(&owner, command);
         let mut line = [0; 32];
         let length = tokio::select! {
             _ = &mut exec => panic!("it ended by itself"),

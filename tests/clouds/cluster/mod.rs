@@ -1,9 +1,12 @@
-//! A VirtualPool on the ECI emulator, on a real control plane: what kubectl shows of its pods, what becomes of bad input
-//! and of spot pods, and a burst amid everything that a cloud can do.
+//! A VirtualPool on the ECI emulator, on a real control plane: what kubectl shows of its pods and does to its nodes, what
+//! becomes of pods sent by hand, of bad input and of spot pods, and a burst amid everything that a cloud can do.
 
 mod burst;
+mod by_hand;
+mod drain;
 mod input;
 mod kubectl;
+mod managed;
 mod spot;
 
 use std::{
@@ -73,9 +76,7 @@ impl Bench {
         let nodes = Api::<Node>::all(bench.client.clone());
         until("the pool's node stands", async || nodes.get_opt(NODE).await.unwrap().map(drop).ok_or_else(String::new))
             .await;
-        bench.apply(&json!({"apiVersion": "burstlet.dev/v1alpha1", "kind": "BurstPolicy",
-            "metadata": {"name": "all", "namespace": "default"},
-            "spec": {"selector": {"matchLabels": {"burst": "yes"}}, "base": 0, "tiers": [{"pool": "eci"}]}}));
+        bench.policy("yes", json!({"base": 0, "tiers": [{"pool": "eci"}]}));
         bench.say("the bench stands");
         bench
     }
@@ -152,16 +153,29 @@ impl Bench {
                 "tolerations": [{"operator": "Exists"}], "containers": [main]}}));
     }
 
-    /// Its pods stop at once: what the cloud charges while a container stops is not burstlet's to know.
+    /// A policy for what is labelled `burst` with its name.
+    fn policy(&self, name: &str, mut spec: Value) {
+        spec["selector"] = json!({"matchLabels": {"burst": name}});
+        self.apply(&json!({"apiVersion": "burstlet.dev/v1alpha1", "kind": "BurstPolicy",
+            "metadata": {"name": name, "namespace": "default"}, "spec": spec}));
+    }
+
     fn deploy(&self, name: &str, replicas: usize, annotations: Value) {
-        let labels = json!({"app": name, "burst": "yes"});
+        self.deploy_as(name, replicas, "yes", annotations, json!({}));
+    }
+
+    /// Governed by `policy`, with more in its pods' spec. They stop at once: what the cloud charges while a container stops
+    /// is not burstlet's to know.
+    fn deploy_as(&self, name: &str, replicas: usize, policy: &str, annotations: Value, more: Value) {
+        let labels = json!({"app": name, "burst": policy});
+        let mut pod = json!({"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "main", "image": "nginx",
+                "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}}}]});
+        json_patch::merge(&mut pod, &more);
         self.apply(
             &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "labels": labels},
             "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}},
-                "template": {"metadata": {"labels": labels, "annotations": annotations},
-                    "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
-                        "containers": [{"name": "main", "image": "nginx",
-                            "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}}}]}}}}),
+                "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}}}),
         );
     }
 
@@ -192,9 +206,16 @@ impl Bench {
 
     /// What Events of a pod and a reason say.
     async fn events(&self, pod: &str, reason: &str) -> Vec<String> {
-        let fields = format!("involvedObject.name={pod},reason={reason}");
+        self.told(&format!("involvedObject.name={pod},reason={reason}")).await
+    }
+
+    async fn events_of(&self, name: &str) -> Vec<String> {
+        self.told(&format!("involvedObject.name={name}")).await
+    }
+
+    async fn told(&self, fields: &str) -> Vec<String> {
         let events = Api::<Event>::default_namespaced(self.client.clone());
-        let found = events.list(&ListParams::default().fields(&fields)).await.unwrap();
+        let found = events.list(&ListParams::default().fields(fields)).await.unwrap();
         found.into_iter().filter_map(|event| event.message).collect()
     }
 
@@ -257,9 +278,12 @@ async fn within<T>(patience: Duration, what: &str, ask: &mut impl AsyncFnMut() -
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pool_on_eci_is_driven_by_kubectl_and_a_burst_rides_out_all_that_a_cloud_can_do() {
     let bench = Box::pin(Bench::start()).await;
+    by_hand::story(&bench).await;
     input::begin(&bench);
     kubectl::story(&bench).await;
     spot::story(&bench).await;
+    drain::story(&bench).await;
+    managed::story(&bench);
     burst::story(&bench, &burst::Shape { pods: 400, outage: Duration::from_secs(20) }).await;
     input::story(&bench).await;
     let Bench { stand, replica, .. } = bench;

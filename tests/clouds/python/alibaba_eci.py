@@ -119,6 +119,7 @@ def life():
     command = dict(region_id=REGION, container_group_id=group, container_name="nginx", command=json.dumps(["echo", "a", "b"]))
     done = client.exec_container_command(m.ExecContainerCommandRequest(sync=True, **command)).body
     assert done.sync_response == "a b\n"
+    refused("InvalidParameter.TTY", client.exec_container_command, m.ExecContainerCommandRequest(sync=True, tty=True, **command))
     stream = client.exec_container_command(m.ExecContainerCommandRequest(stdin=True, tty=True, **command)).body
     assert hear(stream.web_socket_uri)[0] == (1, b"a b\n"), stream
     # Good once.
@@ -388,6 +389,88 @@ def keys():
         getattr(openapi, name).get_nonce = original
 
 
+def token_of_the_cluster(**claims):
+    """As Kubernetes writes it for a service account, but for its signature."""
+    claims = {"iss": "https://cluster", "sub": "system:serviceaccount:burstlet-system:burstlet-controller",
+              "aud": ["sts.aliyuncs.com"], "exp": int(time.time()) + 600} | claims
+    part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+    return ".".join([part({"alg": "RS256"}), part(claims), "c2lnbmF0dXJl"])
+
+
+def web_identity():
+    """The SDK's own chain finds a role by its variables; what it is granted serves with its token, and for an hour."""
+    import importlib
+    import os
+    import tempfile
+
+    from Tea.core import TeaCore
+    from alibabacloud_credentials.client import Client as Credentials
+    from alibabacloud_credentials.provider import OIDCRoleArnCredentialsProvider
+    from alibabacloud_credentials.utils import auth_util
+
+    # The chain calls STS at its own address, by TLS.
+    send = TeaCore.do_action
+
+    def here(request, options=None):
+        request.protocol, request.headers["host"] = "http", PLACE
+        return send(request, options)
+
+    file = tempfile.NamedTemporaryFile("w")
+
+    def write(text):
+        file.seek(0)
+        file.truncate()
+        file.write(text)
+        file.flush()
+
+    role, provider = "acs:ram::113511544585:role/burst", "acs:ram::113511544585:oidc-provider/cluster"
+    os.environ.update(ALIBABA_CLOUD_ROLE_ARN=role, ALIBABA_CLOUD_OIDC_PROVIDER_ARN=provider,
+                      ALIBABA_CLOUD_OIDC_TOKEN_FILE=file.name, ALIBABA_CLOUD_ECS_METADATA_DISABLED="true")
+    importlib.reload(auth_util)
+    write(token_of_the_cluster())
+    usage = m.ListUsageRequest(region_id=REGION)
+    TeaCore.do_action = staticmethod(here)
+    try:
+        chain = Credentials()
+        given = chain.get_credential()
+        assert given.provider_name == "default/oidc_role_arn", given.provider_name
+
+        def granted(what, **more):
+            more = {"access_key_id": given.access_key_id, "access_key_secret": given.access_key_secret,
+                    "security_token": given.security_token, "region_id": REGION, "endpoint": PLACE, "protocol": "http"} | more
+            call = Client(Config(**more)).list_usage
+            return refused(what, call, usage) if what else call(usage)
+
+        for algorithm in (None, "v2"):
+            more = {"signature_algorithm": algorithm} if algorithm else {}
+            Client(Config(credential=chain, region_id=REGION, endpoint=PLACE, protocol="http", **more)).list_usage(usage)
+            granted(None, **more)
+            granted("SignatureDoesNotMatch", access_key_secret="wrong", **more)
+            granted("MissingSecurityToken", security_token=None, **more)
+            granted("InvalidSecurityToken.MismatchWithAccessKey", security_token="another", **more)
+            granted("InvalidSecurityToken.MismatchWithAccessKey", access_key_id="testid", access_key_secret="testsecret", **more)
+        advance("61m")
+        granted("InvalidSecurityToken.Expired")
+
+        def not_granted(what, token=None, **more):
+            write(token or token_of_the_cluster())
+            try:
+                OIDCRoleArnCredentialsProvider(sts_endpoint=PLACE, **more).get_credentials()
+            except Exception as error:
+                assert what in str(error), error
+            else:
+                raise AssertionError(f"{what} was expected; keys were granted")
+
+        not_granted("AuthenticationFail.OIDCToken.Expired", token_of_the_cluster(exp=int(time.time()) - 1))
+        not_granted("AuthenticationFail.OIDCToken.Invalid", token_of_the_cluster(aud=["kubernetes"]))
+        not_granted("AuthenticationFail.OIDCToken.Invalid", "no.token")
+        not_granted("InvalidParameter.RoleArn", role_arn=provider)
+        not_granted("InvalidParameter.OIDCProviderArn", oidc_provider_arn=role)
+        not_granted("InvalidParameter.DurationSeconds", duration_seconds=7200)
+    finally:
+        TeaCore.do_action = staticmethod(send)
+
+
 def old_sdk():
     """The SDK before this one: version 1 signatures on GET, with a blank parameter that is signed, too."""
     from aliyunsdkcore.acs_exception.exceptions import ServerException
@@ -428,5 +511,5 @@ if __name__ == "__main__":
     # The SDKs retry by themselves where they are not told otherwise; here each call is one call.
     time.tzset()
     {f.__name__: f for f in (life, refusals, paging, idempotency, late, throttle, catalog, nodes, network, routes_before, routes_after,
-                                 keys, old_sdk)}[
+                                 keys, web_identity, old_sdk)}[
         sys.argv[2]]()

@@ -175,6 +175,9 @@ pub(super) fn exec(state: &mut State, context: &Context<'_>) -> Result<Value, Ap
     container(group, context)?;
     needs_running(group, context)?;
     if tree.truth("Sync")? {
+        if tree.truth("TTY")? {
+            return Err(ApiError::parameter("TTY", "it must be false where Sync is true."));
+        }
         let output = Program::executed(&words).output;
         return Ok(json!({"SyncResponse": text_of(output.iter().map(|line| line.text.as_str()))}));
     }

@@ -8,9 +8,12 @@ use std::{
 use axum::http::{HeaderMap, header, request::Parts};
 use jiff::Timestamp;
 
-use super::error::ApiError;
+use super::{
+    error::ApiError,
+    sts::{self, Granted},
+};
 use crate::{
-    lab::emulator::{AccessKey, Call, Delivery},
+    lab::emulator::{AccessKey, Call, Delivery, Ground, Moment},
     provider::clouds::{
         Secret,
         alibaba_eci::signing::{Authorization, Parameters, Signing, content_hash, decode, signature_v1, signature_v3},
@@ -49,6 +52,7 @@ const COMMON: [&str; 10] = [
 #[derive(Debug, Default)]
 pub(super) struct Verifier {
     keys: BTreeMap<String, Secret>,
+    pub(super) granted: Granted,
     /// Nonces in the order in which they came, so that old ones can be forgotten.
     order: VecDeque<(Timestamp, String)>,
     nonces: HashSet<String>,
@@ -69,18 +73,25 @@ pub(super) fn action(head: &Parts, body: &[u8]) -> String {
     all_parameters(head, body).remove("Action").unwrap_or_default()
 }
 
+/// The parameters of a call that nobody signs, for it asks STS for what one signs with.
+pub(super) fn unsigned(call: &Call<'_>) -> Option<Parameters> {
+    let parameters = all_parameters(call.head, call.body);
+    let is = |name: &str, value: &str| parameters.get(name).is_some_and(|given| given == value);
+    (is("Action", sts::ACTION) && is("Version", sts::VERSION)).then_some(parameters)
+}
+
 impl Verifier {
     pub(super) fn new(keys: impl IntoIterator<Item = AccessKey>) -> Self {
         Self { keys: keys.into_iter().map(|key| (key.id, key.secret)).collect(), ..Self::default() }
     }
 
-    /// Verifies a call at `now`, the cloud's own time of day.
-    pub(super) fn verify(&mut self, call: &Call<'_>, now: Timestamp) -> Result<Request, ApiError> {
+    /// Verifies a call, by the cloud's own time of day.
+    pub(super) fn verify(&mut self, call: &Call<'_>, ground: &Ground) -> Result<Request, ApiError> {
         let header = text(&call.head.headers, header::AUTHORIZATION.as_str());
         let mut parameters = all_parameters(call.head, call.body);
         match header {
-            Some(header) => self.verify_v3(call, header, now)?,
-            None => self.verify_v1(call, &parameters, now)?,
+            Some(header) => self.verify_v3(call, header, ground)?,
+            None => self.verify_v1(call, &parameters, ground)?,
         }
         let named = |name: &str, parameter: &str| {
             let value = text(&call.head.headers, name).map(str::to_owned);
@@ -92,7 +103,7 @@ impl Verifier {
         Ok(Request { action, version, parameters })
     }
 
-    fn verify_v3(&mut self, call: &Call<'_>, header: &str, now: Timestamp) -> Result<(), ApiError> {
+    fn verify_v3(&mut self, call: &Call<'_>, header: &str, ground: &Ground) -> Result<(), ApiError> {
         let incomplete =
             || ApiError::invalid("IncompleteSignature", "The request signature does not conform to ACS3-HMAC-SHA256.");
         let authorization = Authorization::parse(header).ok_or_else(incomplete)?;
@@ -105,7 +116,8 @@ impl Verifier {
         if required.iter().any(|name| !signed.contains_key(*name)) {
             return Err(incomplete());
         }
-        let secret = self.secret(&authorization.key_id)?;
+        let token = signed.get("x-acs-security-token").map(String::as_str);
+        let secret = self.secret(&authorization.key_id, token, ground.clock.now())?;
         let hash = content_hash(call.body);
         let query = decode(call.head.uri.query().unwrap_or_default().as_bytes());
         let signing = Signing {
@@ -124,13 +136,13 @@ impl Verifier {
             timestamp: value("x-acs-date"),
             nonce: value("x-acs-signature-nonce"),
         };
-        self.once_in_time(&shown, call.delivery, now)
+        self.once_in_time(&shown, call.delivery, ground.judged_time())
     }
 
-    fn verify_v1(&mut self, call: &Call<'_>, parameters: &Parameters, now: Timestamp) -> Result<(), ApiError> {
+    fn verify_v1(&mut self, call: &Call<'_>, parameters: &Parameters, ground: &Ground) -> Result<(), ApiError> {
         let value = |name: &str| parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
         let needed = |name: &str| value(name).ok_or_else(|| ApiError::missing(name));
-        let secret = self.secret(needed("AccessKeyId")?)?;
+        let secret = self.secret(needed("AccessKeyId")?, value("SecurityToken"), ground.clock.now())?;
         let shown =
             Shown { key_id: needed("AccessKeyId")?, timestamp: needed("Timestamp")?, nonce: needed("SignatureNonce")? };
         let method = needed("SignatureMethod")?;
@@ -143,13 +155,18 @@ impl Verifier {
         if needed("Signature")? != signature_v1(call.head.method.as_str(), parameters, secret) {
             return Err(does_not_match());
         }
-        self.once_in_time(&shown, call.delivery, now)
+        self.once_in_time(&shown, call.delivery, ground.judged_time())
     }
 
-    fn secret(&self, key_id: &str) -> Result<&Secret, ApiError> {
-        self.keys
-            .get(key_id)
-            .ok_or_else(|| ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found."))
+    /// The secret of a key that was shown with this token: only a temporary one has any.
+    fn secret(&self, key_id: &str, token: Option<&str>, now: Moment) -> Result<&Secret, ApiError> {
+        match self.keys.get(key_id) {
+            Some(_) if token.is_some() => Err(sts::mismatch()),
+            Some(secret) => Ok(secret),
+            None => self.granted.secret(key_id, token, now).unwrap_or_else(|| {
+                Err(ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found."))
+            }),
+        }
     }
 
     fn once_in_time(&mut self, shown: &Shown<'_>, delivery: Delivery, now: Timestamp) -> Result<(), ApiError> {

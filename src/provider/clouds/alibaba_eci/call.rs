@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,8 +14,8 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    credentials::{KeySource, Keys},
     error::{CallError, Refusal},
+    identity::Identity,
     signing::{Parameters, Signing, V1_METHOD, content_hash, encode, sign_v1, sign_v3},
 };
 use crate::{
@@ -20,6 +23,7 @@ use crate::{
     provider::{
         ProviderError,
         clouds::{
+            credentials::SigningKeys,
             http,
             limits::{Breaker, Bucket, Rate},
         },
@@ -45,7 +49,7 @@ pub(super) struct Service {
     endpoint: String,
     version: &'static str,
     region: String,
-    keys: KeySource,
+    identity: Arc<Identity>,
     signature: Signature,
     buckets: BTreeMap<&'static str, Bucket>,
     other: Bucket,
@@ -66,7 +70,7 @@ pub(super) struct ServiceSettings<'a> {
 }
 
 impl Service {
-    pub(super) fn new(settings: &ServiceSettings<'_>, keys: KeySource) -> Result<Self, ProviderError> {
+    pub(super) fn new(settings: &ServiceSettings<'_>, identity: Arc<Identity>) -> Result<Self, ProviderError> {
         // As documented for ECI; burst and rate of the others are a guess well below what is known.
         let buckets = [
             ("CreateContainerGroup", Rate::new(100, 20.0)),
@@ -81,7 +85,7 @@ impl Service {
             endpoint: settings.endpoint.trim_end_matches('/').to_owned(),
             version: settings.version,
             region: settings.region.to_owned(),
-            keys,
+            identity,
             signature: settings.signature,
             buckets: buckets.into_iter().map(|(action, rate)| (action, Bucket::new(rate))).collect(),
             other: Bucket::new(Rate::new(50, 20.0)),
@@ -126,7 +130,8 @@ impl Service {
                 message: format!("alibaba-eci: {action}: too many calls are queued"),
                 retry_after: Some(wait),
             })?;
-            let error = match self.send(action, parameters, sent).await {
+            let keys = self.identity.keys().await?;
+            let error = match self.send(action, parameters, &keys, sent).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -135,7 +140,8 @@ impl Service {
                     bucket.hold(retry_after.unwrap_or(pause).max(FIRST_PAUSE / 4));
                 }
                 CallError::Other(ProviderError::Unavailable(_)) => sleep(pause).await,
-                CallError::Other(ProviderError::Unauthorized(_)) if tries == 1 => self.keys.expire(),
+                CallError::Other(ProviderError::Unauthorized(_))
+                    if self.identity.refused(&keys).await && tries == 1 => {}
                 _ => return Err(error),
             }
             if tries >= TRIES {
@@ -149,9 +155,9 @@ impl Service {
         &self,
         action: &str,
         parameters: &Parameters,
+        keys: &SigningKeys,
         sent: &mut Option<Instant>,
     ) -> Result<T, CallError> {
-        let keys = self.keys.keys()?;
         let begun = Instant::now();
         let mut lost = |what: &dyn std::fmt::Display| {
             sent.get_or_insert(begun);
@@ -159,8 +165,8 @@ impl Service {
             CallError::from(ProviderError::Unavailable(format!("alibaba-eci: {action}: {what}")))
         };
         let request = match self.signature {
-            Signature::V3 => self.request_v3(action, parameters, &keys),
-            Signature::V1 => self.request_v1(action, parameters, &keys),
+            Signature::V3 => self.request_v3(action, parameters, keys),
+            Signature::V1 => self.request_v1(action, parameters, keys),
         };
         let response = request.send().await.map_err(|error| lost(&error.without_url()))?;
         let status = response.status();
@@ -178,7 +184,7 @@ impl Service {
         Err(refusal(action, response).await)
     }
 
-    fn request_v3(&self, action: &str, parameters: &Parameters, keys: &Keys) -> RequestBuilder {
+    fn request_v3(&self, action: &str, parameters: &Parameters, keys: &SigningKeys) -> RequestBuilder {
         let mut query = parameters.clone();
         query.insert("RegionId".to_owned(), self.region.clone());
         let form = Self::form(&mut query);
@@ -215,7 +221,7 @@ impl Service {
         (length > LONGEST_QUERY).then(|| written(&std::mem::take(query)))
     }
 
-    fn request_v1(&self, action: &str, parameters: &Parameters, keys: &Keys) -> RequestBuilder {
+    fn request_v1(&self, action: &str, parameters: &Parameters, keys: &SigningKeys) -> RequestBuilder {
         let mut query = parameters.clone();
         let common = [
             ("RegionId", self.region.as_str()),

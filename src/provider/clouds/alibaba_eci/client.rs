@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     call::{Service, ServiceSettings},
-    credentials::KeySource,
+    identity::Identity,
     ledger::Ledger,
     translate::invalid,
 };
@@ -18,6 +18,7 @@ use crate::{
     provider::{
         ProviderError,
         clouds::{
+            credentials::KeyStore,
             meter::Meter,
             places::{Order, Places},
         },
@@ -33,7 +34,6 @@ pub struct Eci {
     pub(super) places: Places,
     pub(super) ledger: Arc<Ledger>,
     pub(super) meter: Meter,
-    pub(super) keys: KeySource,
     /// The kubeconfig of the kube-proxy sidecar.
     pub(super) kubeconfig: Option<String>,
     /// Addresses that each vSwitch had left when it was last asked.
@@ -43,8 +43,8 @@ pub struct Eci {
 }
 
 impl Eci {
-    /// A pool as its file says. Refuses what cannot work, before any call.
-    pub fn new(settings: AlibabaEci) -> Result<Self, ProviderError> {
+    /// A pool as its file says, whose keys are in `store`. Refuses what cannot work, before any call.
+    pub fn with_keys(settings: AlibabaEci, store: Arc<dyn KeyStore>) -> Result<Self, ProviderError> {
         check(&settings)?;
         let read = |what: &str, path: &std::path::Path| {
             std::fs::read_to_string(path)
@@ -56,7 +56,8 @@ impl Eci {
         let endpoint = settings.endpoint.clone().unwrap_or_else(|| format!("https://eci.{region}.aliyuncs.com"));
         let vpc = settings.vpc_endpoint.clone().or_else(|| settings.endpoint.clone());
         let vpc = vpc.unwrap_or_else(|| format!("https://vpc.{region}.aliyuncs.com"));
-        let keys = KeySource::new(&settings.credentials);
+        let sts = settings.sts_endpoint.clone().unwrap_or_else(|| format!("https://sts.{region}.aliyuncs.com"));
+        let identity = Arc::new(Identity::new(store, &sts, certificate.as_deref())?);
         let service = |endpoint: &str, version| {
             let service = ServiceSettings {
                 endpoint,
@@ -65,7 +66,7 @@ impl Eci {
                 signature: settings.signature,
                 certificate: certificate.as_deref(),
             };
-            Service::new(&service, keys.clone())
+            Service::new(&service, identity.clone())
         };
         let order = match settings.schedule_strategy {
             ScheduleStrategy::VSwitchOrdered => Order::Ordered,
@@ -80,14 +81,8 @@ impl Eci {
             kubeconfig: kubeconfig.transpose()?,
             addresses: Mutex::new(None),
             list_fault: Mutex::new(None),
-            keys,
             settings,
         })
-    }
-
-    /// Where the keys come from; whoever reads the pool's Secret sets them here.
-    pub fn keys(&self) -> KeySource {
-        self.keys.clone()
     }
 }
 
@@ -98,13 +93,14 @@ fn check(settings: &AlibabaEci) -> Result<(), ProviderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::clouds::credentials::Held;
 
     fn refusal(change: impl FnOnce(&mut AlibabaEci)) -> Option<String> {
         let text =
             "{region: cn-hangzhou, zones: [{vSwitchId: vsw-a}], securityGroupId: sg-1, credentials: {environment: {}}}";
         let mut settings: AlibabaEci = serde_saphyr::from_str(text).unwrap();
         change(&mut settings);
-        Eci::new(settings).err().map(|error| error.to_string())
+        Eci::with_keys(settings, Arc::new(Held::default())).err().map(|error| error.to_string())
     }
 
     #[test]

@@ -110,6 +110,10 @@ impl Eci {
                     if !matches!(error, ProviderError::Unavailable(_)) {
                         slot.pending = None;
                     }
+                    // A quota is the account's or the security group's: no zone takes the next pod.
+                    if matches!(error, ProviderError::QuotaExceeded(_)) {
+                        self.places.are_all_short();
+                    }
                     return Err(error);
                 }
                 Err(other) => {
@@ -223,7 +227,9 @@ impl Eci {
 }
 
 fn no_place() -> ProviderError {
-    ProviderError::NoStock("alibaba-eci: every zone of the pool was short of machines or addresses lately".to_owned())
+    ProviderError::NoStock(
+        "alibaba-eci: every zone of the pool was short of machines, addresses or quota lately".to_owned(),
+    )
 }
 
 /// An instance that has just been accepted.

@@ -7,14 +7,11 @@ use serde::Deserialize;
 use crate::provider::ProviderError;
 
 /// A refusal as the cloud sends it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(super) struct Refusal {
-    #[serde(default)]
     pub(super) code: String,
-    #[serde(default)]
     pub(super) message: String,
-    #[serde(default)]
     pub(super) request_id: String,
 }
 
@@ -65,11 +62,12 @@ impl CallError {
             | "InvalidAccessKeyId.Inactive"
             | "SignatureDoesNotMatch"
             | "IncompleteSignature"
-            | "InvalidSecurityToken.Expired"
-            | "InvalidSecurityToken.Malformed"
+            | "MissingSecurityToken"
             | "InvalidTimeStamp.Expired"
             | "NoPermission" => ProviderError::Unauthorized(text),
-            code if code.starts_with("Forbidden") => ProviderError::Unauthorized(text),
+            code if code.starts_with("Forbidden") || code.starts_with("InvalidSecurityToken") => {
+                ProviderError::Unauthorized(text)
+            }
             "Account.Arrearage" => ProviderError::QuotaExceeded(text),
             code if code.contains("InsufficientBalance") => ProviderError::QuotaExceeded(text),
             code if status == 404 && (code.ends_with("NotFound") && code.contains("ContainerGroupId")) => {
@@ -125,6 +123,7 @@ mod tests {
             (400, "Throttling.User", "Throttled"),
             (404, "InvalidAccessKeyId.NotFound", "Unauthorized"),
             (400, "SignatureDoesNotMatch", "Unauthorized"),
+            (400, "InvalidSecurityToken.Expired", "Unauthorized"),
             (403, "Forbidden.RiskControl", "Unauthorized"),
             (400, "InvalidParameter.CPU.Memory", "Invalid"),
             (400, "InvalidSpotCpuMemorySpec", "Invalid"),

@@ -17,8 +17,8 @@
 mod call;
 mod client;
 mod create;
-mod credentials;
 mod error;
+mod identity;
 mod ledger;
 mod logs;
 pub mod manage;
@@ -31,6 +31,5 @@ mod translate;
 mod wire;
 
 pub use client::Eci;
-pub use credentials::{KeySource, Keys};
 pub use observe::SecondPrice;
 pub use translate::Resolved;

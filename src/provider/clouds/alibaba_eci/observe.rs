@@ -22,8 +22,7 @@ use super::{
     wire::{Executed, Group, GroupStatus, Groups, Metrics, Monitored, Prices, Statuses, VSwitchAttributes},
 };
 use crate::provider::{
-    ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, Owner, ProviderError, ReclaimNotice, Streams,
-    Usage,
+    Exec, ExitStatus, Instance, InstanceChange, InstanceId, InstanceState, Owner, ProviderError, ReclaimNotice, Usage,
     clouds::{Resources, exec},
 };
 
@@ -316,44 +315,22 @@ impl Eci {
         Ok(ContainerLog { api, ledger, group, container: container.to_owned() })
     }
 
-    /// Runs a command to its end and answers what it printed; the cloud tells no exit code with it.
-    pub async fn exec_at_once(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-    ) -> Result<String, ProviderError> {
-        Ok(self.execute(owner, container, command, &[("Sync", "true")]).await?.sync_response.unwrap_or_default())
-    }
-
-    /// Runs a command on `streams`.
-    pub(super) async fn exec_on(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    /// Runs a command to its end.
+    pub(super) async fn execute(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        let Exec { container, command, streams } = exec;
         let word = |truth: bool| if truth { "true" } else { "false" };
-        let more = [("Stdin", word(streams.stdin.is_some())), ("TTY", word(streams.tty))];
-        let answer = self.execute(owner, container, command, &more).await?;
+        let (id, command) = (self.group_of(owner).await?, ids_text(&command));
+        let asked = parameters(&[
+            ("ContainerGroupId", &id),
+            ("ContainerName", &container),
+            ("Command", &command),
+            ("Stdin", word(streams.stdin.is_some())),
+            ("TTY", word(streams.tty)),
+        ]);
+        let answer: Executed = self.api.call("ExecContainerCommand", &asked).await.map_err(CallError::into_provider)?;
         let none = || ProviderError::Unavailable("alibaba-eci: no WebSocket was offered".to_owned());
         let address = answer.web_socket_uri.ok_or_else(none)?;
         exec::run(self.api.client(), &address, exec::Dialect::Channels, streams).await
-    }
-
-    async fn execute(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        more: &[(&str, &str)],
-    ) -> Result<Executed, ProviderError> {
-        let id = self.group_of(owner).await?;
-        let command = ids_text(command);
-        let mut asked = parameters(&[("ContainerGroupId", &id), ("ContainerName", container), ("Command", &command)]);
-        asked.extend(parameters(more));
-        self.api.call("ExecContainerCommand", &asked).await.map_err(CallError::into_provider)
     }
 
     /// What a second of an instance of `size` costs now.

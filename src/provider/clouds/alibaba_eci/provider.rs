@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::{client::Eci, translate::Resolved};
 use crate::provider::{
-    Consumed, Content, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
-    ReclaimNotice, Stock, Streams, Takes, Usage, clouds::log,
+    Consumed, Content, Exec, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider,
+    ProviderError, ReclaimNotice, Stock, Takes, Usage, clouds::log,
 };
 
 #[async_trait]
@@ -93,13 +93,7 @@ impl Provider for Eci {
         log::stream(self.log_of(owner, container).await?, options).await
     }
 
-    async fn exec(
-        &self,
-        owner: &Owner,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
-        self.exec_on(owner, container, command, streams).await
+    async fn exec(&self, owner: &Owner, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        self.execute(owner, exec).await
     }
 }

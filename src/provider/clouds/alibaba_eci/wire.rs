@@ -163,7 +163,6 @@ pub(super) struct Log {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Executed {
     pub(super) web_socket_uri: Option<String>,
-    pub(super) sync_response: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

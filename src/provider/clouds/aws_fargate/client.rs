@@ -16,7 +16,7 @@ use crate::{
         ProviderError,
         clouds::{
             Secret,
-            credentials::KeyStore,
+            credentials::{KeyStore, SigningKeys},
             exchange::{Exchange, host_of},
             limits::{Bucket, Rate},
             pod::invalid,
@@ -216,7 +216,8 @@ impl Client {
             _ => &self.rates.read,
         };
         bucket.take().await;
-        let answer = self.http.send(self.request(action, body.to_string()).await?).await?;
+        let keys = self.identity.keys().await?;
+        let answer = self.http.send(self.request(action, body.to_string(), &keys)?).await?;
         let value = serde_json::from_str::<Value>(&answer.text);
         if !answer.status.is_success() {
             let value = value.unwrap_or_default();
@@ -230,7 +231,7 @@ impl Client {
                 bucket.hold(answer.retry_after().unwrap_or(Duration::from_millis(500)));
             }
             if let ProviderError::Unauthorized(_) = error {
-                self.identity.forget();
+                self.identity.forget(&keys).await;
             }
             return Err(error);
         }
@@ -239,8 +240,7 @@ impl Client {
         })
     }
 
-    async fn request(&self, action: &str, body: String) -> Result<Request<String>, ProviderError> {
-        let keys = self.identity.keys().await?;
+    fn request(&self, action: &str, body: String, keys: &SigningKeys) -> Result<Request<String>, ProviderError> {
         let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
         let headers = HeaderMap::from_iter([
             (header::HOST, self.host.clone()),

@@ -1,9 +1,6 @@
 //! Keys for ECS: as they are stored, or exchanged at STS for the token of a web identity.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, header};
 use jiff::Timestamp;
@@ -18,6 +15,7 @@ use crate::{
             credentials::{KeyStore, Names, SigningKeys, first},
             exchange::Exchange,
             pod::invalid,
+            renewed::Renewed,
         },
     },
 };
@@ -28,15 +26,13 @@ const TOKEN: Names = &["AWS_SESSION_TOKEN"];
 const ROLE: Names = &["AWS_ROLE_ARN"];
 const TOKEN_FILE: Names = &["AWS_WEB_IDENTITY_TOKEN_FILE"];
 
-/// Exchanged keys are renewed this long before they end.
-const MARGIN: Duration = Duration::from_mins(5);
-
 #[derive(Debug)]
 pub(super) struct Identity {
     store: Arc<dyn KeyStore>,
     http: Exchange,
     sts: String,
-    exchanged: Mutex<Option<(SigningKeys, Timestamp)>>,
+    /// By role and by the file with the token.
+    exchanged: Renewed<(Secret, Secret), SigningKeys>,
 }
 
 impl Identity {
@@ -45,7 +41,7 @@ impl Identity {
             Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
             None => format!("https://sts.{}.amazonaws.com", settings.region),
         };
-        Self { store, http, sts, exchanged: Mutex::default() }
+        Self { store, http, sts, exchanged: Renewed::default() }
     }
 
     /// Stored keys if there are any, else exchanged ones.
@@ -58,21 +54,16 @@ impl Identity {
         if first(&*self.store, ID).await?.is_some() {
             return SigningKeys::read(&*self.store, ID, SECRET, TOKEN).await;
         }
-        let standing = self.exchanged.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((keys, _)) = standing.filter(|(_, until)| *until > Timestamp::now() + MARGIN) {
-            return Ok(keys);
-        }
-        let exchanged = self.exchange(role.reveal(), file.reveal()).await?;
-        *self.exchanged.lock().unwrap_or_else(PoisonError::into_inner) = Some(exchanged.clone());
-        Ok(exchanged.0)
+        let proof = (role.clone(), file.clone());
+        self.exchanged.get(proof, self.exchange(role.reveal(), file.reveal())).await
     }
 
-    /// Exchanged keys were refused: the next call exchanges anew.
-    pub(super) fn forget(&self) {
-        *self.exchanged.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// `keys` were refused: where they were exchanged, the next call exchanges anew.
+    pub(super) async fn forget(&self, keys: &SigningKeys) {
+        self.exchanged.forget(keys).await;
     }
 
-    async fn exchange(&self, role: &str, file: &str) -> Result<(SigningKeys, Timestamp), ProviderError> {
+    async fn exchange(&self, role: &str, file: &str) -> Result<(SigningKeys, Duration), ProviderError> {
         let token = tokio::fs::read_to_string(file)
             .await
             .map_err(|error| ProviderError::Unauthorized(format!("unable to read the web identity {file}: {error}")))?;
@@ -98,8 +89,8 @@ impl Identity {
             secret: Secret::new(part("SecretAccessKey").ok_or_else(missing)?),
             token: Some(Secret::new(part("SessionToken").ok_or_else(missing)?)),
         };
-        let until = part("Expiration").and_then(|text| text.parse().ok()).ok_or_else(missing)?;
-        Ok((keys, until))
+        let until = part("Expiration").and_then(|text| text.parse::<Timestamp>().ok()).ok_or_else(missing)?;
+        Ok((keys, Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default()))
     }
 }
 

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     api::pool::aws_fargate::AwsFargate,
-    provider::{ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Streams},
+    provider::{Exec, ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError},
 };
 
 /// Reason of tasks that are stopped on request.
@@ -181,18 +181,11 @@ impl Api for FargateApi {
     }
 
     /// ECS answers with a session of Session Manager, whose protocol is not spoken here.
-    async fn exec(
-        &self,
-        _: &Owner,
-        instance: &InstanceId,
-        container: &str,
-        _: &[String],
-        _: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
+    async fn exec(&self, _: &Owner, instance: &InstanceId, exec: Exec) -> Result<ExitStatus, ProviderError> {
         Err(ProviderError::Unsupported(format!(
             "ECS runs commands over Session Manager's own protocol; use aws ecs execute-command --interactive --cluster {} \
-             --task {instance} --container {container} --command COMMAND",
-            self.settings.cluster
+             --task {instance} --container {} --command COMMAND",
+            self.settings.cluster, exec.container
         )))
     }
 

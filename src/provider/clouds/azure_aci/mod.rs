@@ -38,7 +38,7 @@ use super::{
 use crate::{
     api::pool::azure_aci::AzureAci,
     provider::{
-        Content, ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Stock, Streams, Takes,
+        Content, Exec, ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Stock, Streams, Takes,
         TerminalSize,
     },
 };
@@ -218,15 +218,9 @@ impl Api for AciApi {
     }
 
     /// ACI begins one program, without arguments, and tells no exit code.
-    async fn exec(
-        &self,
-        owner: &Owner,
-        _instance: &InstanceId,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
-        let [program] = command else {
+    async fn exec(&self, owner: &Owner, _instance: &InstanceId, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        let Exec { container, command, streams } = exec;
+        let [program] = command.as_slice() else {
             let text = "ACI begins a program without arguments: begin a shell, such as kubectl exec -it POD -- /bin/sh, and type them";
             return Err(ProviderError::Unsupported(text.to_owned()));
         };

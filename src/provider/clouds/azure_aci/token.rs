@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use http::{Request, header};
 use serde::Deserialize;
-use tokio::{sync::Mutex, time::Instant};
 
 use crate::provider::{
     ProviderError,
@@ -13,6 +12,7 @@ use crate::provider::{
         credentials::{KeyStore, Names, first, needed},
         exchange::Exchange,
         pod::invalid,
+        renewed::Renewed,
     },
 };
 
@@ -23,16 +23,12 @@ const TOKEN_FILE: Names = &["AZURE_FEDERATED_TOKEN_FILE"];
 const SCOPE: &str = "https://management.azure.com/.default";
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// A token is renewed this long before it ends.
-const MARGIN: Duration = Duration::from_mins(5);
-
 #[derive(Debug)]
 pub(super) struct Tokens {
     http: Exchange,
     login: String,
     store: Arc<dyn KeyStore>,
-    /// Held while a token is asked for, so that it is asked for once: what proved the client, the token, its end.
-    standing: Mutex<Option<(Proof, Secret, Instant)>>,
+    granted: Renewed<Proof, Secret>,
 }
 
 /// What proves a client; a token of another proof is not used.
@@ -74,30 +70,17 @@ struct Refused {
 impl Tokens {
     pub(super) fn new(login: Option<&str>, store: Arc<dyn KeyStore>, http: Exchange) -> Self {
         let login = login.unwrap_or("https://login.microsoftonline.com").trim_end_matches('/').to_owned();
-        Self { http, login, store, standing: Mutex::default() }
+        Self { http, login, store, granted: Renewed::default() }
     }
 
     pub(super) async fn token(&self) -> Result<Secret, ProviderError> {
         let proof = self.proof().await?;
-        let mut standing = self.standing.lock().await;
-        if let Some((known, token, until)) = &*standing
-            && *known == proof
-            && *until > Instant::now()
-        {
-            return Ok(token.clone());
-        }
-        let granted = self.ask(&proof).await?;
-        let lasts = Duration::from_secs(granted.expires_in).saturating_sub(MARGIN);
-        *standing = Some((proof, granted.access_token.clone(), Instant::now() + lasts));
-        Ok(granted.access_token)
+        self.granted.get(proof.clone(), self.ask(&proof)).await
     }
 
     /// `token` was refused; the next call asks for another one.
     pub(super) async fn forget(&self, token: &Secret) {
-        let mut standing = self.standing.lock().await;
-        if standing.as_ref().is_some_and(|(_, known, _)| known == token) {
-            *standing = None;
-        }
+        self.granted.forget(token).await;
     }
 
     async fn proof(&self) -> Result<Proof, ProviderError> {
@@ -125,7 +108,7 @@ impl Tokens {
         Ok(Proof { tenant, client, secret: Secret::new(&text), is_federated: true })
     }
 
-    async fn ask(&self, proof: &Proof) -> Result<Granted, ProviderError> {
+    async fn ask(&self, proof: &Proof) -> Result<(Secret, Duration), ProviderError> {
         let body = proof.form();
         let request = Request::post(format!("{}/{}/oauth2/v2.0/token", self.login, proof.tenant))
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -133,9 +116,11 @@ impl Tokens {
             .map_err(|error| invalid("loginEndpoint", error))?;
         let answer = self.http.send(request).await?;
         if answer.status.is_success() {
-            return serde_json::from_str(&answer.text).map_err(|error| {
+            let granted = serde_json::from_str(&answer.text).map_err(|error| {
                 ProviderError::Unavailable(format!("the login service's answer is not understood: {error}"))
             });
+            let Granted { access_token, expires_in } = granted?;
+            return Ok((access_token, Duration::from_secs(expires_in)));
         }
         let refused: Refused = serde_json::from_str(&answer.text).unwrap_or_default();
         let text = format!("{}: {}", refused.error, refused.error_description);

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     api::pool::kingsoft_kci::KingsoftKci,
-    provider::{ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError, Streams},
+    provider::{Exec, ExitStatus, Instance, InstanceId, InstanceState, Owner, ProviderError},
 };
 
 /// Most lines of a log that are told at once.
@@ -110,15 +110,9 @@ impl Api for KciApi {
         self.client.log(&instance.0, container, window.lines).await
     }
 
-    async fn exec(
-        &self,
-        _owner: &Owner,
-        instance: &InstanceId,
-        container: &str,
-        command: &[String],
-        streams: Streams,
-    ) -> Result<ExitStatus, ProviderError> {
-        let address = self.client.exec(&instance.0, container, command, streams.tty).await?;
+    async fn exec(&self, _owner: &Owner, instance: &InstanceId, exec: Exec) -> Result<ExitStatus, ProviderError> {
+        let Exec { container, command, streams } = exec;
+        let address = self.client.exec(&instance.0, &container, &command, streams.tty).await?;
         exec::run(self.client.http(), &address, exec::Dialect::Channels, streams).await
     }
 

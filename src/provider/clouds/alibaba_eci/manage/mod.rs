@@ -5,17 +5,23 @@
 mod routes;
 mod virtual_nodes;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 pub use routes::{Route, RouteTable};
 pub use virtual_nodes::{CreatedNode, NewVirtualNode, NodeTaint, VirtualNode};
 
 use super::{
     call::{Service, ServiceSettings},
-    credentials::{KeySource, Keys},
     error::CallError,
+    identity::Identity,
 };
-use crate::{api::pool::alibaba_eci::Signature, provider::ProviderError};
+use crate::{
+    api::pool::alibaba_eci::Signature,
+    provider::{ProviderError, clouds::credentials::KeyStore},
+};
 
 /// Most members of a page of virtual nodes; routes take more.
 const PAGE: u32 = 20;
@@ -29,14 +35,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of `keys` in `region`; `endpoint` stands for both APIs, as an emulator's does.
-    pub fn new(region: &str, keys: Keys, endpoint: Option<&str>) -> Result<Self, ProviderError> {
-        let keys = KeySource::fixed(keys);
+    /// The account of the keys in `store`, in `region`; `endpoint` stands for all APIs, as an emulator's does.
+    pub fn new(region: &str, store: Arc<dyn KeyStore>, endpoint: Option<&str>) -> Result<Self, ProviderError> {
+        let address =
+            |name: &str| endpoint.map_or_else(|| format!("https://{name}.{region}.aliyuncs.com"), str::to_owned);
+        let identity = Arc::new(Identity::new(store, &address("sts"), None)?);
         let service = |name: &str, version| {
-            let own = format!("https://{name}.{region}.aliyuncs.com");
-            let endpoint = endpoint.unwrap_or(&own);
+            let endpoint = &address(name);
             let settings = ServiceSettings { endpoint, version, region, signature: Signature::V3, certificate: None };
-            Service::new(&settings, keys.clone())
+            Service::new(&settings, identity.clone())
         };
         Ok(Self { eci: service("eci", "2018-08-08")?, vpc: service("vpc", "2016-04-28")?, tokens: AtomicU64::new(0) })
     }
