@@ -1,7 +1,7 @@
 //! What people are told of pools, as Events on them: what keeps one from taking pods, and that it takes them again.
 //!
-//! Seldom: what lasts for a moment is not told, and no pool is told of twice within a minute. The events of one reason
-//! become one, with a count.
+//! Seldom: what lasts for a moment is not told, and no pool is told of twice within a minute. A trouble that stays is told
+//! again where its cause is another one.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,6 +14,8 @@ use crate::placer::{ProviderNews, Stocks};
 const LASTS: Duration = Duration::from_secs(10);
 /// Least time between two events of one pool.
 const PAUSE: Duration = Duration::from_mins(1);
+/// The same between two of one trouble, whose cause is another one now: some clouds number each of their answers.
+const OTHER_CAUSE: Duration = Duration::from_mins(5);
 
 /// How each pool stands, and what was told of it.
 #[derive(Debug, Default)]
@@ -25,7 +27,7 @@ struct Seen {
     trouble: Option<&'static str>,
     since: Instant,
     /// What was told last: nothing, or that it takes pods, is the same.
-    told: Option<&'static str>,
+    told: Option<(&'static str, String)>,
     told_at: Option<Instant>,
 }
 
@@ -56,17 +58,18 @@ impl PoolEvents {
             if seen.trouble != word {
                 (seen.trouble, seen.since) = (word, now);
             }
-            let is_early = seen.told_at.is_some_and(|at| now - at < PAUSE);
-            if seen.told == word || is_early || now - seen.since < LASTS {
+            let told_word = seen.told.as_ref().map(|(word, _)| *word);
+            let pause = if told_word == word { OTHER_CAUSE } else { PAUSE };
+            let is_early = seen.told_at.is_some_and(|at| now - at < pause);
+            if seen.told == trouble || is_early || now - seen.since < LASTS {
                 return None;
             }
-            let before = std::mem::replace(&mut seen.told, word);
-            seen.told_at = Some(now);
+            (seen.told, seen.told_at) = (trouble.clone(), Some(now));
             let (reason, text) = match trouble {
                 Some((word, text)) => {
                     (word, format!("{text}; its pods wait, or go to the next place that their policy names"))
                 }
-                None => ("Recovered", format!("takes pods again, after {}", before.unwrap_or("trouble"))),
+                None => ("Recovered", format!("takes pods again, after {}", told_word.unwrap_or("trouble"))),
             };
             Some(PoolEvent { pool: pool.clone(), is_trouble: word.is_some(), reason, text })
         });
@@ -118,6 +121,21 @@ mod tests {
         assert_eq!(look(290, &out), ["OutOfStock"]);
         assert_eq!(look(300, &BTreeMap::new()), [""; 0], "it is gone");
         assert_eq!(look(400, &open), [""; 0], "and another one of its name has come");
+    }
+
+    #[test]
+    fn a_trouble_that_stays_is_told_again_where_its_cause_is_another_one() {
+        let (mut events, begin) = (PoolEvents::default(), Instant::now());
+        let mut look = |seconds, text| {
+            let report = report(Some(("ProviderFault", text)));
+            let told = events.look(&report, &Stocks::new(), begin + Duration::from_secs(seconds));
+            told.into_iter().map(|event| event.text).next()
+        };
+        assert_eq!(look(0, "no answer"), None);
+        assert!(look(10, "no answer").unwrap().starts_with("no answer; "));
+        assert_eq!(look(200, "region: there is none of that name"), None, "not every minute");
+        assert!(look(310, "region: there is none of that name").unwrap().starts_with("region: "));
+        assert_eq!(look(900, "region: there is none of that name"), None, "it was told");
     }
 
     #[test]
