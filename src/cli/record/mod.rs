@@ -155,6 +155,9 @@ pub(super) async fn record(args: RecordArgs, stop: CancellationToken) -> anyhow:
             bail!("{} weights for {} files; give one for each, or none", args.shaping.weights.len(), args.files.len());
         }
         for (index, path) in args.files.iter().enumerate() {
+            if stop.is_cancelled() {
+                return Err(RecordError::Stopped.into());
+            }
             let import = read(path, &settings, &stop).await?;
             let weight = args.shaping.weights.get(index).copied().unwrap_or_default();
             recordings.push(import.recording.scaled(weight));
