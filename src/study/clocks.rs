@@ -27,29 +27,64 @@ impl Clocks {
     /// The setup with these clocks in place of its own; none where too little was seen.
     pub fn set(&self, setup: &Setup) -> Option<Setup> {
         let mut setup = setup.clone();
-        let (timing, before) = (&mut setup.timing, setup.warm_up);
-        (timing.hpa_sync, timing.hpa_phase) = read(&self.hpa_s, timing.hpa_sync, before)?;
-        (timing.metrics_resolution, timing.metrics_phase) = read(&self.metrics_s, timing.metrics_resolution, before)?;
+        let (timing, before) = (&mut setup.timing, setup.warm_up.as_secs_f64());
+        let hpa = Clock::read(&self.hpa_s, timing.hpa_sync)?;
+        let metrics = Clock::read(&self.metrics_s, timing.metrics_resolution)?;
+        timing.hpa_looks = hpa.all(before).into_iter().filter_map(millis).collect();
+        (timing.hpa_sync, timing.hpa_phase) = (millis(hpa.period)?, *timing.hpa_looks.first()?);
+        (timing.metrics_resolution, timing.metrics_phase) = (millis(metrics.period)?, millis(metrics.phase(before))?);
         Some(setup)
     }
 }
 
-/// A clock's period, and when within it it strikes, counted from `before` the traffic's beginning on.
-///
-/// It is the line through the strikes by their numbers whose slope is the median of the slopes of all pairs (Theil and
-/// Sen's): single strikes that were seen late do not move it.
-fn read(strikes: &[f64], nominal: Duration, before: Duration) -> Option<(Duration, Duration)> {
-    if strikes.len() < LEAST_STRIKES {
-        return None;
+/// A clock that was read. Times are in seconds from the traffic's beginning on.
+#[derive(Debug)]
+struct Clock {
+    /// The strikes by their numbers from the first one on. Not every one was seen.
+    seen: Vec<(f64, f64)>,
+    period: f64,
+    /// When the first one strikes, by the period and all others.
+    first: f64,
+}
+
+impl Clock {
+    /// The line through the strikes by their numbers whose slope is the median of the slopes of all pairs (Theil and
+    /// Sen's): single strikes that were seen late do not move it.
+    fn read(strikes: &[f64], nominal: Duration) -> Option<Self> {
+        if strikes.len() < LEAST_STRIKES {
+            return None;
+        }
+        let seen = numbered(strikes, nominal.as_secs_f64());
+        let pairs = seen.iter().enumerate().flat_map(|(index, one)| seen[..index].iter().map(move |two| (one, two)));
+        let slopes = pairs.filter(|(one, two)| one.0 > two.0).map(|(one, two)| (one.1 - two.1) / (one.0 - two.0));
+        let period = median(slopes.collect())?;
+        let first = median(seen.iter().map(|(number, at)| at - number * period).collect())?;
+        Some(Self { seen, period, first })
     }
-    let numbered = numbered(strikes, nominal.as_secs_f64());
-    let pairs =
-        numbered.iter().enumerate().flat_map(|(index, one)| numbered[..index].iter().map(move |two| (one, two)));
-    let slopes = pairs.filter(|(one, two)| one.0 > two.0).map(|(one, two)| (one.1 - two.1) / (one.0 - two.0));
-    let period = median(slopes.collect())?;
-    let first = median(numbered.iter().map(|(number, at)| at - number * period).collect())?;
-    let phase = (first + before.as_secs_f64()).rem_euclid(period);
-    Some((millis(period)?, millis(phase)?))
+
+    /// When within its period it strikes, counted from `before` the traffic's beginning on.
+    fn phase(&self, before: f64) -> f64 {
+        (self.first + before).rem_euclid(self.period)
+    }
+
+    /// All strikes from `before` the traffic's beginning on, counted from there, to the last one seen. Between two that were
+    /// seen, those that were not are evenly spaced.
+    fn all(&self, before: f64) -> Vec<f64> {
+        let first = self.seen.first().map_or(self.first, |(_, at)| *at) + before;
+        let mut all: Vec<f64> =
+            std::iter::successors(Some(first), |at| Some(at - self.period).filter(|at| *at >= 0.0)).collect();
+        all.reverse();
+        for pair in self.seen.windows(2) {
+            let [(number, at), (next, until)] = pair else { continue };
+            let count = next - number;
+            let mut strike = 1.0;
+            while strike <= count {
+                all.push(at + (until - at) * strike / count + before);
+                strike += 1.0;
+            }
+        }
+        all
+    }
 }
 
 /// Strikes with their numbers from the first one on. Each is told by the one before, since the phase drifts.
@@ -94,8 +129,11 @@ mod tests {
         let metrics_s = (0..20).map(|number| 3.25 + f64::from(number) * 10.0).collect();
         let read = Clocks { hpa_s, metrics_s }.set(&setup()).unwrap().timing;
         assert_eq!(read.hpa_sync, Duration::from_millis(5_050));
-        // 47.4 s after the warm-up began, less nine periods.
+        // 47.4 s after the warm-up began, less nine periods; then all of them, the late one late.
         assert_eq!(read.hpa_phase, Duration::from_millis(1_950));
+        let looks = [0, 9, 12, 15, 48].map(|number| read.hpa_looks[number].as_millis());
+        assert_eq!(looks, [1_950, 47_400, 62_550, 79_600, 244_350]);
+        assert_eq!(read.hpa_looks.len(), 9 + 40);
         assert_eq!(read.metrics_resolution, Duration::from_secs(10));
         assert_eq!(read.metrics_phase, Duration::from_millis(8_250));
     }

@@ -90,6 +90,7 @@ fn phases(setup: &Setup) -> Vec<Setup> {
     hpa.flat_map(|hpa_phase| {
         steps(timing.metrics_resolution, 5).map(move |metrics_phase| {
             let mut setup = setup.clone();
+            setup.timing.hpa_looks.clear();
             (setup.timing.hpa_phase, setup.timing.metrics_phase) = (hpa_phase, metrics_phase);
             setup
         })

@@ -68,7 +68,7 @@ fn what_is_wrong_is_refused_by_line_and_repaired_as_asked_and_counted() {
             "gaps",
             6.0,
         ),
-        ("nan.csv", table("0,1\n1,NaN\n2,3\n"), "line 3: count is \"NaN\"", "gaps=interpolate", "gaps", 6.0),
+        ("nan.csv", table("0,1\n1,1\n2,NaN\n3,3\n"), "line 4: count is \"NaN\"", "gaps=interpolate", "gaps", 7.0),
         ("negative.csv", table("0,1\n1,-4\n1,2\n2,2\n"), "line 3: count is \"-4\"", "rows=skip", "rows", 5.0),
         ("order.csv", table("0,1\n2,3\n1,2\n"), "line 4: time 1s is before 2s", "order=sort", "order", 6.0),
         (
@@ -189,7 +189,7 @@ fn traces_are_scaled_cut_and_added_up() {
     assert_eq!(shaped(&[a], &["--scale", "3"]), (630.0, 180.0, 6.0));
     assert_eq!(shaped(&[a], &["--from", "1m"]), (150.0, 120.0, 2.0));
     assert_eq!(shaped(&[a], &["--from", "2026-03-01T11:01:00+01:00", "--to", "2m"]), (120.0, 60.0, 2.0));
-    // By the clock the second one's begin meets the first one's end; from the start, its begin.
-    assert_eq!(shaped(&[a, &later], &["--weight", "1", "--weight", "10"]), (390.0, 240.0, 2.0));
-    assert_eq!(shaped(&[a, &later], &["--weight", "1", "--weight", "10", "--align", "start"]), (390.0, 180.0, 4.0));
+    // Of the time that both cover: by the clock the last minute of the first one, from their starts the first two.
+    assert_eq!(shaped(&[a, &later], &["--weight", "1", "--weight", "10"]), (90.0, 60.0, 1.5));
+    assert_eq!(shaped(&[a, &later], &["--weight", "1", "--weight", "10", "--align", "start"]), (360.0, 120.0, 4.0));
 }

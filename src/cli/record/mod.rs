@@ -105,7 +105,7 @@ struct Shaping {
     /// How much each of several traces counts, in their order; else 1 each
     #[arg(long = "weight", value_name = "FACTOR", value_parser = factor_of)]
     weights: Vec<Factor>,
-    /// Add several traces up by their times, or all from their starts
+    /// Add several traces up by their times, or all from their starts; what not all of them cover is left out
     #[arg(long, value_enum, default_value_t = AlignArg::Clock)]
     align: AlignArg,
 }
