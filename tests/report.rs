@@ -148,16 +148,17 @@ frame.onload = () => {
     told.ids = [...page.querySelectorAll("[id]")].length - new Set([...page.querySelectorAll("[id]")].map(element => element.id)).size;
     told.dark = luminance(background(page.body)) < 0.2;
     told.inks = [...page.querySelectorAll("svg[role=img] path:not(.grid):not(.rim)")].map(path => {
-        const box = path.getBoundingClientRect(), style = getComputedStyle(path);
+        const box = path.getBoundingClientRect(), style = getComputedStyle(path), ground = background(path.closest("svg"));
         const colour = parts(style.fill === "none" ? style.stroke : style.fill), clear = Number(style.fillOpacity);
-        return {name: path.getAttribute("class"), box: [box.left, box.top, box.right, box.bottom], colour, clear};
-    }).filter(ink => ink.clear === 1 && ink.box[3] < frame.clientHeight);
+        return {name: path.getAttribute("class"), box: [box.left, box.top, box.right, box.bottom], colour, ground, clear};
+    }).filter(ink => ink.clear === 1 && ink.box[3] < frame.clientHeight && ink.box[2] - ink.box[0] > 4);
     document.getElementById("told").textContent = JSON.stringify(told);
 };
 frame.srcdoc = document.getElementById("page").textContent.replaceAll("<\\/script>", "</" + "script>");
 </script>"#;
 
-/// Looks at a picture of a page: how many of its pixels, where each ink should be, have that ink's colour.
+/// Looks at a picture of a page: how many of its pixels, where each ink should be, have that ink's colour, or are a third of
+/// the way there from the ground's, as a fine line is.
 const LOOK: &str = r#"<!DOCTYPE html><meta charset="utf-8"><img id="picture" src="data:image/png;base64,PICTURE"><pre id="told"></pre>
 <script>
 const inks = INKS, picture = document.getElementById("picture");
@@ -166,13 +167,17 @@ window.onload = () => {
     [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
     const context = canvas.getContext("2d", {willReadFrequently: true});
     context.drawImage(picture, 0, 0);
-    const seen = ({name, box, colour}) => {
+    const dot = (one, other) => one.reduce((sum, part, index) => sum + part * other[index], 0);
+    const seen = ({name, box, colour, ground}) => {
+        const way = colour.map((part, index) => part - ground[index]);
         const [left, top] = [Math.max(0, Math.floor(box[0]) - 1), Math.max(0, Math.floor(box[1]) - 1)];
         const [width, height] = [Math.ceil(box[2]) + 1 - left, Math.ceil(box[3]) + 1 - top];
         const data = context.getImageData(left, top, width, height).data;
         let count = 0;
-        for (let at = 0; at < data.length; at += 4)
-            count += [0, 1, 2].every(part => Math.abs(data[at + part] - colour[part]) <= 24);
+        for (let at = 0; at < data.length; at += 4) {
+            const gone = ground.map((part, index) => data[at + index] - part), share = dot(gone, way) / dot(way, way);
+            count += share >= 0.3 && gone.every((part, index) => Math.abs(part - share * way[index]) <= 24);
+        }
         return {name, count, width, height};
     };
     document.getElementById("told").textContent = JSON.stringify(inks.map(seen));

@@ -79,7 +79,7 @@ async fn play(args: &RealArgs, scenario: Scenario) -> anyhow::Result<(Run, Clock
     let stop = stop_on_signal()?;
     let length = scenario.duration() + scenario.settle;
     eprintln!("playing {} on a real control plane for {} s …", scenario.name, length.as_secs());
-    played(args, scenario.alone()?, &stop).await
+    Box::pin(played(args, scenario.alone()?, &stop)).await
 }
 
 async fn played(args: &RealArgs, scenario: Alone, stop: &CancellationToken) -> anyhow::Result<(Run, Clocks)> {

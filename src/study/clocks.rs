@@ -3,7 +3,8 @@
 //! When within its period the HPA looks first, and metrics-server reads first, no scenario can say: it is as chance has
 //! it when the real components start. And the HPA's period is longer than its flag says: kube-controller-manager waits
 //! that long from the end of one look to the begin of the next (upstream's `FixedItemIntervalRateLimiter`), so each look
-//! adds its own length, and the phase drifts through a run.
+//! adds its own length, which is more while it scales and on a busy machine. So a look is taken as it was seen, and no
+//! phase for all of them.
 
 use std::time::Duration;
 

@@ -61,19 +61,19 @@ pub struct Run {
 
 /// How well the simulation foretells the real run, with the clocks that were read off it.
 pub fn judge(real: &Run, clocks: &Clocks, setup: &Setup) -> Result<Fidelity, hpa::Invalid> {
-    let read = clocks.set(setup);
+    let seen = clocks.set(setup);
     let mut best: Option<Fidelity> = None;
-    for setup in phases(read.as_ref().unwrap_or(setup)) {
+    for setup in phases(seen.as_ref().unwrap_or(setup)) {
         let fidelity = simulated(real, &setup)?;
         if best.as_ref().is_none_or(|best| fidelity.within_one_pod > best.within_one_pod) {
             best = Some(fidelity);
         }
     }
-    let Some(setup) = read else { return best.map_or_else(|| simulated(real, setup), Ok) };
-    let read = simulated(real, &setup)?;
-    // What was read may lie between the phases that were tried.
-    let fitted = best.map_or(0.0, |best| best.within_one_pod).max(read.within_one_pod);
-    Ok(Fidelity { phases: Phases::Read, fitted_within_one_pod: fitted, ..read })
+    let Some(setup) = seen else { return best.map_or_else(|| simulated(real, setup), Ok) };
+    let fidelity = simulated(real, &setup)?;
+    // Looks as they were seen are none of the evenly spaced ones that were tried.
+    let fitted = best.map_or(0.0, |best| best.within_one_pod).max(fidelity.within_one_pod);
+    Ok(Fidelity { phases: Phases::Read, fitted_within_one_pod: fitted, ..fidelity })
 }
 
 fn simulated(real: &Run, setup: &Setup) -> Result<Fidelity, hpa::Invalid> {
