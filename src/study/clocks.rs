@@ -132,8 +132,8 @@ mod tests {
         assert_eq!(read.hpa_sync, Duration::from_millis(5_050));
         // 47.4 s after the warm-up began, less nine periods; then all of them, the late one late.
         assert_eq!(read.hpa_phase, Duration::from_millis(1_950));
-        let looks = [0, 9, 12, 15, 48].map(|number| read.hpa_looks[number].as_millis());
-        assert_eq!(looks, [1_950, 47_400, 62_550, 79_600, 244_350]);
+        let looks = [0, 9, 12, 16, 48].map(|number| read.hpa_looks[number].as_millis());
+        assert_eq!(looks, [1_950, 47_400, 62_550, 84_650, 244_350]);
         assert_eq!(read.hpa_looks.len(), 9 + 40);
         assert_eq!(read.metrics_resolution, Duration::from_secs(10));
         assert_eq!(read.metrics_phase, Duration::from_millis(8_250));
