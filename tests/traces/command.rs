@@ -55,7 +55,8 @@ fn summary(output: &Output) -> serde_json::Value {
 
 #[test]
 fn what_is_wrong_is_refused_by_line_and_repaired_as_asked_and_counted() {
-    let long: String = (0..20_000_u32).map(|index| format!("{index},{}\n", index * 7919 % 1000)).collect();
+    let row = |index: u32| format!("{index},{}\n", index * 7919 % 1000);
+    let long: String = (0..20_000).map(row).collect();
     let whole = packed(&format!("time,count\n{long}"));
     let table = |rows: &str| format!("time,count\n{rows}").into_bytes();
     let zones = "time,count\n1995-07-12 00:00Z,1\n1995-07-11 20:01-04:00,2\n1995-07-12 00:02Z,3\n";
@@ -115,8 +116,8 @@ fn an_empty_file_is_refused_whatever_repairs_are_asked_for() {
 #[test]
 fn time_zone_locale_and_place_change_no_byte_of_a_recording() {
     // Times without a zone, which a program might take for local ones.
-    let rows: String =
-        (0..48).map(|hour| format!("2026-03-{:02} {:02}:30:00,{}.5\n", 28 + hour / 24, hour % 24, hour)).collect();
+    let row = |hour: u32| format!("2026-03-{:02} {:02}:30:00,{hour}.5\n", 28 + hour / 24, hour % 24);
+    let rows: String = (0..48).map(row).collect();
     let case = Case::new("local.csv", format!("time,count\n{rows}").as_bytes());
     assert!(case.record(&[]).status.success());
     let here = fs::read(case.output()).unwrap();
