@@ -9,6 +9,7 @@ use std::{
     process::{Command, Output},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use burstlet::{
     page::page,
     placer::{Decided, Moment, Sight},
@@ -146,13 +147,45 @@ frame.onload = () => {
     told.unreachable = [...page.querySelectorAll(".wide")].filter(box => box.scrollWidth > box.clientWidth + 1 && box.closest("section") && box.tabIndex !== 0).length;
     told.ids = [...page.querySelectorAll("[id]")].length - new Set([...page.querySelectorAll("[id]")].map(element => element.id)).size;
     told.dark = luminance(background(page.body)) < 0.2;
+    told.inks = [...page.querySelectorAll("svg[role=img] path:not(.grid):not(.rim)")].map(path => {
+        const box = path.getBoundingClientRect(), style = getComputedStyle(path), ground = background(path.closest("svg"));
+        const colour = parts(style.fill === "none" ? style.stroke : style.fill), clear = Number(style.fillOpacity);
+        return {name: path.getAttribute("class"), box: [box.left, box.top, box.right, box.bottom], colour, ground, clear};
+    }).filter(ink => ink.clear === 1 && ink.box[3] < frame.clientHeight && ink.box[2] - ink.box[0] > 4);
     document.getElementById("told").textContent = JSON.stringify(told);
 };
 frame.srcdoc = document.getElementById("page").textContent.replaceAll("<\\/script>", "</" + "script>");
 </script>"#;
 
+/// Looks at a picture of a page: how many of its pixels, where each ink should be, have that ink's colour, or are a third of
+/// the way there from the ground's, as a fine line is.
+const LOOK: &str = r#"<!DOCTYPE html><meta charset="utf-8"><img id="picture" src="data:image/png;base64,PICTURE"><pre id="told"></pre>
+<script>
+const inks = INKS, picture = document.getElementById("picture");
+window.onload = () => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+    const context = canvas.getContext("2d", {willReadFrequently: true});
+    context.drawImage(picture, 0, 0);
+    const dot = (one, other) => one.reduce((sum, part, index) => sum + part * other[index], 0);
+    const seen = ({name, box, colour, ground}) => {
+        const way = colour.map((part, index) => part - ground[index]);
+        const [left, top] = [Math.max(0, Math.floor(box[0]) - 1), Math.max(0, Math.floor(box[1]) - 1)];
+        const [width, height] = [Math.ceil(box[2]) + 1 - left, Math.ceil(box[3]) + 1 - top];
+        const data = context.getImageData(left, top, width, height).data;
+        let count = 0;
+        for (let at = 0; at < data.length; at += 4) {
+            const gone = ground.map((part, index) => data[at + index] - part), share = dot(gone, way) / dot(way, way);
+            count += share >= 0.3 && gone.every((part, index) => Math.abs(part - share * way[index]) <= 24);
+        }
+        return {name, count, width, height};
+    };
+    document.getElementById("told").textContent = JSON.stringify(inks.map(seen));
+};
+</script>"#;
+
 /// Draws a page at this width and in this scheme, and answers what was measured; nothing may overflow, be clipped, faint
-/// or unnamed.
+/// or unnamed, and all that charts draw must be seen in the picture, in its colour.
 fn drawn(name: &str, html: &str, (width, height, scheme): (u32, u32, &str)) -> serde_json::Value {
     let folder = folder(&format!("{name}-{width}-{scheme}"));
     let frame = FRAME
@@ -163,7 +196,7 @@ fn drawn(name: &str, html: &str, (width, height, scheme): (u32, u32, &str)) -> s
     fs::write(&page, frame).unwrap();
     fs::write(folder.join("report.html"), html).unwrap();
     let is_dark = scheme == "dark";
-    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(!is_dark));
+    let scheme = format!("--blink-settings=preferredColorScheme={}", u8::from(scheme == "light"));
     let picture = format!("--screenshot={}", folder.join("report.png").display());
     let size = format!("--window-size={width},{height}");
     let shot = chromium(&folder, &[&scheme, &picture, &size], &page);
@@ -173,16 +206,41 @@ fn drawn(name: &str, html: &str, (width, height, scheme): (u32, u32, &str)) -> s
         let complaint = log.lines().find(|line| line.contains("CONSOLE"));
         assert_eq!(complaint, None, "{name} {width} {scheme}");
     }
-    let dom = String::from_utf8_lossy(&dumped.stdout).into_owned();
-    let told = dom.split("<pre id=\"told\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
-    let told: serde_json::Value = serde_json::from_str(told).unwrap();
+    let told = told(&dumped);
     for key in ["overflow", "clipped", "overlapping", "unnamed", "empty", "ids"] {
         assert!(told[key].as_i64().unwrap() <= 0, "{name} {width} {scheme}: {key} in {told}");
     }
     assert!(told["faintest"].as_f64().unwrap() >= 4.5, "{name} {width} {scheme}: {told}");
     assert_eq!(told["dark"], is_dark, "{told}");
-    assert!(fs::metadata(folder.join("report.png")).unwrap().len() > 20_000);
+    // One moment alone is no chart yet.
+    if name != "page-empty" {
+        inks_are_seen(&folder, &told["inks"]);
+    }
     told
+}
+
+/// What a page has written into itself.
+fn told(dumped: &Output) -> serde_json::Value {
+    let dom = String::from_utf8_lossy(&dumped.stdout).into_owned();
+    let told = dom.split("<pre id=\"told\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap();
+    serde_json::from_str(told).unwrap()
+}
+
+fn inks_are_seen(folder: &Path, inks: &serde_json::Value) {
+    let picture = BASE64_STANDARD.encode(fs::read(folder.join("report.png")).unwrap());
+    let page = folder.join("look.html");
+    fs::write(&page, LOOK.replace("INKS", &inks.to_string()).replace("PICTURE", &picture)).unwrap();
+    let seen = told(&chromium(folder, &["--dump-dom"], &page));
+    let seen = seen.as_array().unwrap();
+    assert!(!seen.is_empty(), "{}: no chart is in the picture", folder.display());
+    for ink in seen {
+        let [count, width, height] = ["count", "width", "height"].map(|key| ink[key].as_f64().unwrap());
+        // A line is at least as long as its box is wide; of dashes about half is there, and an edge is no pure colour. Bars and
+        // areas may be narrow.
+        let is_line = ink["name"].as_str().unwrap().starts_with("line");
+        let least = if is_line { width * 0.2 } else { (height - 2.0).min(6.0) };
+        assert!(count >= least, "{}: {ink} is not seen", folder.display());
+    }
 }
 
 const VIEWS: [(u32, u32, &str); 4] =
@@ -197,6 +255,42 @@ fn the_report_is_drawn_right_at_every_width_and_in_both_schemes() {
             assert_eq!(told["charts"], 5 * if workloads.len() > 1 { workloads.len() + 1 } else { 1 }, "{told}");
         }
     }
+}
+
+#[test]
+fn the_report_of_a_replay_is_written_by_the_program_and_drawn_right() {
+    for (scenario, workloads) in [("flash-crowd", 1), ("shared-pool", 3)] {
+        let file = folder(scenario).join("written.html");
+        let replayed = |file: &Path| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_burstlet"));
+            command.args(["replay", scenario, "--report"]).arg(file);
+            command
+        };
+        assert!(replayed(&file).output().unwrap().status.success());
+        let report = fs::read_to_string(&file).unwrap();
+        let abroad = folder(scenario).join("abroad.html");
+        let mut command = replayed(&abroad);
+        command.envs([("TZ", "Asia/Kathmandu"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "tr_TR.UTF-8")]);
+        assert!(command.output().unwrap().status.success());
+        assert!(
+            report == fs::read_to_string(&abroad).unwrap(),
+            "{scenario}: the same bytes in every time zone and locale"
+        );
+        for view in [VIEWS[0], VIEWS[3]] {
+            let told = drawn(scenario, &report, view);
+            assert!(told["charts"].as_u64().unwrap() >= 4 * workloads, "{scenario}: {told}");
+        }
+    }
+}
+
+/// As on A4 paper at 96 dots an inch, from a browser that prefers the dark.
+#[test]
+fn on_paper_the_report_is_dark_ink_on_white_and_all_of_it_is_there() {
+    let report = html_page(SUBJECT, &outcome(&["shop/web"]));
+    let printed = report.replace("@media print", "@media all");
+    assert_ne!(report, printed, "it has rules for paper");
+    let told = drawn("print", &printed, (794, 2800, "paper"));
+    assert_eq!(told["charts"], 5, "{told}");
 }
 
 /// Three workloads, a pool that takes pods and one that is out of stock, decisions, and an hour with a crowd.

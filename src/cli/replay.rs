@@ -31,7 +31,7 @@ pub(super) struct ReplayArgs {
     seed: Option<u64>,
     /// Write the run as one HTML file, too, that needs no network
     #[arg(long, value_name = "FILE")]
-    #[cfg_attr(feature = "lab", arg(conflicts_with_all = ["on", "context"]))]
+    #[cfg_attr(feature = "lab", arg(conflicts_with_all = ["on", "against", "context"]))]
     report: Option<PathBuf>,
     /// Play it on a real control plane as well, as demo does, and compare
     #[cfg(feature = "lab")]

@@ -63,12 +63,12 @@ pub enum RecordError {
         file: String,
     },
     /// Somebody stopped it.
-    #[error("stopped; nothing was written")]
+    #[error("stopped; nothing was written: --repair end=cut keeps what was read of a lone file until then")]
     Stopped,
 }
 
 /// Imports the trace in `path` (`-`: standard input), compressed with gzip or not. `progress` is told after each piece
-/// how many bytes of the file are read, and says whether to go on.
+/// how many bytes of the file are read, and says whether to go on; if not, the file is as one that is cut off there.
 pub fn import_file(
     path: &Path,
     settings: &Settings,
@@ -97,7 +97,9 @@ pub fn import_file(
             Err(error) => return Err(read(error)),
         }
         if !progress(pieces.read_bytes()) {
-            return Err(RecordError::Stopped);
+            // What was read counts as that of a file that ends here: where that is asked for.
+            importer.cut_off("stopped").map_err(|_| RecordError::Stopped)?;
+            break;
         }
     }
     importer.finish().map_err(import)

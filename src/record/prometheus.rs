@@ -134,19 +134,27 @@ impl Query {
     /// Asks, page by page, and gives all as one answer. `progress` is told after each page how far the time has come.
     pub async fn ask(&self, access: Access, mut progress: impl FnMut(Timestamp)) -> Result<Vec<u8>, QueryError> {
         let client = self.client(access)?;
-        let mut series: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        let all = |of: &Value| of.as_array().cloned().unwrap_or_default();
+        let mut series: BTreeMap<String, [Vec<Value>; 2]> = BTreeMap::new();
+        let mut told: [Vec<Value>; 2] = Default::default();
         for page in self.window.pages() {
-            for row in self.page(&client, page).await? {
-                let labels = row["metric"].to_string();
-                let values = row["values"].as_array().cloned().unwrap_or_default();
-                series.entry(labels).or_default().extend(values);
+            let answer = self.page(&client, page).await?;
+            for row in all(&answer["data"]["result"]) {
+                let of = series.entry(row["metric"].to_string()).or_default();
+                of.iter_mut().zip(["values", "histograms"]).for_each(|(of, kind)| of.extend(all(&row[kind])));
+            }
+            for (told, kind) in told.iter_mut().zip(["warnings", "infos"]) {
+                let new = all(&answer[kind]).into_iter().filter(|text| !told.contains(text)).collect::<Vec<_>>();
+                told.extend(new);
             }
             progress(page.to);
         }
         let labels = |labels: &str| serde_json::from_str::<Value>(labels).unwrap_or_default();
-        let rows: Vec<_> =
-            series.into_iter().map(|(metric, values)| json!({"metric": labels(&metric), "values": values})).collect();
-        Ok(json!({"status": "success", "data": {"resultType": "matrix", "result": rows}}).to_string().into_bytes())
+        let row = |(metric, [values, histograms]): (String, [Vec<Value>; 2])| json!({"metric": labels(&metric), "values": values, "histograms": histograms});
+        let rows: Vec<_> = series.into_iter().map(row).collect();
+        let data = json!({"resultType": "matrix", "result": rows});
+        let [warnings, infos] = told;
+        Ok(json!({"status": "success", "data": data, "warnings": warnings, "infos": infos}).to_string().into_bytes())
     }
 
     fn client(&self, Access { token, authority }: Access) -> Result<Client, QueryError> {
@@ -158,7 +166,8 @@ impl Query {
         Client::try_from(config).map_err(|error| self.unreachable(error))
     }
 
-    async fn page(&self, client: &Client, page: Window) -> Result<Vec<Value>, QueryError> {
+    /// The whole answer to a window's query.
+    async fn page(&self, client: &Client, page: Window) -> Result<Value, QueryError> {
         let seconds = |millis: u64| Duration::from_millis(millis).as_secs_f64();
         let parameters = [
             ("query", self.text.clone()),
@@ -175,8 +184,10 @@ impl Query {
         let status = answer.status();
         let bytes = answer.into_body().collect_bytes().await.map_err(|error| self.unreachable(error))?;
         let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let result = value["data"]["result"].as_array().filter(|_| value["status"] == "success");
-        result.cloned().ok_or_else(|| QueryError::Refused {
+        if value["status"] == "success" && value["data"]["result"].is_array() {
+            return Ok(value);
+        }
+        Err(QueryError::Refused {
             url: self.url.clone(),
             status: status.as_u16(),
             text: value["error"]
@@ -229,7 +240,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::{Router, http::HeaderMap, routing::post};
-    use burstlet_engine::traffic::import::{Importer, Settings};
+    use burstlet_engine::traffic::import::{Import, Importer, Settings};
 
     use super::*;
 
@@ -283,7 +294,8 @@ mod tests {
             let rows = json!([{"metric": {"__name__": "r_total"}, "values": values}]);
             (
                 axum::http::StatusCode::OK,
-                json!({"status": "success", "data": {"resultType": "matrix", "result": rows}}).to_string(),
+                json!({"status": "success", "data": {"resultType": "matrix", "result": rows}, "infos": ["hm"]})
+                    .to_string(),
             )
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -301,7 +313,8 @@ mod tests {
         let answer = query.ask(Access { token: Some("secret".to_owned()), authority: None }, |_| {}).await.unwrap();
         let mut importer = Importer::new(Settings::default());
         importer.push(&answer).unwrap();
-        let recording = importer.finish().unwrap().recording;
+        let Import { recording, report } = importer.finish().unwrap();
+        assert_eq!(report.assumptions[1..], ["Prometheus says: hm"], "of both pages, once");
         assert_eq!((recording.requests().len(), recording.total().round()), (10_800, 54_000.0));
         assert_eq!(*asked.lock().unwrap(), ["r_total{a=\"b c&\"} Bearer secret"; 2]);
     }

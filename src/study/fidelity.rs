@@ -3,14 +3,16 @@
 //! Compared are moments within five minutes of a real change of the wanted replicas, so that a trace on which nothing
 //! happens proves nothing. At each, a figure agrees that is within one pod of the real one.
 //!
-//! When within its period the HPA looks first, and metrics-server reads first, no scenario can say: it is as chance has
-//! it when the real components start. Both are read off the real run, as it was seen that the HPA had looked and metrics-server
-//! had read, and told with the figures. Where too little was seen, they are fitted: the pair is taken that agrees best.
+//! The real run's [`Clocks`] are chance, and no scenario can say them. They are read off the run and told with the figures;
+//! where too little was seen of them, their phases are fitted: the pair is taken that agrees best. How well the best pair
+//! agrees is told either way, as what reading could reach.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use burstlet_engine::simulator::{Sample, Setup, Summary};
-use serde::Serialize;
+use burstlet_engine::simulator::{self, Sample, Setup, Summary, hpa};
+use serde::{Deserialize, Serialize};
+
+use super::Clocks;
 
 /// How long after a change moments count.
 const NEAR: f64 = 300.0;
@@ -18,7 +20,7 @@ const NEAR: f64 = 300.0;
 pub const LEAST_MOMENTS: usize = 200;
 
 /// What a comparison has found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fidelity {
     /// Moments that were compared.
     pub moments: usize,
@@ -28,10 +30,10 @@ pub struct Fidelity {
     pub by_figure: BTreeMap<String, f64>,
     /// Scale-out delay as measured, and as simulated: median, 95th percentile.
     pub delays_s: [[Option<f64>; 2]; 2],
-    /// When the HPA looked first.
-    pub hpa_phase_s: f64,
-    /// When metrics-server read first.
-    pub metrics_phase_s: f64,
+    /// The HPA's period, and when within it it looked, from the warm-up's begin on.
+    pub hpa_s: [f64; 2],
+    /// metrics-server's period, and when within it it read.
+    pub metrics_s: [f64; 2],
     /// How the two are known.
     pub phases: Phases,
     /// The share of moments that agree with the pair of phases that agrees best.
@@ -39,7 +41,7 @@ pub struct Fidelity {
 }
 
 /// How the phases of the clocks are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phases {
     /// Off the real run's clocks.
@@ -48,11 +50,8 @@ pub enum Phases {
     Fitted,
 }
 
-/// Moments that a clock must have been seen to strike.
-const LEAST_STRIKES: usize = 5;
-
 /// A run: its moments, a second apart, and its summary.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Run {
     /// Its moments.
     pub samples: Vec<Sample>,
@@ -60,33 +59,38 @@ pub struct Run {
     pub summary: Summary,
 }
 
-/// The setup with its clocks' phases as they were seen to strike, from the start on; none where too little was seen.
-pub fn read_phases(setup: &Setup, syncs: &[Duration], scrapes: &[Duration]) -> Option<Setup> {
-    let mut setup = setup.clone();
-    let timing = &setup.timing;
-    let hpa = phase(syncs, timing.hpa_sync, setup.warm_up)?;
-    let metrics = phase(scrapes, timing.metrics_resolution, setup.warm_up)?;
-    (setup.timing.hpa_phase, setup.timing.metrics_phase) = (hpa, metrics);
-    Some(setup)
+/// How well the simulation foretells the real run, with the clocks that were read off it.
+pub fn judge(real: &Run, clocks: &Clocks, setup: &Setup) -> Result<Fidelity, hpa::Invalid> {
+    let seen = clocks.set(setup);
+    let mut best: Option<Fidelity> = None;
+    for setup in phases(seen.as_ref().unwrap_or(setup)) {
+        let fidelity = simulated(real, &setup)?;
+        if best.as_ref().is_none_or(|best| fidelity.within_one_pod > best.within_one_pod) {
+            best = Some(fidelity);
+        }
+    }
+    let Some(setup) = seen else { return best.map_or_else(|| simulated(real, setup), Ok) };
+    let fidelity = simulated(real, &setup)?;
+    // Looks as they were seen are none of the evenly spaced ones that were tried.
+    let fitted = best.map_or(0.0, |best| best.within_one_pod).max(fidelity.within_one_pod);
+    Ok(Fidelity { phases: Phases::Read, fitted_within_one_pod: fitted, ..fidelity })
 }
 
-/// When within its period, from so long before the start on, a clock strikes: the middle of what was seen, on the circle.
-fn phase(strikes: &[Duration], period: Duration, before: Duration) -> Option<Duration> {
-    let period = period.as_millis().max(1);
-    let seen: Vec<u128> = strikes.iter().map(|at| (*at + before).as_millis() % period).collect();
-    let off = |one: u128, other: u128| one.abs_diff(other).min(period - one.abs_diff(other));
-    let middle = seen.iter().min_by_key(|one| seen.iter().map(|other| off(**one, *other)).sum::<u128>())?;
-    (seen.len() >= LEAST_STRIKES).then(|| Duration::from_millis(u64::try_from(*middle).unwrap_or_default()))
+fn simulated(real: &Run, setup: &Setup) -> Result<Fidelity, hpa::Invalid> {
+    let mut outcome = simulator::run(setup)?;
+    let run = outcome.workloads.pop().map(|played| Run { samples: played.samples, summary: played.summary });
+    Ok(compare(real, &run.unwrap_or_default(), setup))
 }
 
 /// The setup in every pair of phases that is tried: eight of the HPA's by five of metrics-server's.
-pub fn phases(setup: &Setup) -> Vec<Setup> {
+fn phases(setup: &Setup) -> Vec<Setup> {
     let steps = |period: Duration, count: u32| (0..count).map(move |index| period * index / count);
     let timing = &setup.timing;
     let hpa = steps(timing.hpa_sync, 8);
     hpa.flat_map(|hpa_phase| {
         steps(timing.metrics_resolution, 5).map(move |metrics_phase| {
             let mut setup = setup.clone();
+            setup.timing.hpa_looks.clear();
             (setup.timing.hpa_phase, setup.timing.metrics_phase) = (hpa_phase, metrics_phase);
             setup
         })
@@ -95,7 +99,7 @@ pub fn phases(setup: &Setup) -> Vec<Setup> {
 }
 
 /// Compares a simulated run, in the phases of its setup, with the real one.
-pub fn compare(real: &Run, simulated: &Run, setup: &Setup) -> Fidelity {
+fn compare(real: &Run, simulated: &Run, setup: &Setup) -> Fidelity {
     let moments: Vec<(&Sample, &Sample)> = pairs(&real.samples, &simulated.samples);
     let mut agreeing = BTreeMap::<String, usize>::new();
     let mut whole = 0;
@@ -110,13 +114,14 @@ pub fn compare(real: &Run, simulated: &Run, setup: &Setup) -> Fidelity {
     }
     let share = |count: usize| part(count, moments.len());
     let delays = |summary: &Summary| [summary.delay_p50_s, summary.delay_p95_s];
+    let timing = &setup.timing;
     Fidelity {
         moments: moments.len(),
         within_one_pod: share(whole),
         by_figure: agreeing.into_iter().map(|(figure, count)| (figure, share(count))).collect(),
         delays_s: [delays(&real.summary), delays(&simulated.summary)],
-        hpa_phase_s: setup.timing.hpa_phase.as_secs_f64(),
-        metrics_phase_s: setup.timing.metrics_phase.as_secs_f64(),
+        hpa_s: [timing.hpa_sync, timing.hpa_phase].map(|time| time.as_secs_f64()),
+        metrics_s: [timing.metrics_resolution, timing.metrics_phase].map(|time| time.as_secs_f64()),
         phases: Phases::Fitted,
         fitted_within_one_pod: share(whole),
     }
@@ -190,21 +195,6 @@ mod tests {
         let mut wanted = vec![3; 1_000];
         wanted[500..].fill(4);
         assert_eq!(compare(&run(&wanted), &run(&wanted), &setup()).moments, 601);
-    }
-
-    #[test]
-    fn the_phases_of_clocks_are_read_off_their_strikes() {
-        let millis = |all: &[u64]| all.iter().map(|at| Duration::from_millis(*at)).collect::<Vec<_>>();
-        let setup = setup();
-        assert_eq!(setup.timing.hpa_sync, Duration::from_secs(5));
-        // Around the turn of the period, which drifts a little; one strike was seen late.
-        let syncs = millis(&[4_900, 9_940, 14_980, 20_010, 25_050, 32_000]);
-        let scrapes = millis(&[3_000, 13_000, 23_500, 33_000, 43_000]);
-        let read = read_phases(&setup, &syncs, &scrapes).unwrap();
-        // The warm-up of 45 s is nine and four and a half periods.
-        assert_eq!(read.timing.hpa_phase, Duration::from_millis(4_980));
-        assert_eq!(read.timing.metrics_phase, Duration::from_secs(8));
-        assert_eq!(read_phases(&setup, &syncs, &scrapes[..3]).map(|_| ()), None, "too few");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! run anywhere and in any order, and those that a file holds already need not run again.
 
 mod caps;
+mod clocks;
 mod fidelity;
 mod figures;
 mod limits;
@@ -19,7 +20,8 @@ mod predict;
 mod search;
 
 pub use caps::{CappedChoice, all_limits, cheapest_capped};
-pub use fidelity::{Fidelity, LEAST_MOMENTS, Phases, Run, compare, phases, read_phases};
+pub use clocks::Clocks;
+pub use fidelity::{Fidelity, LEAST_MOMENTS, Phases, Run, judge};
 pub use figures::Figures;
 pub use limits::{Limits, pools_of};
 pub use objective::{Objective, ObjectiveError};

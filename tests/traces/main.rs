@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by it, its helpers too")]
 
+mod command;
 mod prometheus;
 mod replay;
 

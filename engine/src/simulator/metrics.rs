@@ -139,7 +139,7 @@ impl World<'_> {
 
     /// The HPA looks, and sets what is wanted.
     pub(super) fn sync(&mut self, ix: WorkloadIx) {
-        self.plan_in(self.setup.timing.hpa_sync, Happening::Sync(ix));
+        self.queue.plan(self.next_look(), Happening::Sync(ix));
         let setup = &self.setup.workloads[ix.0];
         self.let_mature(ix);
         let WorkloadState { crowd, scrapes, books, hpa, wanted, .. } = &mut self.workloads[ix.0];
@@ -168,6 +168,14 @@ impl World<'_> {
 }
 
 impl World<'_> {
+    /// When an HPA looks again.
+    fn next_look(&self) -> Timestamp {
+        let timing = &self.setup.timing;
+        let so_far = self.now.since(self.origin);
+        let next = timing.hpa_looks.partition_point(|look| *look <= so_far);
+        timing.hpa_looks.get(next).map_or(self.now.after(timing.hpa_sync), |look| self.origin.after(*look))
+    }
+
     /// Takes out of the young what has left, and what has become like all others: Ready through all of metrics-server's
     /// window, and started before the HPA's initialisation period.
     fn let_mature(&mut self, ix: WorkloadIx) {

@@ -261,6 +261,9 @@ pub struct Timing {
     pub hpa_sync: Duration,
     /// When the HPA looks first, within its period.
     pub hpa_phase: Duration,
+    /// When it looks after that, rising, from the warm-up's begin on, as a real one was seen to; after the last of these,
+    /// and where there are none, every `hpa_sync`.
+    pub hpa_looks: Vec<Duration>,
     /// How often metrics-server reads the pods' counters.
     pub metrics_resolution: Duration,
     /// When metrics-server reads first, within its period.
@@ -284,6 +287,7 @@ impl Default for Timing {
         Self {
             hpa_sync: Duration::from_secs(15),
             hpa_phase: Duration::from_secs(7),
+            hpa_looks: Vec::new(),
             metrics_resolution: Duration::from_secs(15),
             metrics_phase: Duration::from_secs(3),
             hpa: hpa::Settings::default(),

@@ -131,6 +131,19 @@ fn a_crowd_bursts_beyond_its_base_and_is_gone_afterwards() {
 }
 
 #[test]
+fn an_hpa_looks_when_it_was_seen_to_and_by_its_period_after_that() {
+    let changes = |look: u64| {
+        let mut setup = crowd();
+        setup.timing.hpa_looks = [7_000, 600_000 + look].map(Duration::from_millis).to_vec();
+        let samples = played(&setup).samples;
+        let changes = samples.windows(2).filter(|pair| pair[0].wanted != pair[1].wanted).map(|pair| pair[1].t);
+        changes.take(2).collect::<Vec<_>>()
+    };
+    // The crowd comes at 120 s. The first look doubles the two pods to four, the next one goes on.
+    assert_eq!([changes(170_500), changes(200_500)], [[171.0, 186.0], [201.0, 216.0]]);
+}
+
+#[test]
 fn pod_time_is_the_integral_of_the_replica_curve() {
     let mut setup = crowd();
     setup.workloads[0].updates = vec![Duration::from_mins(5)];

@@ -105,7 +105,7 @@ struct Shaping {
     /// How much each of several traces counts, in their order; else 1 each
     #[arg(long = "weight", value_name = "FACTOR", value_parser = factor_of)]
     weights: Vec<Factor>,
-    /// Add several traces up by their times, or all from their starts
+    /// Add several traces up by their times, or all from their starts; what not all of them cover is left out
     #[arg(long, value_enum, default_value_t = AlignArg::Clock)]
     align: AlignArg,
 }
@@ -155,6 +155,9 @@ pub(super) async fn record(args: RecordArgs, stop: CancellationToken) -> anyhow:
             bail!("{} weights for {} files; give one for each, or none", args.shaping.weights.len(), args.files.len());
         }
         for (index, path) in args.files.iter().enumerate() {
+            if stop.is_cancelled() {
+                return Err(RecordError::Stopped.into());
+            }
             let import = read(path, &settings, &stop).await?;
             let weight = args.shaping.weights.get(index).copied().unwrap_or_default();
             recordings.push(import.recording.scaled(weight));

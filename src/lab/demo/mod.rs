@@ -20,6 +20,6 @@ pub use crate::scenario::{
 };
 pub use burstlet_engine::simulator::{Record, Sample, Summary};
 pub use load::cpu_per_pod;
-pub use play::{Clocks, Play};
+pub use play::Play;
 pub use sight::{Place, PodSight, PodState, Revision};
 pub use tally::Tally;

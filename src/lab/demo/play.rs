@@ -36,6 +36,7 @@ use crate::{
     },
     page,
     provider::simulated::{CpuTarget, Settings, StartUp},
+    study::Clocks,
     watch::{Listening, Seen, follow},
 };
 
@@ -56,21 +57,14 @@ pub struct Play<C = Cluster> {
     client: Client,
 }
 
-/// When the cluster's clocks were seen to strike, from the traffic's beginning on.
-#[derive(Debug, Clone, Default)]
-pub struct Clocks {
-    /// The HPA told another status: it had just looked.
-    pub syncs: Vec<Duration>,
-    /// metrics-server told of another reading of the pods, which was made then.
-    pub scrapes: Vec<Duration>,
-}
-
 /// The picture of the workload that the watches keep, and the tally that folds it.
 struct Picture {
     tally: Tally,
     pods: BTreeMap<String, PodSight>,
     wanted: u32,
     clocks: Clocks,
+    /// When metrics-server read last.
+    read: Option<Instant>,
     /// When the traffic began; before that nothing is tallied.
     begin: Option<Instant>,
 }
@@ -161,14 +155,10 @@ impl<C: Footing> Play<C> {
             pods: BTreeMap::new(),
             wanted: 0,
             clocks: Clocks::default(),
+            read: None,
             begin: None,
         }));
-        let watches = [
-            self.watch_pods(&picture),
-            self.watch_deployment(&picture),
-            self.watch_hpa(&picture),
-            self.watch_metrics(&picture),
-        ];
+        let watches = [self.watch_pods(&picture), self.watch_deployment(&picture), self.watch_hpa(&picture)];
         self.apply().await?;
         self.warm_up(&picture, stop).await?;
         self.drive(&picture, tell, stop).await;
@@ -233,7 +223,11 @@ impl<C: Footing> Play<C> {
             }
             let now = locked(picture).elapsed();
             let rate = self.lay_load(picture, now);
-            let sample = locked(picture).tally.sample(now, rate);
+            let sample = {
+                let mut picture = locked(picture);
+                self.note_reading(&mut picture);
+                picture.tally.sample(now, rate)
+            };
             tell(Record::Sample(sample));
             if now >= end {
                 return;
@@ -298,7 +292,7 @@ impl<C: Footing> Play<C> {
                 let mut picture = locked(&picture);
                 if picture.begin.is_some() && before.is_some() && before != hpa.status {
                     let now = picture.elapsed();
-                    picture.clocks.syncs.push(now);
+                    picture.clocks.hpa_s.push(seconds(now));
                 }
                 before = hpa.status;
             }
@@ -306,30 +300,16 @@ impl<C: Footing> Play<C> {
         })))
     }
 
-    /// Notes when metrics-server read the pods: the newest time of what it tells.
-    fn watch_metrics(&self, picture: &Shared) -> AbortOnDropHandle<()> {
-        let (picture, client) = (picture.clone(), self.client.clone());
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut before = None;
-            loop {
-                let read = |pod: &serde_json::Value| pod["timestamp"].as_str()?.parse::<jiff::Timestamp>().ok();
-                let newest = pod_metrics(&client).await.iter().filter_map(read).max();
-                {
-                    let mut picture = locked(&picture);
-                    if let Some(read) = newest.filter(|newest| before.is_some_and(|before| before < *newest))
-                        && picture.begin.is_some()
-                    {
-                        // Times are told in whole seconds, cut off: half of one is lost on average.
-                        let ago = jiff::Timestamp::now().as_millisecond() - read.as_millisecond() - 500;
-                        let ago = Duration::from_millis(u64::try_from(ago).unwrap_or_default());
-                        let at = picture.elapsed().checked_sub(ago);
-                        picture.clocks.scrapes.extend(at);
-                    }
-                }
-                before = newest.or(before);
-                sleep(EVERY).await;
-            }
-        }))
+    /// Notes when metrics-server read the pods: its calls come through to the real nodes' cloud, on which the base always
+    /// runs. What it tells itself are whole seconds.
+    fn note_reading(&self, picture: &mut Picture) {
+        let read = self.stand.real_cloud().measured();
+        if let (Some(begin), Some(read)) = (picture.begin, read.filter(|_| read != picture.read))
+            && read >= begin
+        {
+            picture.clocks.metrics_s.push(seconds(read - begin));
+        }
+        picture.read = read;
     }
 
     fn watch_pods(&self, picture: &Shared) -> AbortOnDropHandle<()> {
@@ -369,6 +349,11 @@ impl<C: Footing> Play<C> {
             std::future::ready(Listening::Yes)
         })))
     }
+}
+
+/// To the millisecond.
+fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e3).round() / 1e3
 }
 
 /// What metrics-server tells of the demo's pods.

@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::{
+    sync::{Notify, broadcast, mpsc},
+    time::Instant,
+};
 
 use super::{Audit, AuditEntry, CpuTarget, Fault, Settings, TAKES, clock::Clock, state::State};
 use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage};
@@ -103,6 +106,11 @@ impl Cloud {
     /// Ends the containers of a pod by themselves, with this exit code.
     pub fn finish(&self, uid: &str, exit_code: i32) {
         self.inner.apply(|state, now, changes| state.finish(now, uid, exit_code, changes));
+    }
+
+    /// When somebody last asked what the instances use.
+    pub fn measured(&self) -> Option<Instant> {
+        self.inner.state().measured().map(|moment| self.inner.clock.instant(moment))
     }
 
     /// Every creation and end so far, in order.
@@ -288,11 +296,14 @@ mod tests {
     async fn cpu_grows_with_the_load_that_was_set_and_is_never_zero() {
         let cloud = Cloud::new(Settings::default());
         cloud.create(&owner("a"), &pod(&[])).await.unwrap();
+        assert_eq!(cloud.measured(), None);
         assert!(cloud.usage("here").await.unwrap()[0].cpu > Duration::ZERO);
+        let first = Instant::now();
         cloud.set_cpu(&CpuTarget::All, 500);
         tokio::time::sleep(Duration::from_secs(10)).await;
         cloud.set_cpu(&CpuTarget::Pod("a".to_owned()), 2000);
         tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(cloud.measured(), Some(first));
         let usage = &cloud.usage("here").await.unwrap()[0];
         assert_eq!(usage.cpu.as_secs(), 25);
         assert_eq!(usage.cpu_nano_cores, 2_000_000_000);

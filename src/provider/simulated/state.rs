@@ -89,6 +89,7 @@ pub(super) struct State {
     next_address: u16,
     serial: u64,
     record: Vec<AuditEntry>,
+    measured: Option<Moment>,
 }
 
 impl State {
@@ -103,6 +104,7 @@ impl State {
             next_address: 0,
             serial: 0,
             record: Vec::new(),
+            measured: None,
         }
     }
 
@@ -305,7 +307,12 @@ impl State {
         self.of(cluster).map(|s| s.instance.clone()).collect()
     }
 
-    pub(super) fn usage(&self, now: Moment, cluster: &str) -> Vec<Usage> {
+    pub(super) fn measured(&self) -> Option<Moment> {
+        self.measured
+    }
+
+    pub(super) fn usage(&mut self, now: Moment, cluster: &str) -> Vec<Usage> {
+        self.measured = Some(now);
         self.of(cluster)
             .filter(|s| s.instance.state == InstanceState::Running)
             .map(|s| Usage {

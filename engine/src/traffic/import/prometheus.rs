@@ -26,6 +26,11 @@ struct Answer {
     error: Option<String>,
     #[serde(default)]
     data: Option<Data>,
+    /// What it has to say of a query that it answers.
+    #[serde(default)]
+    warnings: Vec<String>,
+    #[serde(default)]
+    infos: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -40,6 +45,9 @@ struct Row {
     metric: BTreeMap<String, String>,
     #[serde(default)]
     values: Vec<(f64, String)>,
+    /// What native histograms have in place of values.
+    #[serde(default)]
+    histograms: Vec<serde::de::IgnoredAny>,
 }
 
 /// What an answer holds.
@@ -47,17 +55,24 @@ struct Row {
 pub(super) struct Matrix {
     pub(super) rows: u64,
     pub(super) series: Vec<Series>,
-    pub(super) assumption: String,
+    pub(super) assumptions: Vec<String>,
 }
 
 impl Matrix {
     pub(super) fn read(bytes: &[u8], settings: &Settings, faults: &mut Faults) -> Result<Self, ImportError> {
-        let rows = rows(bytes)?;
+        let (rows, told) = rows(bytes)?;
         let chosen: Vec<(u64, Row)> = (1..).zip(rows).filter(|(_, row)| is_chosen(row, settings)).collect();
         if chosen.is_empty() {
             return Err(ImportError::Empty("the answer has no series (that --where would take)"));
         }
         let name = one_name(&chosen)?;
+        if let Some((index, _)) = chosen.iter().find(|(_, row)| !row.histograms.is_empty()) {
+            let name = name.unwrap_or("the expression");
+            return Err(ImportError::Asked(format!(
+                "series {index} of {name} is of native histograms, which are no numbers; ask for histogram_count(rate(…[1m])), \
+                 the requests a second"
+            )));
+        }
         let is_counter =
             ["_total", "_count", "_sum"].into_iter().any(|end| name.is_some_and(|name| name.ends_with(end)));
         let values = settings.values.unwrap_or(if is_counter { Values::Counters } else { Values::Rates });
@@ -68,7 +83,9 @@ impl Matrix {
             Values::Events => return Err(ImportError::Asked("values of Prometheus are no single requests".to_owned())),
         };
         let assumption = format!("{} series of {} are {what}", chosen.len(), name.unwrap_or("an expression"));
-        let mut matrix = Self { rows: 0, series: Vec::new(), assumption };
+        let told = told.into_iter().map(|told| format!("Prometheus says: {told}"));
+        let assumptions = std::iter::once(assumption).chain(told).collect();
+        let mut matrix = Self { rows: 0, series: Vec::new(), assumptions };
         for (index, row) in chosen {
             matrix.series.push(matrix_series(index, &row, values, &mut matrix.rows, faults)?);
         }
@@ -76,7 +93,8 @@ impl Matrix {
     }
 }
 
-fn rows(bytes: &[u8]) -> Result<Vec<Row>, ImportError> {
+/// The series, and what Prometheus has to say of them.
+fn rows(bytes: &[u8]) -> Result<(Vec<Row>, Vec<String>), ImportError> {
     let shape = |error: &serde_json::Error| {
         let what = format!("column {}: no answer of Prometheus: {error}", error.column());
         ImportError::Shape { line: u64::try_from(error.line()).unwrap_or(u64::MAX), what }
@@ -92,7 +110,8 @@ fn rows(bytes: &[u8]) -> Result<Vec<Row>, ImportError> {
             "the answer is a {kind}; a range query (/api/v1/query_range) gives a matrix"
         )));
     }
-    serde_json::from_value(data.result).map_err(|error| shape(&error))
+    let rows = serde_json::from_value(data.result).map_err(|error| shape(&error))?;
+    Ok((rows, [answer.warnings, answer.infos].concat()))
 }
 
 fn is_chosen(row: &Row, settings: &Settings) -> bool {

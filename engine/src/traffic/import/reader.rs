@@ -93,7 +93,7 @@ impl Reader {
             Self::Own(bytes) => end.own(&bytes),
             Self::Prometheus(bytes) => {
                 let matrix = Matrix::read(&bytes, settings, &mut end.faults)?;
-                end.assumptions.push(matrix.assumption);
+                end.assumptions.extend(matrix.assumptions);
                 end.series(Format::Prometheus, matrix.rows, matrix.series, true)
             }
             Self::AccessLog(log) => {

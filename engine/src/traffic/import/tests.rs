@@ -81,6 +81,30 @@ fn series_of_prometheus_are_added_up_and_restarts_counted() {
 }
 
 #[test]
+fn what_prometheus_says_of_its_answer_is_told_and_histograms_are_no_numbers() {
+    // As Prometheus 3 answers a rate of what is no counter, and native histograms.
+    let told =
+        r#""infos":["PromQL info: metric might not be a counter: \"up\" (1:6)"],"warnings":["a remote is down"]}"#;
+    let answer = ANSWER.strip_suffix('}').unwrap().to_owned() + "," + told;
+    let Import { recording, report } = import(&answer).unwrap();
+    assert_eq!(recording, import(ANSWER).unwrap().recording);
+    assert_eq!(
+        report.assumptions[1..],
+        [
+            "Prometheus says: a remote is down",
+            "Prometheus says: PromQL info: metric might not be a counter: \"up\" (1:6)"
+        ]
+    );
+    let histograms = r#"{"status":"success","data":{"resultType":"matrix","result":[
+{"metric":{"__name__":"latency_seconds"},"histograms":[[1000,{"count":"17","sum":"0.0186","buckets":[[0,"0.5","1","17"]]}]]}]}}"#;
+    assert_eq!(
+        import(histograms).unwrap_err().to_string(),
+        "series 1 of latency_seconds is of native histograms, which are no numbers; ask for \
+         histogram_count(rate(…[1m])), the requests a second"
+    );
+}
+
+#[test]
 fn status_documents_minutes_and_invocations_are_read() {
     assert_eq!(import(STATUS).unwrap().recording.requests(), [50.0, 20.0]);
     let Import { recording, report } = import(MINUTES).unwrap();
