@@ -250,7 +250,7 @@ async fn kubectl_works_where_the_api_server_speaks_spdy_alone() {
 }
 
 /// Every route, and whether it runs or opens something, for which reading is not enough.
-const ROUTES: [(&str, bool); 18] = [
+const ROUTES: [(&str, bool); 19] = [
     ("/containerLogs/default/web/main", false),
     ("/exec/default/web/main?command=true&output=1", true),
     ("/exec/default/web/UID/main?command=true&output=1", true),
@@ -260,6 +260,7 @@ const ROUTES: [(&str, bool); 18] = [
     ("/portForward/default/web/UID", true),
     ("/pods", false),
     ("/runningpods/", false),
+    ("/runningpods", false),
     ("/metrics", false),
     ("/metrics/resource", false),
     ("/stats/summary", false),
