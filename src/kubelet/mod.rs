@@ -35,6 +35,7 @@ mod sync;
 mod usage;
 
 use std::{net::IpAddr, time::Duration};
+mod version;
 
 pub use index::Counts;
 pub use metrics::KubeletMetrics;
