@@ -8,6 +8,7 @@
 //! [`Kubelet::run`] drives one pool's nodes, or the lab's fake real ones; [`server::router`] answers the kubelet API
 //! for all kubelets of a process on one listener.
 
+mod as_node;
 mod backoff;
 mod breaker;
 mod calls;

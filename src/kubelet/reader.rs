@@ -1,8 +1,7 @@
 //! Reads what pods refer to, as the node that each is bound to.
 //!
-//! burstlet itself may read no Secret. It acts as `system:node:NAME`, which the API server lets read what a pod that is
-//! bound to that node refers to, and nothing else (the node authorizer and NodeRestriction). Its role names the nodes
-//! that it may act as.
+//! As `system:node:NAME` ([`super::as_node`]), whom the API server lets read what a pod that is bound to that node refers
+//! to, and nothing else.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderName, HeaderValue};
 use futures::future::try_join_all;
 use k8s_openapi::{
     api::{
@@ -28,14 +26,11 @@ use serde::de::DeserializeOwned;
 
 use super::{
     KubeletConfig,
+    as_node::{as_node, may_not_impersonate, role_lacks, user},
     recent::Recent,
     resolve::{Host, Needs, Objects, Resolved, TokenNeed, Unresolved, resolve},
 };
 use crate::provider::{Content, Owner, Takes};
-
-const USER: HeaderName = HeaderName::from_static("impersonate-user");
-const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
-const NODES: HeaderValue = HeaderValue::from_static("system:nodes");
 
 /// Longest wait for one object.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -202,11 +197,8 @@ impl Reader {
         told: impl Fn() -> String,
     ) -> Result<Option<T>, Unresolved> {
         let unreadable = |error: &dyn std::fmt::Display| Unresolved::Unreadable(format!("{}: {error}", told()));
-        let mut request = request.map_err(|error| unreadable(&error))?;
-        let user = format!("system:node:{}", owner.node);
-        let user = HeaderValue::from_str(&user).map_err(|error| unreadable(&error))?;
-        request.headers_mut().insert(USER, user);
-        request.headers_mut().insert(GROUP, NODES);
+        let request = request.map_err(|error| unreadable(&error))?;
+        let request = as_node(request, &owner.node).map_err(|error| unreadable(&error))?;
         let mut pauses = PAUSES.into_iter();
         loop {
             let call = tokio::time::timeout(TIMEOUT, self.client.request::<T>(request.clone())).await;
@@ -224,18 +216,11 @@ impl Reader {
     }
 }
 
-fn may_not_impersonate(message: &str) -> bool {
-    message.contains("cannot impersonate resource")
-}
-
 fn forbidden(what: &str, node: &str, message: &str) -> String {
     if may_not_impersonate(message) {
-        return format!(
-            "{what}: burstlet's role does not let it act as system:node:{node}; name the node among the users that the role \
-             may impersonate (Helm: virtualNodes)"
-        );
+        return format!("{what}: {}", role_lacks(node));
     }
-    format!("{what}, as system:node:{node}: {message}")
+    format!("{what}, as {}: {message}", user(node))
 }
 
 #[cfg(test)]
@@ -257,7 +242,7 @@ mod tests {
     /// An API server that has every ConfigMap and Secret, and counts who asked for which.
     fn server(asked: Arc<Mutex<Vec<(String, String)>>>, version: Arc<AtomicUsize>) -> Client {
         let service = tower::service_fn(move |request: HttpRequest<Body>| {
-            let user = request.headers()[USER].to_str().unwrap().to_owned();
+            let user = request.headers()["impersonate-user"].to_str().unwrap().to_owned();
             let path = request.uri().path().to_owned();
             asked.lock().unwrap().push((user, path.clone()));
             let name = path.rsplit('/').next().unwrap();
