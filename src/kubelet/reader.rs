@@ -35,6 +35,9 @@ use crate::provider::{Content, Owner, Takes};
 /// Longest wait for one object.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Seconds that a renewed file may take to be seen by its container.
+const ON_ITS_WAY: i64 = 240;
+
 /// Pauses before a read that the API server forbids is tried again: it learns of the pod's binding by a watch of its own,
 /// a moment after burstlet.
 const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1)];
@@ -43,7 +46,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(
 #[derive(Clone)]
 struct Token {
     text: String,
-    /// Seconds of Unix time: when a fifth of its life is left.
+    /// Seconds of Unix time.
     renew_at: i64,
 }
 
@@ -144,7 +147,7 @@ impl Reader {
         Ok(object.map(|object| (name.to_owned(), object)))
     }
 
-    /// The pod's token, a new one where a fifth of the last one's life is left.
+    /// The pod's token, a new one where the last one's end is near.
     async fn token(&self, owner: &Owner, pod: &Pod, need: &TokenNeed) -> Result<String, Unresolved> {
         let key = (owner.uid.clone(), need.clone());
         let known = self.tokens().get(&key).cloned();
@@ -186,7 +189,7 @@ impl Reader {
         let text = text.ok_or_else(|| Unresolved::Unreadable(format!("{}: there is no such account", told())))?;
         let now = Timestamp::now().as_second();
         let ends = status.expiration_timestamp.map_or(now, |ends| ends.0.as_second());
-        Ok(Token { text, renew_at: now + ends.saturating_sub(now) / 5 * 4 })
+        Ok(Token { text, renew_at: renew_at(now, ends) })
     }
 
     /// Sends `request` as the pod's node; `None` where nothing is there.
@@ -214,6 +217,12 @@ impl Reader {
             }
         }
     }
+}
+
+/// When a token that holds from `now` to `ends` is to be followed by the next: a fifth of its life before its end, and at least
+/// as long before as files take on their way: a look every minute, and what another cluster's kubelet takes to see a change.
+fn renew_at(now: i64, ends: i64) -> i64 {
+    ends.saturating_sub((ends.saturating_sub(now) / 5).max(ON_ITS_WAY))
 }
 
 fn forbidden(what: &str, node: &str, message: &str) -> String {
@@ -278,6 +287,12 @@ mod tests {
     fn reader(client: Client) -> Reader {
         let config = KubeletConfig::new("lab", Vec::<NodeTemplate>::new(), Ipv4Addr::LOCALHOST.into(), 1);
         Reader::new(client, Arc::new(config), Takes::default())
+    }
+
+    #[test]
+    fn a_token_is_followed_by_the_next_while_files_can_still_get_there() {
+        assert_eq!(renew_at(0, 3600), 2880);
+        assert_eq!(renew_at(0, 600), 360);
     }
 
     #[tokio::test(start_paused = true)]
