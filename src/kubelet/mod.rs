@@ -31,12 +31,13 @@ mod renew;
 mod resolve;
 mod run;
 pub mod server;
+pub(crate) mod serving;
 mod status;
 mod sync;
 mod usage;
+mod version;
 
 use std::{net::IpAddr, time::Duration};
-mod version;
 
 pub use index::Counts;
 pub use metrics::KubeletMetrics;

@@ -179,7 +179,7 @@ fn is_ready(node: &Node) -> bool {
 }
 
 /// Whether the cluster reaches the node's kubelet API there: a late write of the replica that kept it before may say otherwise.
-fn is_reached_at(node: &Node, address: IpAddr, port: u16) -> bool {
+pub(super) fn is_reached_at(node: &Node, address: IpAddr, port: u16) -> bool {
     let Some(status) = &node.status else { return false };
     let told = status.daemon_endpoints.as_ref().and_then(|endpoints| endpoints.kubelet_endpoint.as_ref());
     let mut addresses = status.addresses.iter().flatten();

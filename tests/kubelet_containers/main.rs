@@ -42,6 +42,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+mod certificate;
 mod content;
 mod hpa;
 mod other_cluster;
@@ -259,8 +260,8 @@ const ROUTES: [(&str, bool); 19] = [
     ("/portForward/default/web", true),
     ("/portForward/default/web/UID", true),
     ("/pods", false),
-    ("/runningpods/", false),
     ("/runningpods", false),
+    ("/runningpods/", false),
     ("/metrics", false),
     ("/metrics/resource", false),
     ("/stats/summary", false),
