@@ -8,6 +8,7 @@
 //! [`Kubelet::run`] drives one pool's nodes, or the lab's fake real ones; [`server::router`] answers the kubelet API
 //! for all kubelets of a process on one listener.
 
+mod as_node;
 mod backoff;
 mod breaker;
 mod calls;
@@ -30,9 +31,11 @@ mod renew;
 mod resolve;
 mod run;
 pub mod server;
+pub(crate) mod serving;
 mod status;
 mod sync;
 mod usage;
+mod version;
 
 use std::{net::IpAddr, time::Duration};
 

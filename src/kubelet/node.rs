@@ -19,9 +19,6 @@ use crate::api::names;
 /// Label of every node that burstlet keeps, and the selector that it watches them by.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", names::MANAGER);
 
-/// Version that nodes show; the part before the dash is what version-skew checks read.
-const KUBELET_VERSION: &str = concat!("v1.36.0-burstlet-", env!("CARGO_PKG_VERSION"));
-
 /// What a node offers. Schedulers and autoscalers believe it, so it must be really there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capacity {
@@ -96,8 +93,8 @@ impl NodeTemplate {
         }
     }
 
-    /// The Node object, already Ready: controllers act on nodes that never were.
-    pub(crate) fn node(&self, address: IpAddr, port: u16) -> Node {
+    /// The Node object of a kubelet that shows `version`, already Ready: controllers act on nodes that never were.
+    pub(crate) fn node(&self, address: IpAddr, port: u16, version: &str) -> Node {
         let mut labels = self.labels.clone();
         labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
         let mut annotations = self.annotations.clone();
@@ -113,12 +110,12 @@ impl NodeTemplate {
                 taints: (!self.taints.is_empty()).then(|| self.taints.clone()),
                 ..NodeSpec::default()
             }),
-            status: Some(NodeStatus { conditions: Some(conditions(true)), ..self.status(address, port) }),
+            status: Some(NodeStatus { conditions: Some(conditions(true)), ..self.status(address, port, version) }),
         }
     }
 
     /// The node's status as of now.
-    pub(crate) fn status(&self, address: IpAddr, port: u16) -> NodeStatus {
+    pub(crate) fn status(&self, address: IpAddr, port: u16, version: &str) -> NodeStatus {
         let label = |key: &str, default: &str| self.labels.get(key).map_or(default, String::as_str).to_owned();
         NodeStatus {
             capacity: Some(self.capacity.resources()),
@@ -131,7 +128,7 @@ impl NodeTemplate {
             node_info: Some(NodeSystemInfo {
                 architecture: label("kubernetes.io/arch", "amd64"),
                 operating_system: label("kubernetes.io/os", "linux"),
-                kubelet_version: KUBELET_VERSION.to_owned(),
+                kubelet_version: version.to_owned(),
                 container_runtime_version: concat!("burstlet://", env!("CARGO_PKG_VERSION")).to_owned(),
                 os_image: "burstlet".to_owned(),
                 ..NodeSystemInfo::default()
@@ -172,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_virtual_node_is_ready_at_once_and_disturbs_nobody() {
-        let node = template().node("127.0.0.1".parse().unwrap(), 10250);
+        let node = template().node("127.0.0.1".parse().unwrap(), 10250, "v1.36.3");
         let labels = node.metadata.labels.unwrap();
         assert!(!labels.contains_key("kubernetes.io/hostname"));
         assert!(!labels.keys().any(|k| k.contains("zone") || k.contains("region")));
@@ -193,7 +190,7 @@ mod tests {
 
     #[test]
     fn metrics_server_finds_the_node_by_its_own_path() {
-        let node = template().node("127.0.0.1".parse().unwrap(), 10250);
+        let node = template().node("127.0.0.1".parse().unwrap(), 10250, "v1.36.3");
         assert_eq!(node.metadata.annotations.unwrap()[names::METRICS_PATH], "/nodes/burstlet-eci-2/metrics/resource");
     }
 }

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     KubeletConfig,
     node::{Capacity, MANAGED_BY, NodeTemplate},
+    version::ControlPlaneVersion,
 };
 use crate::{
     api::names,
@@ -64,6 +65,7 @@ pub(crate) struct Keeper {
     pub(crate) kept: channel::Receiver<Kept>,
     /// Whether this replica holds the nodes, where there are others.
     pub(crate) leadership: Option<channel::Receiver<Leadership>>,
+    pub(crate) version: ControlPlaneVersion,
 }
 
 /// Keeps those nodes of the configuration that `kept` names until `stop`; what it names no longer is left to itself. Names
@@ -177,7 +179,7 @@ fn is_ready(node: &Node) -> bool {
 }
 
 /// Whether the cluster reaches the node's kubelet API there: a late write of the replica that kept it before may say otherwise.
-fn is_reached_at(node: &Node, address: IpAddr, port: u16) -> bool {
+pub(super) fn is_reached_at(node: &Node, address: IpAddr, port: u16) -> bool {
     let Some(status) = &node.status else { return false };
     let told = status.daemon_endpoints.as_ref().and_then(|endpoints| endpoints.kubelet_endpoint.as_ref());
     let mut addresses = status.addresses.iter().flatten();
@@ -218,7 +220,7 @@ impl Keeper {
 
     async fn ensure(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let mut node = template.node(self.config.address, self.config.port);
+        let mut node = template.node(self.config.address, self.config.port, &self.version.shown().await?);
         if let Some(status) = node.status.as_mut().filter(|_| self.config.takes_websockets) {
             status.declared_features = Some(vec![TAKES_WEBSOCKETS.to_owned()]);
         }
@@ -259,7 +261,7 @@ impl Keeper {
 
     async fn patch_status(&self, template: &NodeTemplate) -> Result<(), kube::Error> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let mut status = template.status(self.config.address, self.config.port);
+        let mut status = template.status(self.config.address, self.config.port, &self.version.shown().await?);
         if self.config.takes_websockets {
             status.declared_features = Some(vec![TAKES_WEBSOCKETS.to_owned()]);
         }
@@ -296,7 +298,7 @@ mod tests {
         };
         let address = "127.0.0.1".parse().unwrap();
         let config = Arc::new(KubeletConfig::new("c", (0..3).map(template).collect(), address, 1));
-        let node = |index: usize| config.nodes[index].node(address, 1);
+        let node = |index: usize| config.nodes[index].node(address, 1, "v1.36.3");
         let mut watched = Watched::new(&config);
         assert_eq!(watched.apply(watcher::Event::Init), []);
         assert_eq!(watched.apply(watcher::Event::InitApply(node(1))), []);
@@ -305,7 +307,7 @@ mod tests {
         let lapsed = Node { status: None, ..node(2) };
         assert_eq!(watched.apply(watcher::Event::Apply(lapsed)), [(2, Need::Status)]);
         assert_eq!(watched.apply(watcher::Event::Apply(node(2))), []);
-        let of_another_replica = config.nodes[2].node(address, 2);
+        let of_another_replica = config.nodes[2].node(address, 2, "v1.36.3");
         assert_eq!(watched.apply(watcher::Event::Apply(of_another_replica)), [(2, Need::Status)]);
     }
 }

@@ -1,8 +1,7 @@
 //! Reads what pods refer to, as the node that each is bound to.
 //!
-//! burstlet itself may read no Secret. It acts as `system:node:NAME`, which the API server lets read what a pod that is
-//! bound to that node refers to, and nothing else (the node authorizer and NodeRestriction). Its role names the nodes
-//! that it may act as.
+//! As `system:node:NAME` ([`super::as_node`]), whom the API server lets read what a pod that is bound to that node refers
+//! to, and nothing else.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use axum::http::{HeaderName, HeaderValue};
 use futures::future::try_join_all;
 use k8s_openapi::{
     api::{
@@ -28,17 +26,17 @@ use serde::de::DeserializeOwned;
 
 use super::{
     KubeletConfig,
+    as_node::{as_node, may_not_impersonate, role_lacks, user},
     recent::Recent,
     resolve::{Host, Needs, Objects, Resolved, TokenNeed, Unresolved, resolve},
 };
 use crate::provider::{Content, Owner, Takes};
 
-const USER: HeaderName = HeaderName::from_static("impersonate-user");
-const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
-const NODES: HeaderValue = HeaderValue::from_static("system:nodes");
-
 /// Longest wait for one object.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Seconds that a renewed file may take to be seen by its container.
+const ON_ITS_WAY: i64 = 240;
 
 /// Pauses before a read that the API server forbids is tried again: it learns of the pod's binding by a watch of its own,
 /// a moment after burstlet.
@@ -48,7 +46,7 @@ const PAUSES: [Duration; 3] = [Duration::from_millis(50), Duration::from_millis(
 #[derive(Clone)]
 struct Token {
     text: String,
-    /// Seconds of Unix time: when a fifth of its life is left.
+    /// Seconds of Unix time.
     renew_at: i64,
 }
 
@@ -149,7 +147,7 @@ impl Reader {
         Ok(object.map(|object| (name.to_owned(), object)))
     }
 
-    /// The pod's token, a new one where a fifth of the last one's life is left.
+    /// The pod's token, a new one where the last one's end is near.
     async fn token(&self, owner: &Owner, pod: &Pod, need: &TokenNeed) -> Result<String, Unresolved> {
         let key = (owner.uid.clone(), need.clone());
         let known = self.tokens().get(&key).cloned();
@@ -191,7 +189,7 @@ impl Reader {
         let text = text.ok_or_else(|| Unresolved::Unreadable(format!("{}: there is no such account", told())))?;
         let now = Timestamp::now().as_second();
         let ends = status.expiration_timestamp.map_or(now, |ends| ends.0.as_second());
-        Ok(Token { text, renew_at: now + ends.saturating_sub(now) / 5 * 4 })
+        Ok(Token { text, renew_at: renew_at(now, ends) })
     }
 
     /// Sends `request` as the pod's node; `None` where nothing is there.
@@ -202,11 +200,8 @@ impl Reader {
         told: impl Fn() -> String,
     ) -> Result<Option<T>, Unresolved> {
         let unreadable = |error: &dyn std::fmt::Display| Unresolved::Unreadable(format!("{}: {error}", told()));
-        let mut request = request.map_err(|error| unreadable(&error))?;
-        let user = format!("system:node:{}", owner.node);
-        let user = HeaderValue::from_str(&user).map_err(|error| unreadable(&error))?;
-        request.headers_mut().insert(USER, user);
-        request.headers_mut().insert(GROUP, NODES);
+        let request = request.map_err(|error| unreadable(&error))?;
+        let request = as_node(request, &owner.node).map_err(|error| unreadable(&error))?;
         let mut pauses = PAUSES.into_iter();
         loop {
             let call = tokio::time::timeout(TIMEOUT, self.client.request::<T>(request.clone())).await;
@@ -224,18 +219,17 @@ impl Reader {
     }
 }
 
-fn may_not_impersonate(message: &str) -> bool {
-    message.contains("cannot impersonate resource")
+/// When a token that holds from `now` to `ends` is to be followed by the next: a fifth of its life before its end, and at least
+/// as long before as files take on their way: a look every minute, and what another cluster's kubelet takes to see a change.
+fn renew_at(now: i64, ends: i64) -> i64 {
+    ends.saturating_sub((ends.saturating_sub(now) / 5).max(ON_ITS_WAY))
 }
 
 fn forbidden(what: &str, node: &str, message: &str) -> String {
     if may_not_impersonate(message) {
-        return format!(
-            "{what}: burstlet's role does not let it act as system:node:{node}; name the node among the users that the role \
-             may impersonate (Helm: virtualNodes)"
-        );
+        return format!("{what}: {}", role_lacks(node));
     }
-    format!("{what}, as system:node:{node}: {message}")
+    format!("{what}, as {}: {message}", user(node))
 }
 
 #[cfg(test)]
@@ -257,7 +251,7 @@ mod tests {
     /// An API server that has every ConfigMap and Secret, and counts who asked for which.
     fn server(asked: Arc<Mutex<Vec<(String, String)>>>, version: Arc<AtomicUsize>) -> Client {
         let service = tower::service_fn(move |request: HttpRequest<Body>| {
-            let user = request.headers()[USER].to_str().unwrap().to_owned();
+            let user = request.headers()["impersonate-user"].to_str().unwrap().to_owned();
             let path = request.uri().path().to_owned();
             asked.lock().unwrap().push((user, path.clone()));
             let name = path.rsplit('/').next().unwrap();
@@ -293,6 +287,12 @@ mod tests {
     fn reader(client: Client) -> Reader {
         let config = KubeletConfig::new("lab", Vec::<NodeTemplate>::new(), Ipv4Addr::LOCALHOST.into(), 1);
         Reader::new(client, Arc::new(config), Takes::default())
+    }
+
+    #[test]
+    fn a_token_is_followed_by_the_next_while_files_can_still_get_there() {
+        assert_eq!(renew_at(0, 3600), 2880);
+        assert_eq!(renew_at(0, 600), 360);
     }
 
     #[tokio::test(start_paused = true)]

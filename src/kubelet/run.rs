@@ -29,6 +29,7 @@ use super::{
     reader::Reader,
     renew::Renewal,
     sync::Sequence,
+    version::ControlPlaneVersion,
 };
 use crate::{
     api::names,
@@ -118,6 +119,7 @@ impl Kubelet {
             config: Arc::clone(config),
             kept: self.kept.clone(),
             leadership: self.leadership.clone(),
+            version: ControlPlaneVersion::new(client.clone()),
         };
         background.spawn(nodes::keep(keeper, of_lapses, stop.clone()));
         background.spawn(lease::renew(client.clone(), Arc::clone(config), self.kept.clone(), lapsed, stop.clone()));

@@ -6,16 +6,28 @@ use super::clouds::Secret;
 
 /// What of a pod's content a provider passes on. The kubelet reads no more than that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent abilities, each of which some provider lacks")]
 pub struct Takes {
     /// Files of `configMap`, `secret`, `downwardAPI` and `projected` volumes.
     pub files: bool,
     /// Tokens of service accounts, among those files. Who takes them must take new ones, too: they expire.
-    pub tokens: bool,
+    pub tokens: Tokens,
     /// Keys of image registries.
     pub registries: bool,
     /// Files that differ later, by [`Provider::renew`](super::Provider::renew).
     pub renewals: bool,
+}
+
+/// Which tokens of service accounts a provider passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tokens {
+    /// None.
+    #[default]
+    None,
+    /// Those of volumes that the pod itself has. Not the one that the API server adds to every pod: most pods never use it,
+    /// and where its libraries look for an API server there is none, or another one.
+    Asked,
+    /// All.
+    All,
 }
 
 /// Files and keys of one pod. Printing it shows names only.

@@ -26,7 +26,7 @@ use tokio::sync::mpsc;
 
 pub use clouds::meter::Consumed;
 pub use containers::{ContainerEnd, ContainerReport, ContainerState};
-pub use content::{Content, File, RegistryKey, Takes, literal};
+pub use content::{Content, File, RegistryKey, Takes, Tokens, literal};
 pub use error::ProviderError;
 pub use session::{Duplex, Exec, ExitStatus, LogOptions, LogStream, Streams, TerminalSize};
 

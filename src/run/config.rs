@@ -1,8 +1,10 @@
 //! The configuration file of `burstlet run`.
 
+mod kubelet;
+
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
@@ -13,6 +15,8 @@ use burstlet_engine::{
     policy::{MoveBack, Settings},
 };
 use serde::Deserialize;
+
+pub use kubelet::{KubeletListener, KubeletTls};
 
 use crate::{
     api::{
@@ -92,19 +96,6 @@ pub struct Listen {
 pub struct Listener {
     /// Address and port to listen on.
     pub listen: SocketAddr,
-    /// Its certificate, and whose client certificates it takes.
-    pub tls: ServerTls,
-}
-
-/// The kubelets' listener: one for all virtual nodes of the process.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KubeletListener {
-    /// Address and port to listen on.
-    pub listen: SocketAddr,
-    /// The virtual nodes' address (`InternalIP`), where the API server and metrics-server reach the listener. Left out,
-    /// the environment variable `POD_IP` says it: each replica of a Deployment has an address of its own.
-    pub address: Option<IpAddr>,
     /// Its certificate, and whose client certificates it takes.
     pub tls: ServerTls,
 }
@@ -273,6 +264,9 @@ pub enum ConfigError {
     /// Nothing says where the cluster reaches the kubelet's listener.
     #[error("kubelet.address is not set, and the environment variable POD_IP {0}; set one of them")]
     NoAddress(&'static str),
+    /// The kubelet's listener has no certificate, or two.
+    #[error("kubelet.tls: {0}; give certificate and key, or requested: true alone")]
+    KubeletTls(&'static str),
     /// A component has no listener.
     #[error(
         "{component} runs here, but the configuration has no section {component}; add it, or leave the component out with --components"
@@ -281,17 +275,6 @@ pub enum ConfigError {
         /// The component's section.
         component: &'static str,
     },
-}
-
-impl KubeletListener {
-    /// The virtual nodes' address: as configured, or else the pod's that this process runs in.
-    pub fn node_address(&self) -> Result<IpAddr, ConfigError> {
-        let from_environment = || {
-            let text = std::env::var("POD_IP").map_err(|_| ConfigError::NoAddress("is not set either"))?;
-            text.parse().map_err(|_| ConfigError::NoAddress("is no IP address"))
-        };
-        self.address.map_or_else(from_environment, Ok)
-    }
 }
 
 impl Config {
@@ -312,7 +295,7 @@ impl Config {
                 return Err(ConfigError::PoolTwice(pool.name.clone()));
             }
         }
-        Ok(())
+        self.kubelet.as_ref().map_or(Ok(()), |kubelet| kubelet.tls.check())
     }
 
     /// Kinds of other API groups that scale pods.

@@ -3,23 +3,16 @@
 //! Each pool is a duty of its own: its provider's limits, its one poll, the sweep of orphans and the number of its nodes
 //! belong to the pool, and want one owner. Which replica keeps which is [`crate::watch::Duties`]' to say.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request};
 use burstlet_engine::model::PoolName;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tower::ServiceExt;
 
 use crate::{
-    kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, server},
+    kubelet::{Capacity, Kubelet, KubeletConfig, KubeletHandle, KubeletMetrics, NodeTemplate, serving::Serving},
     placer::Stocks,
     provider::Provider,
     run::{
@@ -27,9 +20,11 @@ use crate::{
         config::{KubeletListener, Pool},
         fleet::{self, Fleet, Known},
         pools::{Running, RunningPools, drained, remove_nodes},
-        reclaim, stock, until_stopped,
+        reclaim,
+        routes::Routes,
+        stock, until_stopped,
     },
-    serve,
+    serve::{self, HeldCertificate},
     watch::{Duty, Post, Roster},
 };
 
@@ -58,50 +53,24 @@ impl Keeping {
         tasks: &mut JoinSet<Result<(), RunError>>,
     ) -> Result<(), RunError> {
         let listener = serve::bind(self.listener.listen).await?;
-        self.listener.tls.check().await?;
+        let held = HeldCertificate::default();
+        let tls = self.listener.tls.rules(&held);
+        tls.check().await?;
         let port = listener.local_addr().map_or(self.listener.listen.port(), |address| address.port());
         let routes = Arc::new(Routes::new(client.clone()));
-        let served = serve::serve(listener, self.listener.tls.clone(), routes.changing(), stop.clone());
+        let served = serve::serve(listener, tls, routes.changing(), stop.clone());
         tasks.spawn(async move { Ok(served.await?) });
+        if self.listener.tls.requested {
+            let (client, kept) = (client.clone(), routes.clone());
+            let serving = Serving { client, nodes: move || kept.nodes(), address: self.address, port, held };
+            tasks.spawn(until_stopped(stop.clone(), serving.keep()));
+        }
         let keeper = Keeper { client, keeping: self, port, routes, stop: stop.clone() };
         tasks.spawn(async move {
             keeper.run().await;
             Ok(())
         });
         Ok(())
-    }
-}
-
-/// Who answers the kubelet API.
-struct Routes {
-    client: Client,
-    handles: Mutex<BTreeMap<PoolName, KubeletHandle>>,
-    router: watch::Sender<Router>,
-}
-
-impl Routes {
-    fn new(client: Client) -> Self {
-        let router = watch::Sender::new(server::router(Vec::new(), client.clone()));
-        Self { client, handles: Mutex::default(), router }
-    }
-
-    /// A router that answers for the pools that are kept now.
-    fn changing(&self) -> Router {
-        let router = self.router.subscribe();
-        Router::new().fallback(move |request: Request| {
-            let now = router.borrow().clone();
-            async move { now.oneshot(request).await }
-        })
-    }
-
-    fn set(&self, pool: &PoolName, handle: Option<KubeletHandle>) -> usize {
-        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        match handle {
-            Some(handle) => drop(handles.insert(pool.clone(), handle)),
-            None => drop(handles.remove(pool)),
-        }
-        let _ = self.router.send_replace(server::router(handles.values().cloned().collect(), self.client.clone()));
-        handles.len()
     }
 }
 

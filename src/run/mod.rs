@@ -18,6 +18,7 @@ mod lead;
 mod pools;
 mod providers;
 mod reclaim;
+mod routes;
 mod secret;
 mod stock;
 

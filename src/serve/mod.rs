@@ -2,7 +2,7 @@
 //!
 //! [`bind`] takes the port, [`serve`] answers on it until told to stop. Certificates are files, read again every few
 //! seconds by content, so that a rotated Secret is served without a restart; a new one that does not load is logged
-//! and the old one stays. A client certificate that passed the handshake is told to handlers as [`Peer`].
+//! and the old one stays. Or somebody in this process gets the certificate ([`HeldCertificate`]). A client certificate that passed the handshake is told to handlers as [`Peer`].
 //!
 //! What a stranger can cost is bounded: connections, the time of a handshake, the time to the first request and to
 //! the end of a header, and, where the handler reads it by [`read_body_limited`], the size and time of a body.
@@ -10,6 +10,7 @@
 mod body;
 mod connection;
 mod error;
+mod held;
 #[cfg(test)]
 #[cfg(feature = "lab")]
 pub(crate) mod test_tls;
@@ -31,7 +32,8 @@ use tracing::{debug, info, warn};
 pub use body::{BodyError, read_body_limited};
 pub use connection::Peer;
 pub use error::ServeError;
-pub use tls::{ClientAuth, ClientIdentity, Protocols, ServerTls};
+pub use held::{HeldCertificate, HeldError, Validity};
+pub use tls::{ClientAuth, ClientIdentity, Protocols, ServerTls, Tls};
 
 /// Connections answered at a time; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1024;
@@ -52,16 +54,16 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// Fails at once where the certificate, key or CA files cannot be used; later faults in them are logged.
 pub async fn serve(
     listener: TcpListener,
-    tls: ServerTls,
+    tls: impl Into<Tls>,
     router: Router,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    serve_reloading(listener, tls, router, stop, RELOAD_EVERY).await
+    serve_reloading(listener, tls.into(), router, stop, RELOAD_EVERY).await
 }
 
 async fn serve_reloading(
     listener: TcpListener,
-    tls: ServerTls,
+    tls: Tls,
     router: Router,
     stop: CancellationToken,
     reload_every: Duration,
@@ -138,7 +140,7 @@ async fn next_connection(
 
 /// Reads the files again and again, for ever. Polling the content, for a Secret volume swaps a symlink two folders
 /// up, which a watch on the file misses.
-async fn reload(tls: &ServerTls, first: u64, config: &watch::Sender<Arc<ServerConfig>>, every: Duration) {
+async fn reload(tls: &Tls, first: u64, config: &watch::Sender<Arc<ServerConfig>>, every: Duration) {
     let mut seen = first;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,7 +162,7 @@ async fn reload(tls: &ServerTls, first: u64, config: &watch::Sender<Arc<ServerCo
         match tls.config(&files) {
             Ok(new) => {
                 config.send_replace(new);
-                info!(certificate = %tls.certificate.display(), "certificate reloaded");
+                info!(certificate = ?tls.certificate_file(), "certificate files reloaded");
             }
             Err(fault) => warn!(%fault, "the new certificate is not usable; the old one stays"),
         }

@@ -43,13 +43,16 @@ impl Fixture {
     }
 
     async fn start(&self, router: Router) -> Server {
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        let task =
-            tokio::spawn(serve_reloading(listener, self.tls.clone(), router, stop.clone(), Duration::from_millis(20)));
-        Server { address, stop, task }
+        start(self.tls.clone().into(), router).await
     }
+}
+
+async fn start(tls: Tls, router: Router) -> Server {
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(serve_reloading(listener, tls, router, stop.clone(), Duration::from_millis(20)));
+    Server { address, stop, task }
 }
 
 struct Server {
@@ -180,6 +183,33 @@ async fn a_rotated_certificate_is_served_and_a_bad_one_keeps_the_old() {
         }
     });
     rotated.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_held_certificate_is_shown_once_it_is_there_and_the_next_one_after_it() {
+    let fixture = Fixture::new(ClientAuth::None);
+    let held = HeldCertificate::default();
+    let server = start(Tls::held(held.clone(), None, ClientAuth::None, Protocols::Any), who()).await;
+    assert!(connect(&server, &fixture.authority, None, &[]).await.is_err(), "it serves without a certificate");
+    for _ in 0..2 {
+        let leaf = fixture.authority.server();
+        held.set(leaf.certificate.as_bytes(), leaf.key.as_bytes()).unwrap();
+        let stream = connect(&server, &fixture.authority, None, &[]).await.unwrap();
+        assert_eq!(stream.get_ref().1.peer_certificates().unwrap()[0], leaf.der().0);
+    }
+}
+
+#[test]
+fn a_certificate_of_another_key_is_not_held_and_the_one_before_stays() {
+    let authority = Authority::new("test CA");
+    let (leaf, other) = (authority.server(), authority.server());
+    let held = HeldCertificate::default();
+    let error = held.set(leaf.certificate.as_bytes(), other.key.as_bytes()).unwrap_err().to_string();
+    assert!(error.starts_with("it does not serve with its key: "), "{error}");
+    let empty = held.set(b"", leaf.key.as_bytes()).unwrap_err().to_string();
+    assert_eq!(empty, "it holds no CERTIFICATE block");
+    let validity = held.set(leaf.certificate.as_bytes(), leaf.key.as_bytes()).unwrap();
+    assert!(validity.from < validity.until);
 }
 
 #[tokio::test]

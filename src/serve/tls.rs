@@ -11,13 +11,13 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig,
+    ConfigBuilder, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{WantsServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
-use super::ServeError;
+use super::{HeldCertificate, ServeError};
 
 /// A file larger than this is no certificate; it is not read further.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -85,23 +85,91 @@ impl ClientIdentity {
     }
 }
 
+impl ServerTls {
+    /// Whether the files are there and make sense, before anything is begun.
+    pub async fn check(&self) -> Result<(), ServeError> {
+        Tls::from(self.clone()).check().await
+    }
+}
+
+/// Rules of a listener's TLS, wherever its certificate comes from.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Files of the certificate and its key.
+    files: Option<(PathBuf, PathBuf)>,
+    /// What is shown where there are none.
+    held: HeldCertificate,
+    client_ca: Option<PathBuf>,
+    client_auth: ClientAuth,
+    protocols: Protocols,
+}
+
+impl From<ServerTls> for Tls {
+    fn from(ServerTls { certificate, key, client_ca, client_auth, protocols }: ServerTls) -> Self {
+        let files = Some((certificate, key));
+        Self { files, held: HeldCertificate::default(), client_ca, client_auth, protocols }
+    }
+}
+
 /// What the files held at one moment.
 pub(super) struct Files {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
+    own: Option<Pair>,
     client_ca: Option<Vec<u8>>,
+}
+
+/// A certificate and its key in files, PEM.
+#[derive(Hash)]
+struct Pair {
+    certificate: (PathBuf, Vec<u8>),
+    key: (PathBuf, Vec<u8>),
+}
+
+impl Pair {
+    async fn read(certificate: &Path, key: &Path) -> Result<Self, ServeError> {
+        Ok(Self {
+            certificate: (certificate.to_owned(), read_small("certificate", certificate).await?),
+            key: (key.to_owned(), read_small("key", key).await?),
+        })
+    }
+
+    fn serve(&self, builder: ConfigBuilder<ServerConfig, WantsServerCert>) -> Result<ServerConfig, ServeError> {
+        let (certificate, pem) = &self.certificate;
+        let chain = certificates("certificate", certificate, pem)?;
+        let (path, pem) = &self.key;
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|fault| ServeError::Pem {
+            what: "key",
+            path: path.clone(),
+            reason: fault.to_string(),
+        })?;
+        builder.with_single_cert(chain, key).map_err(|fault| ServeError::Pair {
+            certificate: certificate.clone(),
+            key: path.clone(),
+            reason: fault.to_string(),
+        })
+    }
 }
 
 impl Files {
     /// Differs where any file's content does.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (&self.certificate, &self.key, &self.client_ca).hash(&mut hasher);
+        (&self.own, &self.client_ca).hash(&mut hasher);
         hasher.finish()
     }
 }
 
-impl ServerTls {
+impl Tls {
+    /// Serves with a certificate that something else in this process gets and renews. Clients of a listener that has none
+    /// yet fail the handshake.
+    pub fn held(
+        certificate: HeldCertificate,
+        client_ca: Option<PathBuf>,
+        client_auth: ClientAuth,
+        protocols: Protocols,
+    ) -> Self {
+        Self { files: None, held: certificate, client_ca, client_auth, protocols }
+    }
+
     /// Whether the files are there and make sense, before anything is begun.
     pub async fn check(&self) -> Result<(), ServeError> {
         self.config(&self.read().await?).map(drop)
@@ -112,37 +180,35 @@ impl ServerTls {
             Some(path) => Some(read_small("client CA", path).await?),
             None => None,
         };
-        Ok(Files {
-            certificate: read_small("certificate", &self.certificate).await?,
-            key: read_small("key", &self.key).await?,
-            client_ca,
-        })
+        let own = match &self.files {
+            Some((certificate, key)) => Some(Pair::read(certificate, key).await?),
+            None => None,
+        };
+        Ok(Files { own, client_ca })
     }
 
     pub(super) fn config(&self, files: &Files) -> Result<Arc<ServerConfig>, ServeError> {
         // Named, not the process's default: a dependency may have set that one, or two may quarrel over it.
         let provider = Arc::new(ring::default_provider());
-        let chain = certificates("certificate", &self.certificate, &files.certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|fault| ServeError::Pem {
-            what: "key",
-            path: self.key.clone(),
-            reason: fault.to_string(),
-        })?;
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let builder = match self.verifier(files, provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|fault| ServeError::Pair {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            reason: fault.to_string(),
-        })?;
+        let mut config = match &files.own {
+            Some(pair) => pair.serve(builder)?,
+            None => builder.with_cert_resolver(Arc::new(self.held.clone())),
+        };
         config.alpn_protocols = match self.protocols {
             Protocols::Any => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             Protocols::Http1 => vec![b"http/1.1".to_vec()],
         };
         Ok(Arc::new(config))
+    }
+
+    /// Its certificate's file, where it is one.
+    pub(super) fn certificate_file(&self) -> Option<&Path> {
+        self.files.as_ref().map(|(certificate, _)| certificate.as_path())
     }
 
     fn verifier(

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use burstlet::{
     api::preflight,
-    provider::{Content, File, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError},
+    provider::{Content, File, Instance, InstanceChange, InstanceState, Owner, Provider, ProviderError, Tokens},
 };
 use burstlet_engine::model::Need;
 use k8s_openapi::api::core::v1::Pod;
@@ -233,6 +233,12 @@ fn asking(need: Need) -> Pod {
 pub(crate) async fn a_provider_takes_what_it_says_it_has_and_nothing_else(subject: Subject) {
     let provider = &*subject.provider;
     let capabilities = provider.capabilities();
+    // In memory nothing runs, so nothing misses its token.
+    if provider.name() != "simulated" {
+        let passes_tokens = provider.takes().tokens != Tokens::None;
+        assert_eq!(capabilities.kinds.has(Need::Tokens), passes_tokens, "pods with tokens are let pass and get none");
+        assert!(provider.takes().renewals || !passes_tokens, "tokens expire");
+    }
     let file = File { data: b"x".to_vec(), mode: 0o644 };
     let files = BTreeMap::from([("file".to_owned(), file)]);
     for (number, need) in Need::ALL.into_iter().enumerate() {

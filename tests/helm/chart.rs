@@ -214,6 +214,18 @@ fn a_kubelet_certificate_of_ones_own_goes_with_generated_ones() {
 }
 
 #[test]
+fn a_kubelet_certificate_is_requested_only_as_nodes_that_are_named() {
+    let asked = objects(&render("clusterId=lab,kubelet.certificate=requested,virtualNodes.eci=1"));
+    let text = find(&asked, "ConfigMap", "burstlet")["data"]["burstlet.yaml"].as_str().unwrap();
+    let config: Config = serde_saphyr::from_str(text).unwrap();
+    let tls = config.kubelet.unwrap().tls;
+    assert!(tls.requested && tls.certificate.is_none() && tls.client_ca.is_some());
+    let settings = arguments("clusterId=lab,kubelet.certificate=requested");
+    let said = fail(&settings.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(said.contains("virtualNodes is required where kubelet.certificate is requested"), "{said}");
+}
+
+#[test]
 fn the_controller_reads_the_named_secrets_and_no_other() {
     let rendered = objects(&render("clusterId=shop,credentials={eci,kci}"));
     let rules = &find(&rendered, "Role", "burstlet-credentials")["rules"];

@@ -13,11 +13,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::*;
 
-const USER: &str = "burstlet";
+pub(super) const USER: &str = "burstlet";
 const FILE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Makes the roles of `docs/install/`, for this node, and binds them.
-async fn install(client: &Client) {
+pub(super) async fn install(client: &Client) {
     let roles: Api<ClusterRole> = Api::all(client.clone());
     let bindings: Api<ClusterRoleBinding> = Api::all(client.clone());
     for file in ["role.yaml", "nodes-role.yaml"] {

@@ -42,6 +42,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+mod certificate;
 mod content;
 mod hpa;
 mod other_cluster;
@@ -250,7 +251,7 @@ async fn kubectl_works_where_the_api_server_speaks_spdy_alone() {
 }
 
 /// Every route, and whether it runs or opens something, for which reading is not enough.
-const ROUTES: [(&str, bool); 18] = [
+const ROUTES: [(&str, bool); 19] = [
     ("/containerLogs/default/web/main", false),
     ("/exec/default/web/main?command=true&output=1", true),
     ("/exec/default/web/UID/main?command=true&output=1", true),
@@ -259,6 +260,7 @@ const ROUTES: [(&str, bool); 18] = [
     ("/portForward/default/web", true),
     ("/portForward/default/web/UID", true),
     ("/pods", false),
+    ("/runningpods", false),
     ("/runningpods/", false),
     ("/metrics", false),
     ("/metrics/resource", false),

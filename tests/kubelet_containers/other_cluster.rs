@@ -2,6 +2,7 @@
 
 use burstlet::provider::kubernetes::OtherCluster;
 use k8s_openapi::api::{
+    authentication::v1::TokenReview,
     core::v1::{ConfigMap, Namespace, Secret, ServiceAccount},
     rbac::v1::{Role, RoleBinding},
 };
@@ -105,14 +106,18 @@ async fn what_a_pod_refers_to_travels_along_and_goes_with_it(here: &Trial, there
                 "env": [{"name": "COLOUR", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "COLOUR"}}},
                         {"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                         {"name": "COST", "value": "5$"}],
-                "volumeMounts": [{"name": "map", "mountPath": "/etc/map"}]}],
-            "volumes": [{"name": "map", "configMap": {"name": "settings"}}]},
+                "volumeMounts": [{"name": "map", "mountPath": "/etc/map"}, {"name": "vault", "mountPath": "/etc/vault"}]}],
+            "volumes": [{"name": "map", "configMap": {"name": "settings"}},
+                        {"name": "vault", "projected": {"sources": [
+                            {"serviceAccountToken": {"path": "token", "audience": "vault", "expirationSeconds": 600}}]}}]},
     });
     here.pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     here.phase("whole", "Running").await;
     let said =
         here.said(&["exec", "whole", "--", "sh", "-c", "echo $COLOUR $WHO $COST; cat $BURSTLET_ROOT/etc/map/COLOUR"]);
     assert_eq!(said, "red whole 5$\nred");
+    let token = here.said(&["exec", "whole", "--", "sh", "-c", "cat $BURSTLET_ROOT/etc/vault/token"]);
+    is_the_pods_own(here, &token).await;
     let uid = here.pods.get("whole").await.unwrap().uid().unwrap();
     let name = format!("whole-{uid}");
     let standing = remote.get(&name).await.unwrap();
@@ -137,4 +142,20 @@ async fn what_a_pod_refers_to_travels_along_and_goes_with_it(here: &Trial, there
     })
     .await;
     remote.get("theirs").await.expect("what is not ours is left alone");
+}
+
+/// The token is one of this cluster, for the audience that was asked for and none other, and of this pod.
+async fn is_the_pods_own(here: &Trial, token: &str) {
+    let reviews: Api<TokenReview> = Api::all(here.client.clone());
+    let review = async |audience: &str| {
+        let review = json!({"metadata": {}, "spec": {"token": token, "audiences": [audience]}});
+        let review = reviews.create(&PostParams::default(), &serde_json::from_value(review).unwrap()).await.unwrap();
+        review.status.unwrap()
+    };
+    let known = review("vault").await;
+    assert_eq!(known.authenticated, Some(true), "{known:?}");
+    let user = known.user.unwrap();
+    assert_eq!(user.username.as_deref(), Some("system:serviceaccount:default:default"));
+    assert_eq!(user.extra.unwrap()["authentication.kubernetes.io/pod-name"], ["whole"]);
+    assert_ne!(review("shop").await.authenticated, Some(true), "it is good for others, too");
 }

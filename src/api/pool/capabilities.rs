@@ -50,7 +50,7 @@ const AZURE_ACI: Capabilities = Capabilities {
 
 const KUBERNETES: Capabilities = Capabilities {
     provider: "another cluster",
-    kinds: NeedSet::ALL.without(&[Need::Tokens, Need::FlexVolumes]).without(&NETWORK),
+    kinds: NeedSet::ALL.without(&[Need::FlexVolumes]).without(&NETWORK),
     containers: None,
     largest: None,
 };

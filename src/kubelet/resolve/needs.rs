@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 
-use crate::provider::Takes;
+use crate::provider::{Takes, Tokens};
 
 /// Seconds that a service account's token holds where the pod does not say.
 const TOKEN_SECONDS: i64 = 3600;
@@ -94,10 +94,16 @@ pub(crate) fn has_files(volume: &Volume) -> bool {
         || volume.projected.is_some()
 }
 
-/// Whether the provider is given the volume's files. The volume that every pod has for a token is left out where tokens
-/// are not taken: most pods never use it. One that the pod asks for itself is left to the provider to refuse.
+/// Whether the provider is given the volume's files. A volume with a token that it does not take is left to it: to do without,
+/// where it is the one that every pod has, and else to refuse.
 pub(super) fn is_taken(volume: &Volume, takes: Takes) -> bool {
     let mut sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
     let has_token = sources.any(|source| source.service_account_token.is_some());
-    takes.files && has_files(volume) && (takes.tokens || !(has_token || volume.name.starts_with(OWN_TOKEN_VOLUME)))
+    let is_own = volume.name.starts_with(OWN_TOKEN_VOLUME);
+    let takes_its_token = match takes.tokens {
+        Tokens::All => true,
+        Tokens::Asked => !is_own,
+        Tokens::None => !has_token && !is_own,
+    };
+    takes.files && has_files(volume) && takes_its_token
 }

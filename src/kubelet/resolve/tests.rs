@@ -1,9 +1,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::provider::File;
+use crate::provider::{File, Tokens};
 
-const ALL: Takes = Takes { files: true, tokens: true, registries: true, renewals: true };
+const ALL: Takes = Takes { files: true, tokens: Tokens::All, registries: true, renewals: true };
 
 fn pod(spec: &Value) -> Pod {
     serde_json::from_value(json!({
@@ -192,6 +192,7 @@ fn no_more_is_read_than_the_provider_takes() {
             {"name": "key", "secret": {"secretName": "keys"}},
             {"name": "kube-api-access-x", "projected": {"sources": [
                 {"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "kube-root-ca.crt"}}]}},
+            {"name": "vault", "projected": {"sources": [{"serviceAccountToken": {"path": "t", "audience": "vault"}}]}},
         ],
     });
     let names = |takes| {
@@ -199,13 +200,19 @@ fn no_more_is_read_than_the_provider_takes() {
         (config_maps.into_iter().collect::<Vec<_>>(), secrets.into_iter().collect::<Vec<_>>(), tokens.len())
     };
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    assert_eq!(names(ALL), (texts(&["kube-root-ca.crt", "settings"]), texts(&["keys", "pull"]), 1));
+    assert_eq!(names(ALL), (texts(&["kube-root-ca.crt", "settings"]), texts(&["keys", "pull"]), 2));
     assert_eq!(names(Takes::default()), (texts(&["settings"]), texts(&[]), 0));
     let files = Takes { files: true, ..Takes::default() };
     assert_eq!(
         names(files),
         (texts(&["settings"]), texts(&["keys"]), 0),
         "a token that nobody renews is not asked for"
+    );
+    let asked = Takes { tokens: Tokens::Asked, ..files };
+    assert_eq!(
+        names(asked),
+        (texts(&["settings"]), texts(&["keys"]), 1),
+        "the token that every pod has is not asked for"
     );
     let plain = json!({"containers": [{"name": "c", "image": "i", "env": [{"name": "A", "value": "1"}]}]});
     assert!(!Needs::of(&pod(&plain), ALL).any, "a pod that refers to nothing stays as it is");

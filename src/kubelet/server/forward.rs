@@ -187,7 +187,8 @@ mod tests {
 
     fn stream(id: u32, headers: &[(&str, &str)]) -> Stream {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Stream { id: StreamId(id), headers: Headers(headers), io: duplex(8).0 }
+        let (io, sent) = (duplex(8).0, tokio::sync::oneshot::channel().1);
+        Stream { id: StreamId(id), headers: Headers(headers), io, sent }
     }
 
     #[tokio::test]

@@ -115,6 +115,8 @@ pub fn router(kubelets: Vec<KubeletHandle>, client: Client) -> Router {
         .route("/nodes/{node}/metrics", get(own_metrics_of))
         .route("/nodes/{node}/stats/summary", get(summary_of))
         .route("/nodes/{node}/pods", get(pods_of))
+        // Without the slash, too: client-go leaves it out on the way through `nodes/proxy`.
+        .route("/nodes/{node}/runningpods", get(running_of))
         .route("/nodes/{node}/runningpods/", get(running_of))
         .route("/nodes/{node}/configz", get(configz_of))
         .route("/nodes/{node}/healthz", get(healthz))
@@ -122,6 +124,7 @@ pub fn router(kubelets: Vec<KubeletHandle>, client: Client) -> Router {
         .route("/metrics", get(own_metrics))
         .route("/stats/summary", get(stats))
         .route("/pods", get(pods))
+        .route("/runningpods", get(running))
         .route("/runningpods/", get(running))
         .route("/configz", get(configz))
         .route("/healthz", get(healthz))

@@ -46,7 +46,7 @@ use self::{
 };
 use super::{
     Content, Duplex, Exec, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
-    Stock, Streams, Takes, Usage, capabilities::hold,
+    Stock, Streams, Takes, Tokens, Usage, capabilities::hold,
 };
 use crate::api::pool::kubernetes::Kubernetes;
 
@@ -259,7 +259,7 @@ impl Provider for OtherCluster {
 
     /// Tokens of this cluster's accounts are none there.
     fn takes(&self) -> Takes {
-        Takes { files: true, tokens: false, registries: true, renewals: true }
+        Takes { files: true, tokens: Tokens::Asked, registries: true, renewals: true }
     }
 
     async fn create(&self, owner: &Owner, pod: &Pod) -> Result<Instance, ProviderError> {

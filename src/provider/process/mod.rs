@@ -37,7 +37,7 @@ use tokio::{
 use self::{plan::Plan, pod::Pod};
 use super::{
     Content, Duplex, Exec, ExitStatus, Instance, InstanceChange, LogOptions, LogStream, Owner, Provider, ProviderError,
-    Stock, Streams, Takes, Usage, capabilities::hold,
+    Stock, Streams, Takes, Tokens, Usage, capabilities::hold,
 };
 use crate::api::pool::capabilities::PROCESS;
 
@@ -172,7 +172,7 @@ impl Provider for Processes {
     }
 
     fn takes(&self) -> Takes {
-        Takes { files: true, tokens: true, registries: false, renewals: true }
+        Takes { files: true, tokens: Tokens::All, registries: false, renewals: true }
     }
 
     async fn create(&self, owner: &Owner, pod: &PodObject) -> Result<Instance, ProviderError> {

@@ -17,10 +17,10 @@ pub use remote::Remote;
 pub use settings::{CpuTarget, Fault, Settings, StartUp};
 pub use state::{Audit, AuditEntry, AuditEvent};
 
-use super::Takes;
+use super::{Takes, Tokens};
 
 /// What it takes: files, as a cloud would, so that what is missing is told. It does nothing with them.
-const TAKES: Takes = Takes { files: true, tokens: false, registries: false, renewals: false };
+const TAKES: Takes = Takes { files: true, tokens: Tokens::None, registries: false, renewals: false };
 
 /// Pod annotation: the containers end by themselves after this long, in humantime's form (`5s`).
 pub const RUN_FOR: &str = "simulated.burstlet.dev/run-for";

@@ -11,7 +11,7 @@ use std::{
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, sink, split},
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
@@ -52,6 +52,8 @@ pub struct Stream {
     pub headers: Headers,
     /// Both its directions; dropping it ends what the server sends.
     pub io: DuplexStream,
+    /// Ends when all that the server sends on this stream is on its way: whatever it sends after that arrives later.
+    pub sent: oneshot::Receiver<()>,
 }
 
 /// Why a connection ended badly.
@@ -259,7 +261,8 @@ impl Connection {
         }
         self.last = id;
         let (io, own) = duplex(PIPE);
-        let stream = Stream { id, headers, io };
+        let (sending, sent) = oneshot::channel();
+        let stream = Stream { id, headers, io, sent };
         let place = match &self.accepted {
             Some(accepted) if self.open.len() < MAX_STREAMS => accepted.reserve().await.ok(),
             _ => None,
@@ -278,7 +281,11 @@ impl Connection {
             let _ = inbound.shutdown().await;
         }
         let window = Arc::new(Window::new(self.first_window, self.keeps_windows));
-        let pump = self.pumps.spawn(pump(id, outbound, self.frames.clone(), Arc::clone(&window)));
+        let (frames, of_stream) = (self.frames.clone(), Arc::clone(&window));
+        let pump = self.pumps.spawn(async move {
+            let _sending: oneshot::Sender<()> = sending;
+            pump(id, outbound, frames, of_stream).await
+        });
         let inbound = (!fin).then_some(inbound);
         self.open.insert(id, Open { inbound, untold: 0, window, pump: Some(pump) });
     }

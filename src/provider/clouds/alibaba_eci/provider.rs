@@ -29,7 +29,7 @@ impl Provider for Eci {
 
     /// Files travel with the creation and cannot be renewed, so tokens, which expire, are not taken.
     fn takes(&self) -> Takes {
-        Takes { files: true, tokens: false, registries: true, renewals: false }
+        Takes { files: true, registries: true, ..Takes::default() }
     }
 
     async fn create_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Instance, ProviderError> {

@@ -189,7 +189,7 @@ impl Api for AciApi {
 
     /// Files travel with the creation and cannot be renewed, so tokens, which expire, are not taken.
     fn takes(&self) -> Takes {
-        Takes { files: true, tokens: false, registries: true, renewals: false }
+        Takes { files: true, registries: true, ..Takes::default() }
     }
 
     fn translate_with(&self, owner: &Owner, pod: &Pod, content: &Content) -> Result<Request, ProviderError> {
