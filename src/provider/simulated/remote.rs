@@ -12,7 +12,7 @@ use super::{
     Audit, CpuTarget, Fault, Settings, TAKES,
     http::{Create, Delete, Plan, Reclaim, SetCpu},
 };
-use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage};
+use crate::provider::{Instance, InstanceChange, Owner, Provider, ProviderError, Stock, Takes, Usage, clouds};
 
 /// Longest wait for an answer; a watch has none.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,7 +28,8 @@ impl Remote {
     /// A client of the cloud at `base`, such as `http://127.0.0.1:7070`.
     pub fn new(base: &str) -> Result<Self, ProviderError> {
         // Loopback never goes through a proxy, whatever the environment says.
-        let client = Client::builder().no_proxy().connect_timeout(TIMEOUT).build().map_err(|e| unavailable(&e))?;
+        let client =
+            clouds::http::builder().no_proxy().connect_timeout(TIMEOUT).build().map_err(|e| unavailable(&e))?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned() })
     }
 
