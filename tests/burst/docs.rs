@@ -119,6 +119,12 @@ const COMMANDS: &[(&str, At)] = &[
         r#"curl -X PATCH 127.0.0.1:7001/_admin/settings -H 'content-type: application/json' -d '{"zones": {"subnet-a": {"instances": 0}}}'"#,
         Elsewhere("the same"),
     ),
+    // Replay's metrics.
+    (
+        "burstlet replay flash-crowd --on local --json > run.jsonl",
+        Elsewhere("plays for minutes on a control plane of its own; what it printed once is kept in tests/runs"),
+    ),
+    ("burstlet replay flash-crowd --against run.jsonl", Alone),
     // README.
     ("cargo run --release -- demo", Elsewhere("builds for minutes and plays for more; tests/context.rs plays it")),
     ("cargo test", Elsewhere("this is it")),
@@ -250,6 +256,7 @@ async fn the_documentations_commands_that_need_no_cluster_run() {
     }
     terminal.has("access.log.gz", &log.finish().unwrap());
     terminal.has("hpa.json", br#"{"hpa": {"maxReplicas": 3}, "steps": [{"currentReplicas": 0, "pods": []}]}"#);
+    terminal.has("run.jsonl", include_bytes!("../runs/flash-crowd.jsonl"));
     for (command, _) in COMMANDS.iter().filter(|(_, at)| *at == Alone) {
         terminal.run(command).await;
     }
