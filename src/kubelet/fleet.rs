@@ -24,6 +24,18 @@ pub(crate) struct Bounds {
     pub(crate) pods_per_node: u32,
 }
 
+/// Whether a node takes pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Use {
+    /// It takes pods.
+    #[default]
+    Open,
+    /// Somebody else has cordoned it: it takes none until they say so, and is not ours to empty.
+    Cordoned,
+    /// It is on its way out: cordoned and emptied.
+    Drains,
+}
+
 /// A node that stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Standing {
@@ -31,8 +43,8 @@ pub(crate) struct Standing {
     pub(crate) pods: u32,
     /// Instances that run for it, orphans included.
     pub(crate) instances: u32,
-    /// It is cordoned and on its way out.
-    pub(crate) drains: bool,
+    /// Whether it takes pods.
+    pub(crate) is: Use,
 }
 
 /// Something to do.
@@ -60,6 +72,11 @@ pub(crate) fn wanted(bounds: Bounds, nodes: &BTreeMap<NodeIndex, Standing>) -> u
     filled.max(doubled).max(least).min(most).max(1)
 }
 
+/// Whether more nodes are open than the pool shall have.
+pub(crate) fn is_surplus(bounds: Bounds, nodes: &BTreeMap<NodeIndex, Standing>) -> bool {
+    open(nodes).count() > wanted(bounds, nodes) as usize
+}
+
 /// What to do now, where fewer nodes have been enough for `surplus`.
 pub(crate) fn steps(bounds: Bounds, nodes: &BTreeMap<NodeIndex, Standing>, surplus: Duration) -> Vec<Step> {
     let wanted = wanted(bounds, nodes);
@@ -67,7 +84,7 @@ pub(crate) fn steps(bounds: Bounds, nodes: &BTreeMap<NodeIndex, Standing>, surpl
     let mut count = u32::try_from(open(nodes).filter(|(index, _)| allowed(*index)).count()).unwrap_or(u32::MAX);
     let mut steps = Vec::new();
     // Those that stand already come first: their pods need no eviction then.
-    for (index, _) in nodes.iter().filter(|(index, node)| node.drains && allowed(**index)) {
+    for (index, _) in nodes.iter().filter(|(index, node)| node.is == Use::Drains && allowed(**index)) {
         if count < wanted {
             steps.push(Step::Reopen(*index));
             count += 1;
@@ -81,14 +98,15 @@ pub(crate) fn steps(bounds: Bounds, nodes: &BTreeMap<NodeIndex, Standing>, surpl
         count += 1;
     }
     // Beyond a maximum that was lowered, nothing stays.
-    steps.extend(open(nodes).filter(|(index, _)| !allowed(*index)).map(|(index, _)| Step::Drain(index)));
-    let at_rest = !nodes.values().any(|node| node.drains);
+    let stay = nodes.iter().filter(|(_, node)| node.is != Use::Drains);
+    steps.extend(stay.filter(|(index, _)| !allowed(**index)).map(|(index, _)| Step::Drain(*index)));
+    let at_rest = !nodes.values().any(|node| node.is == Use::Drains);
     if steps.is_empty() && at_rest && count > wanted && surplus >= SHRINK_AFTER {
         let least =
             open(nodes).filter(|(index, _)| *index != 0).min_by_key(|(index, node)| (node.pods, u32::MAX - index));
         steps.extend(least.map(|(index, _)| Step::Drain(index)));
     }
-    let is_empty = |node: &Standing| node.drains && node.pods == 0 && node.instances == 0;
+    let is_empty = |node: &Standing| node.is == Use::Drains && node.pods == 0 && node.instances == 0;
     let emptied = nodes.iter().filter(|(_, node)| is_empty(node)).map(|(index, _)| Step::Remove(*index));
     let emptied: Vec<_> =
         emptied.filter(|step| !matches!(step, Step::Remove(i) if steps.contains(&Step::Reopen(*i)))).collect();
@@ -114,7 +132,7 @@ pub(crate) fn shown(
 }
 
 fn open(nodes: &BTreeMap<NodeIndex, Standing>) -> impl Iterator<Item = (NodeIndex, Standing)> + Clone {
-    nodes.iter().filter(|(_, node)| !node.drains).map(|(index, node)| (*index, *node))
+    nodes.iter().filter(|(_, node)| node.is == Use::Open).map(|(index, node)| (*index, *node))
 }
 
 #[cfg(test)]
@@ -126,15 +144,15 @@ mod tests {
     const BOUNDS: Bounds = Bounds { least: 1, most: 4, pods_per_node: 10 };
 
     fn nodes(pods: &[u32]) -> BTreeMap<NodeIndex, Standing> {
-        let standing = |pods| Standing { pods, instances: pods, drains: false };
+        let standing = |pods| Standing { pods, instances: pods, is: Use::Open };
         (0..).zip(pods.iter().copied().map(standing)).collect()
     }
 
     fn apply(nodes: &mut BTreeMap<NodeIndex, Standing>, step: Step) {
         match step {
             Step::Make(index) => assert_eq!(nodes.insert(index, Standing::default()), None, "made twice"),
-            Step::Reopen(index) => nodes.get_mut(&index).unwrap().drains = false,
-            Step::Drain(index) => nodes.get_mut(&index).unwrap().drains = true,
+            Step::Reopen(index) => nodes.get_mut(&index).unwrap().is = Use::Open,
+            Step::Drain(index) => nodes.get_mut(&index).unwrap().is = Use::Drains,
             Step::Remove(index) => drop(nodes.remove(&index).unwrap()),
         }
     }
@@ -166,9 +184,9 @@ mod tests {
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [Step::Drain(3)]);
         apply(&mut nodes, Step::Drain(3));
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [], "a second while the first drains");
-        nodes.insert(3, Standing { pods: 0, instances: 1, drains: true });
+        nodes.insert(3, Standing { pods: 0, instances: 1, is: Use::Drains });
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [], "its instance is not gone yet");
-        nodes.insert(3, Standing { pods: 0, instances: 0, drains: true });
+        nodes.insert(3, Standing { pods: 0, instances: 0, is: Use::Drains });
         assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [Step::Remove(3)]);
     }
 
@@ -180,8 +198,20 @@ mod tests {
     #[test]
     fn a_node_that_drains_is_taken_back_before_a_new_one_is_made() {
         let mut nodes = nodes(&[10, 10, 5]);
-        nodes.get_mut(&2).unwrap().drains = true;
+        nodes.get_mut(&2).unwrap().is = Use::Drains;
         assert_eq!(steps(BOUNDS, &nodes, Duration::ZERO), [Step::Reopen(2), Step::Make(3)]);
+    }
+
+    #[test]
+    fn a_node_that_somebody_has_cordoned_is_no_room_and_is_left_to_them() {
+        let mut nodes = nodes(&[0, 0]);
+        nodes.get_mut(&0).unwrap().is = Use::Cordoned;
+        nodes.get_mut(&1).unwrap().is = Use::Cordoned;
+        assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), [Step::Make(2)]);
+        nodes.insert(2, Standing::default());
+        assert_eq!(steps(BOUNDS, &nodes, SHRINK_AFTER), []);
+        assert_eq!(shown(BOUNDS, &nodes, Some(3)), BTreeMap::from([(2, 3)]));
+        assert_eq!(steps(Bounds { most: 1, ..BOUNDS }, &nodes, Duration::ZERO), [Step::Drain(1), Step::Drain(2)]);
     }
 
     #[test]
@@ -201,9 +231,10 @@ mod tests {
     }
 
     fn any_standing() -> impl Strategy<Value = Standing> {
-        (0_u32..15, any::<bool>(), 0_u32..3).prop_map(|(pods, drains, more)| {
+        let uses = prop_oneof![Just(Use::Open), Just(Use::Cordoned), Just(Use::Drains)];
+        (0_u32..15, uses, 0_u32..3).prop_map(|(pods, is, more)| {
             let pods = pods.saturating_sub(4);
-            Standing { pods, instances: (pods + more).saturating_sub(1), drains }
+            Standing { pods, instances: (pods + more).saturating_sub(1), is }
         })
     }
 
@@ -222,9 +253,12 @@ mod tests {
                 match step {
                     Step::Remove(index) => {
                         let node = before[index];
-                        prop_assert!(node.drains && node.pods == 0 && node.instances == 0);
+                        prop_assert!(node.is == Use::Drains && node.pods == 0 && node.instances == 0);
                     }
-                    Step::Drain(index) => prop_assert!(*index != 0 && !before[index].drains),
+                    Step::Drain(index) => {
+                        let is = before[index].is;
+                        prop_assert!(*index != 0 && (is == Use::Open || is == Use::Cordoned && *index >= bounds.most));
+                    }
                     Step::Make(index) | Step::Reopen(index) => prop_assert!(*index < bounds.most),
                 }
                 apply(&mut nodes, *step);
@@ -232,7 +266,8 @@ mod tests {
             let within = |nodes: &BTreeMap<u32, Standing>| open(nodes).filter(|(index, _)| *index < bounds.most).count();
             let count = u32::try_from(within(&nodes)).unwrap();
             let wanted = wanted(bounds, &before);
-            let can = u32::try_from((0..bounds.most).count()).unwrap();
+            let is_theirs = |index: &u32| before.get(index).is_some_and(|node| node.is == Use::Cordoned);
+            let can = u32::try_from((0..bounds.most).filter(|index| !is_theirs(index)).count()).unwrap();
             prop_assert!(count >= wanted.min(can), "{count} of {wanted} after {taken:?}");
             prop_assert!(count <= bounds.most);
             prop_assert!(open(&nodes).all(|(index, _)| index < bounds.most));

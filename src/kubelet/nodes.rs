@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     KubeletConfig,
+    index::Index,
     node::{Capacity, MANAGED_BY, NodeTemplate},
     version::ControlPlaneVersion,
 };
@@ -66,6 +67,8 @@ pub(crate) struct Keeper {
     /// Whether this replica holds the nodes, where there are others.
     pub(crate) leadership: Option<channel::Receiver<Leadership>>,
     pub(crate) version: ControlPlaneVersion,
+    /// Told which nodes are cordoned.
+    pub(crate) index: Arc<Mutex<Index>>,
 }
 
 /// Keeps those nodes of the configuration that `kept` names until `stop`; what it names no longer is left to itself. Names
@@ -93,7 +96,12 @@ pub(crate) async fn keep(keeper: Keeper, mut lapsed: mpsc::Receiver<usize>, stop
         }
         let wanted = tokio::select! {
             () = stop.cancelled() => return,
-            Some(event) = events.next() => watched.apply(event),
+            Some(event) = events.next() => {
+                if let Some((number, is_cordoned)) = watched.cordon(&event) {
+                    keeper.index.lock().unwrap_or_else(PoisonError::into_inner).set_cordoned(number, is_cordoned);
+                }
+                watched.apply(event)
+            }
             Ok(()) = kept.changed() => {
                 let now = kept.borrow_and_update().clone();
                 let needs = needs(&known, &now);
@@ -147,6 +155,18 @@ impl Watched {
     fn new(config: &Arc<KubeletConfig>) -> Self {
         let numbers = config.nodes.iter().map(|n| n.name.clone()).zip(0..).collect();
         Self { config: Arc::clone(config), numbers, listed: HashSet::new() }
+    }
+
+    /// Whether a node of ours is cordoned, where the event tells of one.
+    fn cordon(&self, event: &watcher::Event<Node>) -> Option<(usize, bool)> {
+        let is_cordoned = |node: &Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+        match event {
+            watcher::Event::Apply(node) | watcher::Event::InitApply(node) => {
+                Some((*self.numbers.get(&node.name_any())?, is_cordoned(node)))
+            }
+            watcher::Event::Delete(node) => Some((*self.numbers.get(&node.name_any())?, false)),
+            watcher::Event::Init | watcher::Event::InitDone => None,
+        }
     }
 
     fn apply(&mut self, event: watcher::Event<Node>) -> Vec<(usize, Need)> {
@@ -304,6 +324,13 @@ mod tests {
         assert_eq!(watched.apply(watcher::Event::InitApply(node(1))), []);
         assert_eq!(watched.apply(watcher::Event::InitDone), [(0, Need::Existence), (2, Need::Existence)]);
         assert_eq!(watched.apply(watcher::Event::Delete(node(1))), [(1, Need::Existence)]);
+        let cordoned = |unschedulable| {
+            let mut node = node(1);
+            node.spec.get_or_insert_default().unschedulable = unschedulable;
+            watcher::Event::Apply(node)
+        };
+        assert_eq!(watched.cordon(&cordoned(Some(true))), Some((1, true)));
+        assert_eq!(watched.cordon(&cordoned(None)), Some((1, false)));
         let lapsed = Node { status: None, ..node(2) };
         assert_eq!(watched.apply(watcher::Event::Apply(lapsed)), [(2, Need::Status)]);
         assert_eq!(watched.apply(watcher::Event::Apply(node(2))), []);

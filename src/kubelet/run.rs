@@ -120,6 +120,7 @@ impl Kubelet {
             kept: self.kept.clone(),
             leadership: self.leadership.clone(),
             version: ControlPlaneVersion::new(client.clone()),
+            index: Arc::clone(&self.index),
         };
         background.spawn(nodes::keep(keeper, of_lapses, stop.clone()));
         background.spawn(lease::renew(client.clone(), Arc::clone(config), self.kept.clone(), lapsed, stop.clone()));

@@ -28,7 +28,7 @@ use crate::{
     api::names,
     kubelet::{
         Capacity, Kept, KubeletHandle,
-        fleet::{self, Bounds, NodeIndex, Standing, Step},
+        fleet::{self, Bounds, NodeIndex, Standing, Step, Use},
         virtual_node_name,
     },
     placer::Stocks,
@@ -118,9 +118,7 @@ impl Fleet {
             }
             let Some((bounds, scaled)) = self.bounds() else { continue };
             let Some(standing) = self.standing() else { continue };
-            let open = standing.values().filter(|node| !node.drains).count();
-            let is_surplus = open > fleet::wanted(bounds, &standing) as usize;
-            surplus_since = is_surplus.then(|| surplus_since.unwrap_or_else(Instant::now));
+            surplus_since = fleet::is_surplus(bounds, &standing).then(|| surplus_since.unwrap_or_else(Instant::now));
             let surplus = surplus_since.map(|since| since.elapsed()).unwrap_or_default();
             for step in fleet::steps(bounds, &standing, surplus) {
                 self.take(step).await;
@@ -161,7 +159,12 @@ impl Fleet {
         }
         let standing = |(index, drains): (&NodeIndex, &bool)| {
             let on = loads.get(*index as usize).copied().unwrap_or_default();
-            (*index, Standing { pods: on.pods, instances: on.instances, drains: *drains })
+            let is = match (*drains, on.is_cordoned) {
+                (true, _) => Use::Drains,
+                (false, true) => Use::Cordoned,
+                (false, false) => Use::Open,
+            };
+            (*index, Standing { pods: on.pods, instances: on.instances, is })
         };
         Some(self.known.iter().map(standing).collect())
     }

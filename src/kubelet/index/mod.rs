@@ -80,6 +80,8 @@ pub(crate) struct Index {
     cluster: String,
     nodes: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, NodeNumber>,
+    /// Those that take no pods, by number.
+    cordoned: HashSet<usize>,
     holds_daemonset_pods: bool,
     backoff: Backoff,
     entries: HashMap<Uid, Entry>,
@@ -109,6 +111,7 @@ impl Index {
             cluster: cluster.to_owned(),
             nodes,
             numbers,
+            cordoned: HashSet::new(),
             holds_daemonset_pods,
             backoff,
             entries: HashMap::new(),
@@ -121,6 +124,15 @@ impl Index {
             dirty: VecDeque::new(),
             timers: BinaryHeap::new(),
             lanes,
+        }
+    }
+
+    /// Takes in whether a node takes pods.
+    pub(crate) fn set_cordoned(&mut self, number: usize, is_cordoned: bool) {
+        if is_cordoned {
+            self.cordoned.insert(number);
+        } else {
+            self.cordoned.remove(&number);
         }
     }
 

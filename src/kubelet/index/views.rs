@@ -47,6 +47,8 @@ pub(crate) struct OnNode {
     pub(crate) pods: u32,
     /// Those that may stand, too.
     pub(crate) instances: u32,
+    /// The node takes no pods.
+    pub(crate) is_cordoned: bool,
 }
 
 impl Index {
@@ -117,7 +119,8 @@ impl Index {
         if !self.world.pods_listed || !self.world.instances_listed {
             return None;
         }
-        let mut by_node = vec![OnNode::default(); self.nodes.len()];
+        let on = |number| OnNode { is_cordoned: self.cordoned.contains(&number), ..OnNode::default() };
+        let mut by_node: Vec<_> = (0..self.nodes.len()).map(on).collect();
         for entry in self.entries.values() {
             let Some(on) = by_node.get_mut(entry.node as usize) else { continue };
             on.pods += match &entry.pair.pod {

@@ -11,6 +11,7 @@ use super::{Bench, pool, until};
 
 const FIRST: &str = "burstlet-pair-0";
 const SECOND: &str = "burstlet-pair-1";
+const THIRD: &str = "burstlet-pair-2";
 const NODE: &str = "burstlet.dev/node";
 
 fn pair(bench: &Bench, nodes: u32) -> Value {
@@ -69,8 +70,16 @@ pub(super) async fn story(bench: &Bench) {
     bench.scale("moved", 8);
     settles(bench, "both nodes take pods again", 8, |on| on.len() == 2).await;
 
+    // Both are cordoned: as the pool may have a third, pods go there.
     bench.scale("moved", 5);
     settles(bench, "5 are left again", 5, |_| true).await;
+    bench.apply(&pair(bench, 3));
+    bench.said(&["cordon", FIRST, SECOND]);
+    bench.scale("moved", 7);
+    settles(bench, "a third node takes what two cordoned ones do not", 7, |on| on.get(THIRD) == Some(&2)).await;
+    bench.said(&["uncordon", FIRST, SECOND]);
+    bench.scale("moved", 5);
+    settles(bench, "5 are left once more", 5, |_| true).await;
     bench.apply(&pair(bench, 1));
     settles(bench, "of one node, the first has all", 5, |on| on.keys().eq([FIRST])).await;
     until("the second node is gone", async || match nodes.get_opt(SECOND).await.unwrap() {
