@@ -100,10 +100,15 @@ impl Container {
 
     /// Changes the report, and tells.
     pub(super) fn update(&self, change: impl FnOnce(&mut ContainerReport)) {
+        self.alter(|facts| change(&mut facts.report));
+    }
+
+    /// Changes what is known, and tells where the report differs.
+    fn alter(&self, change: impl FnOnce(&mut Facts)) {
         let differs = {
             let mut facts = self.facts();
             let before = facts.report.clone();
-            change(&mut facts.report);
+            change(&mut facts);
             facts.report != before
         };
         if differs {
@@ -157,13 +162,12 @@ impl Container {
                 }
             }
             pause = (pause * 2).min(settings.most_back_off);
-            self.update(|report| report.restarts += 1);
         }
     }
 
     async fn run_once(&self, settings: &Settings, stopping: &mut Stopping) -> ContainerEnd {
         let started = Timestamp::now();
-        let log = self.next_log(settings).await;
+        let log = self.next_run(settings).await;
         let failed = |error: &io::Error| ContainerEnd {
             // What container runtimes answer where a program cannot be started.
             exit_code: if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 },
@@ -256,18 +260,23 @@ impl Container {
         }
     }
 
-    /// A log for the next run; the one before is kept, older ones go.
-    async fn next_log(&self, settings: &Settings) -> Log {
-        let restarts = self.facts().report.restarts;
+    /// Counts the next run and gives it a log, in one step: whoever sees the count finds the log of the run before.
+    /// Older logs go.
+    async fn next_run(&self, settings: &Settings) -> Log {
+        let run = {
+            let facts = self.facts();
+            facts.report.restarts + u32::from(facts.log.is_some())
+        };
         let path = |run: u32| self.plan.logs.join(format!("{run}.log"));
-        let log = Log::new(path(restarts), settings.log_limit);
-        if let Some(old) = restarts.checked_sub(2) {
+        let log = Log::create(path(run), settings.log_limit).await;
+        self.alter(|facts| {
+            facts.report.restarts = run;
+            facts.previous = facts.log.replace(log.clone());
+        });
+        if let Some(old) = run.checked_sub(2) {
             let _ = tokio::fs::remove_file(path(old)).await;
             let _ = tokio::fs::remove_file(path(old).with_added_extension("1")).await;
         }
-        let mut facts = self.facts();
-        facts.previous = facts.log.replace(log.clone());
-        drop(facts);
         log
     }
 

@@ -53,9 +53,13 @@ struct Inner {
 
 impl Log {
     /// An empty log at `path`, which is put aside as `path.1` when it has `limit` bytes.
-    pub(super) fn new(path: PathBuf, limit: u64) -> Self {
+    ///
+    /// Its file is there at once: who follows has it open by the first line, even where the pod is removed right after.
+    pub(super) async fn create(path: PathBuf, limit: u64) -> Self {
+        // Where it cannot be, the first write tries again and tells why.
+        let file = Mutex::new(File::create(&path).await.ok());
         let progress = watch::Sender::new(Progress::default());
-        Self { inner: Arc::new(Inner { path, limit, file: Mutex::default(), progress }) }
+        Self { inner: Arc::new(Inner { path, limit, file, progress }) }
     }
 
     /// Takes what a stream of the container wrote; the lines of one stream must come through one [`Lines`].
@@ -353,13 +357,13 @@ mod tests {
     struct Fixture {
         log: Log,
         lines: Lines,
-        _folder: TempDir,
+        folder: TempDir,
     }
 
     impl Fixture {
-        fn new(limit: u64) -> Self {
+        async fn new(limit: u64) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            Self { log: Log::new(folder.path().join("0.log"), limit), lines: Lines::of("stdout"), _folder: folder }
+            Self { log: Log::create(folder.path().join("0.log"), limit).await, lines: Lines::of("stdout"), folder }
         }
 
         /// Writes at the `second` of a day.
@@ -377,7 +381,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_way_to_ask_for_a_part_gives_that_part() {
-        let mut fixture = Fixture::new(1 << 20);
+        let mut fixture = Fixture::new(1 << 20).await;
         for second in 0..5 {
             fixture.write(second, &format!("line {second}\n")).await;
         }
@@ -393,12 +397,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_log_that_nobody_wrote_to_is_empty() {
-        assert_eq!(Fixture::new(100).read(LogOptions::default()).await, "");
+        assert_eq!(Fixture::new(100).await.read(LogOptions::default()).await, "");
     }
 
     #[tokio::test]
     async fn long_lines_and_a_last_one_without_an_end_come_back_as_they_were() {
-        let mut fixture = Fixture::new(1 << 20);
+        let mut fixture = Fixture::new(1 << 20).await;
         let long = "x".repeat(3 * LONGEST_LINE);
         for piece in long.as_bytes().chunks(5000) {
             fixture.write(0, std::str::from_utf8(piece).unwrap()).await;
@@ -413,8 +417,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_follower_gets_the_last_line_of_a_pod_that_is_removed_right_after() {
+        let mut fixture = Fixture::new(100).await;
+        let followed = fixture.log.read(LogOptions { follow: true, ..LogOptions::default() });
+        let opened = || {
+            let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            open.filter(|file| std::fs::read_link(file.path()).is_ok_and(|path| path == fixture.log.inner.path)).count()
+        };
+        // By the writer and by the follower.
+        let began = std::time::Instant::now();
+        while opened() < 2 {
+            assert!(began.elapsed().as_secs() < 10, "the follower does not open the file");
+            tokio::task::yield_now().await;
+        }
+        fixture.write(0, "last words\n").await;
+        fixture.log.end();
+        std::fs::remove_dir_all(fixture.folder.path()).unwrap();
+        let pieces: Vec<_> = followed.collect().await;
+        assert_eq!(pieces.into_iter().map(Result::unwrap).collect::<Vec<_>>().concat(), b"last words\n");
+    }
+
+    #[tokio::test]
     async fn a_follower_of_a_silent_log_gets_its_first_line_at_once() {
-        let mut fixture = Fixture::new(100);
+        let mut fixture = Fixture::new(100).await;
         let mut followed = fixture.log.read(LogOptions { follow: true, ..LogOptions::default() });
         // It has looked, and waits.
         while fixture.log.inner.progress.receiver_count() == 0 {
@@ -428,7 +453,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_follower_misses_nothing_over_a_rotation_and_ends_with_the_log() {
-        let mut fixture = Fixture::new(200);
+        let mut fixture = Fixture::new(200).await;
         fixture.write(0, "before\n").await;
         let mut followed = fixture.log.read(LogOptions { follow: true, ..LogOptions::default() });
         let mut seen = Vec::new();
