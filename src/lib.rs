@@ -39,7 +39,7 @@
 //! | [`kubelet`] | virtual nodes and their pods; the kubelet HTTPS API |
 //! | [`provider`] | who runs instances: the trait, and its implementations |
 //! | [`serve`] | HTTPS listeners |
-//! | [`telemetry`] | logs, metrics, health |
+//! | [`telemetry`] | logs, metrics, Events, health |
 //! | [`record`] | traffic from files, Prometheus and live clusters |
 //! | [`scenario`] | what the demo plays and the simulator replays, read from files |
 //! | [`report`] | what a run has delivered, for people |

@@ -27,11 +27,11 @@ const ENGINE: Layers = &[
 
 /// The shell. `engine` stands for the crate `burstlet_engine`; an entry such as `engine::policy` for that module of it.
 const SHELL: Layers = &[
-    // For everyone.
-    ("telemetry", &[]),
-    ("serve", &["telemetry"]),
     // Kubernetes in the engine's words.
     ("api", &["engine"]),
+    // For everyone.
+    ("telemetry", &["api"]),
+    ("serve", &["telemetry"]),
     ("watch", &["api", "engine", "telemetry", "serve"]),
     // The way of a pod: admission, placer, extender, kubelet, provider. None knows another one.
     ("admission", &["watch", "api", "engine", "telemetry", "serve"]),

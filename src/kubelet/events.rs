@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use kube::{
-    Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
+use kube::Client;
 use tokio::sync::Semaphore;
 
-use crate::{api::names, kubelet::index::Notice, provider::Owner};
+use crate::{kubelet::index::Notice, provider::Owner, telemetry};
 
 /// Events on their way at a time; those beyond are dropped, because the pod's status says the same.
 const IN_FLIGHT: usize = 8;
@@ -16,24 +13,20 @@ const IN_FLIGHT: usize = 8;
 /// Why an instance without a pod is told of.
 const OUTLIVED: &str = "InstanceOutlivesPod";
 
-/// Longest note the API server takes.
-const LONGEST: usize = 1024;
-
 /// Posts events in the background.
 pub(crate) struct Events {
-    recorder: Recorder,
+    events: telemetry::Events,
     places: Arc<Semaphore>,
 }
 
 impl Events {
     pub(crate) fn new(client: Client) -> Self {
-        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
-        Self { recorder: Recorder::new(client, reporter), places: Arc::new(Semaphore::new(IN_FLIGHT)) }
+        Self { events: telemetry::Events::new(client), places: Arc::new(Semaphore::new(IN_FLIGHT)) }
     }
 
     /// Warns of what keeps the pod from its instance, or what it goes without.
     pub(crate) fn warn(&self, owner: &Owner, notice: &Notice) {
-        self.post(owner, "CreateInstance", notice.reason, one_line(&notice.text));
+        self.post(owner, "CreateInstance", notice.reason, notice.text.clone());
     }
 
     /// Warns that an instance stands, and costs money, although its pod is gone.
@@ -45,38 +38,18 @@ impl Events {
 
     fn post(&self, owner: &Owner, action: &str, reason: &str, note: String) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
-        let recorder = self.recorder.clone();
-        let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(note),
-            action: action.to_owned(),
-            secondary: None,
-        };
-        let pod = owner.reference();
+        let (events, pod) = (self.events.clone(), owner.reference());
+        let (action, reason) = (action.to_owned(), reason.to_owned());
         tokio::spawn(async move {
-            if let Err(error) = recorder.publish(&event, &pod).await {
-                tracing::debug!(%error, "event not posted");
-            }
+            events.warn(&pod, &action, &reason, &note).await;
             drop(place);
         });
     }
 }
 
-fn one_line(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(LONGEST / 4).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn notes_are_one_line_and_short() {
-        assert_eq!(one_line("no\n  stock"), "no stock");
-        assert!(one_line(&"ü".repeat(5000)).len() <= LONGEST);
-    }
 
     #[tokio::test]
     async fn an_instance_that_outlives_its_pod_is_told_of_where_the_pod_was() {

@@ -2,7 +2,9 @@
 //!
 //! It begins with lists of its own, read after the lease was won, so that it knows every write of the leader before it.
 
+mod about;
 mod board;
+mod by_pod;
 mod look;
 mod metrics;
 mod misplaced;
@@ -12,23 +14,15 @@ mod readiness;
 mod status;
 mod write;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use burstlet_engine::{
-    model::{Capabilities, ObjectName, PodRef, PodUid, PoolName, RevisionId, Timestamp},
+    model::{Capabilities, ObjectName, Pod, PodRef, PodUid, PoolName, RevisionId, Timestamp},
     placement::{Action, Annotated, Controller, Event, Kind, Outcome, Placement, Reason},
     policy::{Fault, Settings, resolve::Note},
 };
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Api, Client,
-    core::ApiResource,
-    runtime::events::{Event as Notice, EventType, Recorder, Reporter},
-};
+use kube::{Api, Client, core::ApiResource};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
@@ -37,6 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use board::{Board, Decided, Moment, Sight};
+use by_pod::ByPod;
 pub use metrics::PlacerMetrics;
 use misplaced::{MisplacedBase, MisplacedBases};
 use pool_events::{PoolEvent, PoolEvents};
@@ -49,14 +44,15 @@ use crate::{
         decision::Decision,
         kinds::ForeignKinds,
         misplaced::Misplaced,
-        names,
         pod::{Patchable, SlimPod, patchable},
-        pool,
     },
+    telemetry::Events,
     watch::{EngineWatch, Leadership, Sighting, engine_events, misplaced_bases},
 };
 
 const POD: &str = "Pod";
+/// What the placer does, as its Events have it.
+const ACTION: &str = "Place";
 /// Writes under way at once.
 const WRITES: usize = 64;
 /// Events taken in before the next decision, at most: a decision is never far from what it is made on.
@@ -148,14 +144,17 @@ impl Placer {
     }
 }
 
+/// What a patch of a gated pod must know.
+struct Gated {
+    created: Timestamp,
+    patchable: Patchable,
+}
+
 /// The placer at work.
 struct Desk {
     placer: Placer,
     placement: Placement,
-    /// What patches must know of gated pods.
-    gated: HashMap<PodUid, Patchable>,
-    /// When they were created.
-    born: HashMap<PodUid, Timestamp>,
+    gated: ByPod<Gated>,
     misplaced: MisplacedBases,
     readiness: Readiness,
     statuses: Statuses,
@@ -163,19 +162,17 @@ struct Desk {
     writes: JoinSet<()>,
     permits: Arc<Semaphore>,
     answers: mpsc::Sender<Answer>,
-    recorder: Recorder,
+    events: Events,
 }
 
 impl Desk {
     fn new(placer: Placer, answers: mpsc::Sender<Answer>) -> Self {
-        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
         let mut desk = Self {
             placement: Placement::new(placer.settings.clone())
                 .living_in(&placer.namespace)
                 .looking()
                 .awaiting_profile(),
-            gated: HashMap::new(),
-            born: HashMap::new(),
+            gated: ByPod::default(),
             misplaced: MisplacedBases::default(),
             readiness: Readiness::default(),
             statuses: Statuses::default(),
@@ -183,7 +180,7 @@ impl Desk {
             writes: JoinSet::new(),
             permits: Arc::new(Semaphore::new(WRITES)),
             answers,
-            recorder: Recorder::new(placer.client.clone(), reporter),
+            events: Events::new(placer.client.clone()),
             placer,
         };
         for (pool, capabilities) in desk.placer.capabilities.clone() {
@@ -209,12 +206,12 @@ impl Desk {
             self.tell_misplaced(misplaced);
             self.await_ready(&event, now);
             match (&event, gated) {
-                (Event::Pod(pod), Some(gated)) => {
-                    self.born.insert(pod.uid.clone(), pod.created);
-                    self.gated.insert(pod.uid.clone(), gated);
+                (Event::Pod(pod), Some(patchable)) => {
+                    self.gated.set(&pod.uid, Gated { created: pod.created, patchable });
                 }
-                (Event::Pod(pod), None) => self.forget(&pod.uid),
-                (Event::PodGone(uid), _) => self.forget(uid),
+                (Event::Pod(Pod { uid, .. }) | Event::PodGone(uid), _) => self.gated.forget(uid),
+                (Event::Begin(Kind::Pod), _) => self.gated.begin(),
+                (Event::Finish(Kind::Pod), _) => self.gated.finish(),
                 _ => {}
             }
             self.placement.apply(event, now);
@@ -235,11 +232,6 @@ impl Desk {
         }
     }
 
-    fn forget(&mut self, uid: &PodUid) {
-        self.born.remove(uid);
-        self.gated.remove(uid);
-    }
-
     fn sight(&mut self, sighting: Sighting) {
         let misplaced = self.misplaced.see(sighting);
         self.tell_misplaced(misplaced);
@@ -247,7 +239,7 @@ impl Desk {
 
     fn tell_misplaced(&mut self, misplaced: Option<MisplacedBase>) {
         if let Some(MisplacedBase { kind, uid, name }) = misplaced {
-            let about = ObjectReference { uid: Some(uid), ..object(api_version(kind), kind, &name) };
+            let about = ObjectReference { uid: Some(uid), ..about::object(about::api_version(kind), kind, &name) };
             self.publish_fault(about, Misplaced::of(kind).told_of(kind));
         }
     }
@@ -302,16 +294,14 @@ impl Desk {
     fn tell_of_pool(&mut self, PoolEvent { pool, is_trouble, reason, text }: PoolEvent) {
         tracing::info!(%pool, reason, "the pool {text}");
         let Some(uid) = self.statuses.uid_of_pool(&pool) else { return };
-        let about = ObjectReference {
-            api_version: Some(format!("{}/{}", names::GROUP, names::VERSION)),
-            kind: Some(pool::KIND.to_owned()),
-            name: Some(pool.to_string()),
-            uid: Some(uid.to_owned()),
-            ..ObjectReference::default()
-        };
-        let recorder = self.recorder.clone();
-        let kind = if is_trouble { EventType::Warning } else { EventType::Normal };
-        self.writes.spawn(async move { notify(&recorder, &about, kind, reason, &text).await });
+        let (about, events) = (about::pool(&pool, uid), self.events.clone());
+        self.writes.spawn(async move {
+            if is_trouble {
+                events.warn(&about, ACTION, reason, &text).await;
+            } else {
+                events.tell(&about, ACTION, reason, &text).await;
+            }
+        });
     }
 
     fn decide(&mut self) {
@@ -321,16 +311,14 @@ impl Desk {
     }
 
     fn carry_out(&mut self, action: Action) {
-        let of = |gated: &HashMap<PodUid, Patchable>, pod: &PodRef| gated.get(&pod.uid).cloned();
         match action {
             Action::Place { pod, placing, extras, reason } => {
                 self.decided(&pod, &reason);
-                if let Some(born) = self.born.get(&pod.uid) {
-                    self.placer.metrics.waited(now().since(*born).as_secs_f64());
-                }
-                match of(&self.gated, &pod) {
-                    Some(known) => {
-                        let patch = patch::place(&pod.uid, &known, &placing, &extras, &reason, jiff::Timestamp::now());
+                match self.gated.get(&pod.uid) {
+                    Some(Gated { created, patchable }) => {
+                        self.placer.metrics.waited(now().since(*created).as_secs_f64());
+                        let at = jiff::Timestamp::now();
+                        let patch = patch::place(&pod.uid, patchable, &placing, &extras, &reason, at);
                         let patch = patch::record(patch, self.decision(&pod.uid).as_ref());
                         self.send(pod, Write::Place(patch), None);
                     }
@@ -338,9 +326,9 @@ impl Desk {
                 }
             }
             Action::Explain { pod, reason } => {
-                if let Some(known) = of(&self.gated, &pod) {
+                if let Some(Gated { patchable, .. }) = self.gated.get(&pod.uid) {
                     self.decided(&pod, &reason);
-                    let patch = patch::explain(&pod.uid, &known, &reason);
+                    let patch = patch::explain(&pod.uid, patchable, &reason);
                     let patch = patch::record(patch, self.decision(&pod.uid).as_ref());
                     self.send(pod, Write::Patch(patch), Some(reason));
                 }
@@ -422,31 +410,30 @@ impl Desk {
 
     fn courier(&self) -> Courier {
         let Placer { client, leadership, metrics, .. } = self.placer.clone();
-        let (permits, answers, recorder) = (self.permits.clone(), self.answers.clone(), self.recorder.clone());
-        Courier { client, leadership, metrics, permits, answers, recorder }
+        let (permits, answers, events) = (self.permits.clone(), self.answers.clone(), self.events.clone());
+        Courier { client, leadership, metrics, permits, answers, events }
     }
 
     fn warn(&mut self, object: Annotated, fault: &Fault) {
-        self.publish_fault(annotated(object, &self.placer.foreign), fault.to_string());
+        self.publish_fault(about::annotated(object, &self.placer.foreign), fault.to_string());
     }
 
     fn note(&mut self, object: Annotated, note: &Note) {
-        let (about, note) = (annotated(object, &self.placer.foreign), note.to_string());
+        let (about, note) = (about::annotated(object, &self.placer.foreign), note.to_string());
         let (kind, namespace, name) = (&about.kind, &about.namespace, &about.name);
         tracing::warn!(kind, namespace, name, note, "a policy is not as it was meant");
-        let recorder = self.recorder.clone();
-        self.writes.spawn(async move {
-            notify(&recorder, &about, EventType::Warning, "PolicyProblem", &note).await;
-        });
+        self.warn_of(about, "PolicyProblem", note);
     }
 
     fn publish_fault(&mut self, about: ObjectReference, fault: String) {
         let (kind, namespace, name) = (&about.kind, &about.namespace, &about.name);
         tracing::warn!(kind, namespace, name, fault, "an annotation is left aside");
-        let recorder = self.recorder.clone();
-        self.writes.spawn(async move {
-            notify(&recorder, &about, EventType::Warning, "InvalidBase", &fault).await;
-        });
+        self.warn_of(about, "InvalidBase", fault);
+    }
+
+    fn warn_of(&mut self, about: ObjectReference, reason: &'static str, note: String) {
+        let events = self.events.clone();
+        self.writes.spawn(async move { events.warn(&about, ACTION, reason, &note).await });
     }
 }
 
@@ -457,7 +444,7 @@ struct Courier {
     metrics: PlacerMetrics,
     permits: Arc<Semaphore>,
     answers: mpsc::Sender<Answer>,
-    recorder: Recorder,
+    events: Events,
 }
 
 impl Courier {
@@ -475,60 +462,8 @@ impl Courier {
         if let Some(reason) = notice
             && outcome == Outcome::Applied
         {
-            let about = reference(&pod);
-            notify(&self.recorder, &about, EventType::Normal, reason.word(), &reason.to_string()).await;
+            self.events.tell(&about::pod(&pod), ACTION, reason.word(), &reason.to_string()).await;
         }
-    }
-}
-
-async fn notify(recorder: &Recorder, about: &ObjectReference, kind: EventType, word: &str, text: &str) {
-    let notice = Notice {
-        type_: kind,
-        reason: word.to_owned(),
-        note: Some(text.to_owned()),
-        action: "Place".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = recorder.publish(&notice, about).await {
-        tracing::debug!(%error, "unable to publish an event");
-    }
-}
-
-fn reference(pod: &PodRef) -> ObjectReference {
-    ObjectReference { uid: Some(pod.uid.to_string()), ..object("v1", POD, &pod.name) }
-}
-
-fn annotated(carrier: Annotated, foreign: &ForeignKinds) -> ObjectReference {
-    match carrier {
-        Annotated::Namespace(name) => ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Namespace".to_owned()),
-            name: Some(name),
-            ..ObjectReference::default()
-        },
-        Annotated::Workload { kind, name, uid } => {
-            let foreign = foreign.iter().find(|foreign| *foreign.kind == *kind);
-            let api_version = foreign.map_or_else(|| api_version(&kind), |foreign| &foreign.api_version);
-            ObjectReference { uid: Some(uid), ..object(api_version, &kind, &name) }
-        }
-    }
-}
-
-fn object(api_version: &str, kind: &str, name: &ObjectName) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(api_version.to_owned()),
-        kind: Some(kind.to_owned()),
-        namespace: Some(name.namespace.to_string()),
-        name: Some(name.name.to_string()),
-        ..ObjectReference::default()
-    }
-}
-
-fn api_version(kind: &str) -> &'static str {
-    match kind {
-        POD => "v1",
-        "Job" | "CronJob" => "batch/v1",
-        _ => "apps/v1",
     }
 }
 

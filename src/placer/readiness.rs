@@ -1,24 +1,15 @@
 //! How long pods took from created to Ready, each told once, by the leader that saw it happen.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use burstlet_engine::model::{Pod, PodUid, Stage, Tier, Timestamp};
 
+use super::by_pod::ByPod;
 use crate::api::names;
 
-/// Pods that are awaited, and those that are not any more.
+/// Whether each pod is still awaited.
 #[derive(Debug, Default)]
-pub(super) struct Readiness {
-    pods: HashMap<PodUid, Seen>,
-    list: u32,
-}
-
-#[derive(Debug)]
-struct Seen {
-    is_awaited: bool,
-    /// The list or watch that last showed it.
-    list: u32,
-}
+pub(super) struct Readiness(ByPod<bool>);
 
 impl Readiness {
     /// Takes in a pod; answers its tier and its time where it is Ready for the first time.
@@ -33,30 +24,27 @@ impl Readiness {
             Stage::Finished => (true, false),
             Stage::Gated | Stage::Unbound { .. } => (false, false),
         };
-        let list = self.list;
-        let seen = self.pods.entry(pod.uid.clone()).or_insert(Seen { is_awaited: !runs, list });
-        seen.list = list;
-        if !is_ready || !seen.is_awaited {
+        let is_awaited = self.0.seen(&pod.uid, || !runs);
+        if !is_ready || !*is_awaited {
             return None;
         }
-        seen.is_awaited = false;
+        *is_awaited = false;
         Some((tier(pod.tier.as_ref()?), now.since(pod.created)))
     }
 
     /// The pod is gone.
     pub(super) fn forget(&mut self, uid: &PodUid) {
-        self.pods.remove(uid);
+        self.0.forget(uid);
     }
 
     /// A list of all pods begins.
     pub(super) fn begin(&mut self) {
-        self.list = self.list.wrapping_add(1);
+        self.0.begin();
     }
 
     /// It ends: what it lacks is gone.
     pub(super) fn finish(&mut self) {
-        let list = self.list;
-        self.pods.retain(|_, seen| seen.list == list);
+        self.0.finish();
     }
 }
 
@@ -112,11 +100,5 @@ mod tests {
         assert_eq!(readiness.see(&pod("b", bound(true, true)), at(6_000)), None, "it ran before");
         let plain = Pod { tier: None, ..pod("c", bound(false, true)) };
         assert_eq!(readiness.see(&plain, at(2_000)), None, "nobody governs it");
-        readiness.begin();
-        assert_eq!(readiness.see(&pod("b", bound(true, true)), at(7_000)), None);
-        readiness.finish();
-        assert_eq!(readiness.pods.len(), 1, "a list without a pod forgets it");
-        readiness.forget(&"b".into());
-        assert!(readiness.pods.is_empty());
     }
 }

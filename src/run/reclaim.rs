@@ -12,19 +12,16 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
-};
+use kube::{Api, Client};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::{
-    api::names,
     provider::{Provider, ReclaimNotice},
     run::{
         evict::{Evicted, evict},
         fleet::{has_controller, is_controlled},
     },
+    telemetry::Events,
 };
 
 /// How often it is asked. Clouds give two minutes or more.
@@ -43,8 +40,7 @@ enum Step {
 
 /// Looks after the pods of one pool, until it is dropped.
 pub(super) async fn keep(client: Client, cluster: String, provider: Arc<dyn Provider>) {
-    let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
-    let keeper = Keeper { recorder: Recorder::new(client.clone(), reporter), client };
+    let keeper = Keeper { events: Events::new(client.clone()), client };
     let mut tick = interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut done: BTreeMap<String, Step> = BTreeMap::new();
@@ -84,7 +80,7 @@ pub(super) async fn keep(client: Client, cluster: String, provider: Arc<dyn Prov
 
 struct Keeper {
     client: Client,
-    recorder: Recorder,
+    events: Events,
 }
 
 impl Keeper {
@@ -108,15 +104,7 @@ impl Keeper {
     }
 
     async fn tell(&self, ReclaimNotice { owner, message }: &ReclaimNotice) {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "SpotToBeReleased".to_owned(),
-            note: Some(format!("the cloud takes the pod's instance back: {message}").chars().take(1000).collect()),
-            action: "Evict".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &owner.reference()).await {
-            tracing::debug!(%error, "event not posted");
-        }
+        let note = format!("the cloud takes the pod's instance back: {message}");
+        self.events.warn(&owner.reference(), "Evict", "SpotToBeReleased", &note).await;
     }
 }

@@ -19,7 +19,6 @@ use k8s_openapi::{
 use kube::{
     Client, Resource, ResourceExt,
     api::{GetParams, PostParams, Request},
-    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
@@ -30,8 +29,8 @@ use super::{
     nodes::is_reached_at,
 };
 use crate::{
-    api::names,
     serve::{HeldCertificate, HeldError, Validity},
+    telemetry::Events,
 };
 
 /// Wait before it is looked again for a node that stands here.
@@ -91,11 +90,10 @@ impl ServingError {
 impl<N: Fn() -> Vec<String> + Send + Sync> Serving<N> {
     /// Gets a certificate as soon as a node stands here, and the next one well before it ends, for ever.
     pub(crate) async fn keep(self) {
-        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: None };
-        let recorder = Recorder::new(self.client.clone(), reporter);
+        let events = Events::new(self.client.clone());
         loop {
             let node = self.standing().await;
-            let about = About { recorder: &recorder, node: &node };
+            let about = About { events: &events, node: &node };
             match self.obtain(&about).await {
                 Ok(validity) => {
                     let until = Timestamp::from_second(validity.until).unwrap_or_default();
@@ -197,25 +195,14 @@ impl<N: Fn() -> Vec<String> + Send + Sync> Serving<N> {
 
 /// The node that asks, and how people hear of it.
 struct About<'a> {
-    recorder: &'a Recorder,
+    events: &'a Events,
     node: &'a Node,
 }
 
 impl About<'_> {
     async fn tell(&self, reason: &str, text: String) {
-        let event = Event {
-            type_: EventType::Warning,
-            reason: reason.to_owned(),
-            note: Some(text.chars().take(1000).collect()),
-            action: "AskForCertificate".to_owned(),
-            secondary: None,
-        };
         let node = ObjectReference { kind: Some("Node".to_owned()), ..self.node.object_ref(&()) };
-        match timeout(TIMEOUT, self.recorder.publish(&event, &node)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "event not posted"),
-            Err(_) => tracing::debug!("event not posted in time"),
-        }
+        self.events.warn(&node, "AskForCertificate", reason, &text).await;
     }
 }
 
