@@ -1,12 +1,12 @@
 //! Who governs a pod: the base on its workload, or else on its namespace.
 
 use std::{
-    collections::HashMap,
+    convert::Infallible,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use burstlet_engine::policy::{Asked, Cap, Marks, Mode, MoveBack, Resolution, Settings};
@@ -19,11 +19,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use kube::{Api, Client, Resource, core::DynamicObject};
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
+use super::{memory::Memory, namespaces::Namespaces};
 use crate::{
-    admission::namespaces::Namespaces,
     api::{
         kinds::{ForeignKind, ForeignKinds, PodController, cron_job_of, scaler_of_set},
         owner::marks,
@@ -31,10 +31,6 @@ use crate::{
     watch::SharedPolicies,
 };
 
-/// How long an answer is used again: a hundred pods of one ReplicaSet in a second cost one look-up.
-const FRESH: Duration = Duration::from_secs(1);
-/// Answers kept at most.
-const MAX_ANSWERS: usize = 4_096;
 /// Longest look-up: below the webhook's own timeout, so that the answer still reaches the API server.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
@@ -62,16 +58,25 @@ pub(super) struct Governance {
     namespaces: Arc<Namespaces>,
     policies: SharedPolicies,
     foreign: ForeignKinds,
-    fresh: Duration,
-    /// By the UID of the pods' controller. Calls for the same one wait for one look-up.
-    answers: Mutex<HashMap<String, Answer>>,
+    /// By the UID of the pods' controller. A failure is kept like an answer: an API server in trouble is not stormed.
+    memory: Memory<Found>,
     failures: AtomicU64,
 }
 
+/// What those say that may govern a controller's pods.
+struct Said {
+    workload: Marks,
+    namespace: Marks,
+}
+
+/// What was found for a controller's pods.
 #[derive(Clone)]
-struct Answer {
-    asked: Instant,
-    governed: Arc<OnceCell<Governed>>,
+enum Found {
+    Said(Arc<Said>),
+    /// The controller is gone, or another of its name: its pods are on their way out.
+    Gone,
+    /// The API server did not say.
+    Unknown,
 }
 
 impl Governance {
@@ -81,8 +86,8 @@ impl Governance {
         policies: SharedPolicies,
         foreign: ForeignKinds,
     ) -> Self {
-        let (answers, failures) = (Mutex::default(), AtomicU64::new(0));
-        Self { client, namespaces, policies, foreign, fresh: FRESH, answers, failures }
+        let (memory, failures) = (Memory::default(), AtomicU64::new(0));
+        Self { client, namespaces, policies, foreign, memory, failures }
     }
 
     /// What may control pods that are gated.
@@ -90,7 +95,7 @@ impl Governance {
         &self.foreign
     }
 
-    /// Whether the pods of a controller, marked as `pod` is, are governed now, or were within the last second; what their
+    /// Whether a pod of a controller, marked as `pod` is, is governed now, or was within the last second; what its
     /// namespace says may be a second older.
     pub(super) async fn of(
         &self,
@@ -98,43 +103,30 @@ impl Governance {
         (owner, kind): (&OwnerReference, PodController<'_>),
         pod: &Marks,
     ) -> Governed {
-        let cell = self.answer(&owner.uid);
-        let look_up = async {
-            match timeout(LOOK_UP, self.look_up(namespace, owner, kind, pod)).await {
-                Ok(Ok(governed)) => governed,
+        let look_up = async || {
+            Ok::<_, Infallible>(match timeout(LOOK_UP, self.look_up(namespace, owner, kind)).await {
+                Ok(Ok(found)) => found,
                 Ok(Err(fault)) => self.unknown(namespace, owner, &fault.to_string()),
                 Err(_) => self.unknown(namespace, owner, &format!("no answer within {LOOK_UP:?}")),
-            }
+            })
         };
-        *cell.get_or_init(|| look_up).await
-    }
-
-    fn answer(&self, uid: &str) -> Arc<OnceCell<Governed>> {
-        let now = Instant::now();
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(answer) = answers.get(uid).filter(|answer| now.duration_since(answer.asked) < self.fresh) {
-            return answer.governed.clone();
+        let Ok(found) = self.memory.get(&owner.uid, look_up).await;
+        match found {
+            Found::Said(said) => self.judge(namespace, pod, &said),
+            Found::Gone => Governed::No,
+            Found::Unknown => Governed::Unknown,
         }
-        if answers.len() >= MAX_ANSWERS {
-            answers.retain(|_, answer| now.duration_since(answer.asked) < self.fresh);
-        }
-        if answers.len() >= MAX_ANSWERS {
-            answers.clear();
-        }
-        let answer = Answer { asked: now, governed: Arc::default() };
-        answers.insert(uid.to_owned(), answer.clone());
-        answer.governed
     }
 
     /// Fails open: a pod that nobody gates is a plain pod on real nodes. Logged at powers of two, for an API server
     /// that is down would fill the log.
-    fn unknown(&self, namespace: &str, owner: &OwnerReference, fault: &str) -> Governed {
+    fn unknown(&self, namespace: &str, owner: &OwnerReference, fault: &str) -> Found {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failures.is_power_of_two() {
             let (kind, name) = (&owner.kind, &owner.name);
             warn!(namespace, kind, name, fault, failures, "unable to tell who governs a pod; it is let through");
         }
-        Governed::Unknown
+        Found::Unknown
     }
 
     async fn look_up(
@@ -142,21 +134,19 @@ impl Governance {
         namespace: &str,
         owner: &OwnerReference,
         kind: PodController<'_>,
-        pod: &Marks,
-    ) -> Result<Governed, kube::Error> {
+    ) -> Result<Found, kube::Error> {
         let found = match kind {
             PodController::ReplicaSet => self.metadata::<ReplicaSet>(namespace, &owner.name).await?,
             PodController::StatefulSet => self.metadata::<StatefulSet>(namespace, &owner.name).await?,
             PodController::Job => self.metadata::<Job>(namespace, &owner.name).await?,
             PodController::Foreign(kind) => self.foreign_metadata(kind, namespace, &owner.name).await?,
         };
-        // Gone, or another of its name: its pods are on their way out.
         let Some(found) = found.filter(|found| found.uid.as_deref() == Some(&owner.uid)) else {
-            return Ok(Governed::No);
+            return Ok(Found::Gone);
         };
         let workload = self.workload(namespace, kind, found).await?;
         let of_namespace = self.namespaces.marks(namespace).await?;
-        Ok(self.judge(namespace, pod, &workload, &of_namespace))
+        Ok(Found::Said(Arc::new(Said { workload, namespace: of_namespace })))
     }
 
     /// The marks of what scales the pods' controller, or the controller's own where nothing known does.
@@ -197,9 +187,9 @@ impl Governance {
 
     /// A pod that stays where kube-scheduler puts it needs no gate: nothing is changed for Observe, and Never holds
     /// without one.
-    fn judge(&self, namespace: &str, pod: &Marks, workload: &Marks, of_namespace: &Marks) -> Governed {
+    fn judge(&self, namespace: &str, pod: &Marks, said: &Said) -> Governed {
         let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
-        let asked = Asked { namespace, pod, workload, namespace_marks: of_namespace };
+        let asked = Asked { namespace, pod, workload: &said.workload, namespace_marks: &said.namespace };
         let Resolution { governed, .. } = policies.resolve(&asked, &UNSETTLED);
         match governed.map(|governed| governed.policy) {
             Some(policy) if !matches!(policy.mode, Mode::Observe | Mode::Never) => Governed::By(policy.base),
@@ -373,7 +363,7 @@ mod tests {
         .await;
         assert!(all.iter().all(|found| *found == by(5)));
         assert_eq!(api.asked().len(), 2, "the ReplicaSet and its namespace");
-        governance.fresh = Duration::ZERO;
+        governance.memory = Memory::of_nothing();
         governance.of("shop", (&owner, PodController::ReplicaSet), &pod).await;
         assert_eq!(api.asked().len(), 3, "the ReplicaSet anew; the namespace was read within the second");
     }
@@ -392,11 +382,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_are_bounded() {
-        let governance = with(&FakeApi::new(&[]));
-        for index in 0..=MAX_ANSWERS {
-            governance.answer(&index.to_string());
-        }
-        assert!(governance.answers.lock().unwrap().len() <= MAX_ANSWERS);
+    async fn pods_of_one_controller_are_judged_by_the_marks_of_each() {
+        let api = FakeApi::new(&[(REPLICA_SET, object("rs", None, None)), (NAMESPACE, object("n", None, None))]);
+        let governance = with(&api);
+        let of = |pod| {
+            let governance = &governance;
+            async move { governance.of("shop", (&owner(), PodController::ReplicaSet), &pod).await }
+        };
+        let mut worker = Marks::default();
+        worker.labels.insert("app".to_owned(), "web".to_owned());
+        assert_eq!((of(Marks::default()).await, of(worker).await), (Governed::No, by(8)));
     }
 }

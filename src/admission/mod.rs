@@ -9,6 +9,7 @@ mod configuration;
 mod gate;
 mod governance;
 mod inject;
+mod memory;
 mod metrics;
 mod namespaces;
 mod policies;
