@@ -8,6 +8,7 @@ pub mod kinds;
 pub mod misplaced;
 pub mod names;
 pub mod node;
+pub mod obstacles;
 pub mod owner;
 pub mod pod;
 pub mod policy;

@@ -78,8 +78,21 @@ pub const NODE_TYPE: &str = "type";
 /// Value of [`NODE_TYPE`] on virtual nodes.
 pub const VIRTUAL_NODE_TYPE: &str = "virtual-kubelet";
 
-/// Keys of the labels that every virtual node has, beside the operating system's.
-pub const VIRTUAL_NODE_LABELS: [&str; 4] = [NODE_TYPE, "kubernetes.io/role", "kubernetes.io/arch", POOL];
+/// Label of every node that burstlet makes, and of what it makes for a trial.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", MANAGER);
+
+/// Labels of every virtual node, beside [`POOL`]. Neither a hostname, which breaks the hostname spread of other pods, nor
+/// a zone, which real nodes may lack.
+pub const VIRTUAL_NODE_LABELS: [(&str, &str); 7] = [
+    (NODE_TYPE, VIRTUAL_NODE_TYPE),
+    ("kubernetes.io/role", "agent"),
+    ("kubernetes.io/os", "linux"),
+    ("kubernetes.io/arch", "amd64"),
+    // Older manifests select by it.
+    ("beta.kubernetes.io/os", "linux"),
+    ("node.kubernetes.io/exclude-from-external-load-balancers", "true"),
+    MANAGED_BY,
+];
 
 /// Kubernetes' own annotation that orders a ReplicaSet's scale-in: lower goes first.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";

@@ -5,15 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burstlet_engine::model::{Bytes, MilliCpu, ObjectName, Pod, PodUid, Resources, RevisionId, Stage, Tier, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::core::Object;
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::{
     kinds::{ForeignKinds, controller, pod_controller},
     names,
-    preflight::{self, Container, Volume},
+    obstacles::obstacles,
+    preflight::{Container, Volume},
 };
 
 /// A pod with what placement reads of it.
@@ -26,13 +27,13 @@ pub type SlimPod = Object<SlimPodSpec, SlimPodStatus>;
 pub struct SlimPodSpec {
     node_name: Option<String>,
     scheduling_gates: Vec<Named>,
-    node_selector: BTreeMap<Box<str>, Box<str>>,
-    topology_spread_constraints: Vec<SpreadConstraint>,
+    pub(super) node_selector: BTreeMap<Box<str>, Box<str>>,
+    pub(super) topology_spread_constraints: Vec<SpreadConstraint>,
     pub(super) containers: Vec<Container>,
     pub(super) init_containers: Vec<Container>,
     overhead: BTreeMap<String, String>,
     tolerations: Vec<Value>,
-    affinity: Option<Value>,
+    pub(super) affinity: Option<Value>,
     pub(super) restart_policy: Option<String>,
     pub(super) host_network: bool,
     #[serde(rename = "hostPID")]
@@ -62,9 +63,9 @@ struct Named {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct SpreadConstraint {
-    topology_key: String,
-    when_unsatisfiable: String,
+pub(super) struct SpreadConstraint {
+    pub(super) topology_key: String,
+    pub(super) when_unsatisfiable: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -74,6 +75,12 @@ struct Condition {
     kind: String,
     status: String,
     reason: String,
+}
+
+/// A pod as the template has it; `None` for a template that no API server takes.
+pub fn of_template(template: &PodTemplateSpec) -> Option<SlimPod> {
+    let meta = template.metadata.clone().unwrap_or_default();
+    serde_json::from_value(json!({"metadata": meta, "spec": template.spec})).ok()
 }
 
 /// What a PATCH must know of a pod beyond what the engine does.
@@ -121,7 +128,7 @@ pub fn to_engine(pod: &SlimPod, foreign: &ForeignKinds) -> Option<Pod> {
         tier: tier(annotation(names::TIER), annotation(names::POOL)),
         requests: requests(&pod.spec),
         node_selector: pod.spec.node_selector.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        virtual_obstacle: virtual_obstacle(pod).map(Into::into),
+        virtual_obstacle: obstacles(pod).next().map(Into::into),
         needs: pod.spec.needs(meta.annotations.as_ref()),
     })
 }
@@ -203,30 +210,6 @@ fn resources(amounts: &BTreeMap<String, String>) -> Resources {
     }
 }
 
-/// Why the scheduler would refuse every virtual node, whatever burstlet adds to the pod.
-fn virtual_obstacle(pod: &SlimPod) -> Option<String> {
-    let spec = &pod.spec;
-    let selector = spec.node_selector.iter().find(|(key, value)| !virtual_nodes_match(key, value));
-    if let Some((key, value)) = selector {
-        return Some(format!("nodeSelector {key}={value} excludes virtual nodes"));
-    }
-    let hard = |spread: &&SpreadConstraint| {
-        spread.when_unsatisfiable == "DoNotSchedule" && !names::VIRTUAL_NODE_LABELS.contains(&&*spread.topology_key)
-    };
-    let spread = spec.topology_spread_constraints.iter().find(hard).map(|spread| {
-        let key = &spread.topology_key;
-        format!("the spread over {key} (DoNotSchedule) excludes virtual nodes; ScheduleAnyway would not")
-    });
-    spread.or_else(|| spec.obstacle()).or_else(|| preflight::unknown_need(pod.metadata.annotations.as_ref()))
-}
-
-fn virtual_nodes_match(key: &str, value: &str) -> bool {
-    match key {
-        "kubernetes.io/os" | "beta.kubernetes.io/os" => value == "linux",
-        _ => names::VIRTUAL_NODE_LABELS.contains(&key),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -289,41 +272,6 @@ mod tests {
         }
         for text in ["real-", "real-0", "real-x", "really", "real-999"] {
             assert_eq!(tier(Some(text), None), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_no_virtual_node_can_take_is_named() {
-        let obstacle = |spec: Value| {
-            to_engine(&pod(json!({"metadata": {"uid": "u"}, "spec": spec})), &ForeignKinds::default())
-                .unwrap()
-                .virtual_obstacle
-        };
-        assert_eq!(obstacle(json!({"nodeSelector": {"kubernetes.io/os": "linux", "type": "virtual-kubelet"}})), None);
-        assert_eq!(
-            obstacle(json!({"nodeSelector": {"disktype": "ssd"}})).as_deref(),
-            Some("nodeSelector disktype=ssd excludes virtual nodes")
-        );
-        let spread = json!([{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]);
-        assert!(obstacle(json!({"topologySpreadConstraints": spread})).unwrap().contains("kubernetes.io/hostname"));
-        let taken = json!([{"name": "a", "emptyDir": {}}, {"name": "b", "configMap": {"name": "c"}},
-                           {"name": "c", "projected": {"sources": []}}, {"name": "d", "nfs": {}, "hostPath": null}]);
-        assert_eq!(obstacle(json!({"volumes": taken, "hostNetwork": false})), None);
-        for (spec, field) in [
-            (json!({"volumes": [{"name": "logs", "hostPath": {"path": "/var/log"}}]}), "volume logs (hostPath)"),
-            (
-                json!({"volumes": [{"persistentVolumeClaim": {"claimName": "c"}, "name": "db"}]}),
-                "volume db (persistentVolumeClaim)",
-            ),
-            (json!({"hostNetwork": true}), "hostNetwork"),
-            (json!({"hostPID": true}), "hostPID"),
-            (json!({"hostIPC": true}), "hostIPC"),
-            (json!({"initContainers": [{"securityContext": {"privileged": true}}]}), "a privileged container"),
-        ] {
-            assert_eq!(
-                obstacle(spec).as_deref(),
-                Some(format!("{field} needs a real node: no virtual node has it").as_str())
-            );
         }
     }
 }

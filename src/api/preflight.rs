@@ -166,8 +166,8 @@ struct Mount {
 }
 
 impl SlimPodSpec {
-    /// The first thing that needs a machine of one's own, by its field.
-    pub(super) fn obstacle(&self) -> Option<String> {
+    /// What needs a machine of one's own, by its field.
+    pub(super) fn machine_needs(&self) -> impl Iterator<Item = String> {
         let mut containers = self.containers.iter().chain(&self.init_containers);
         let fields = [
             (self.host_network, "hostNetwork"),
@@ -175,11 +175,12 @@ impl SlimPodSpec {
             (self.host_ipc, "hostIPC"),
             (containers.any(|container| container.security_context.privileged), "a privileged container"),
         ];
-        if let Some((_, field)) = fields.into_iter().find(|(is_asked, _)| *is_asked) {
-            return Some(format!("{field} needs a real node: no virtual node has it"));
-        }
-        let (name, kind) = self.volumes.iter().find_map(|volume| Some((&volume.name, volume.foreign.as_ref()?)))?;
-        Some(format!("volume {name} ({kind}) needs a real node: no virtual node has it"))
+        let fields = fields.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, field)| field.to_owned());
+        let volumes = self
+            .volumes
+            .iter()
+            .filter_map(|Volume { name, foreign, .. }| foreign.as_ref().map(|kind| format!("volume {name} ({kind})")));
+        fields.chain(volumes).map(|field| format!("{field} needs a real node: no virtual node has it"))
     }
 
     /// What the spec and the pod's annotations ask of a provider.

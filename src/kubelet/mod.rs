@@ -41,7 +41,7 @@ use std::{net::IpAddr, time::Duration};
 
 pub use index::Counts;
 pub use metrics::KubeletMetrics;
-pub use node::{Capacity, MANAGED_BY, NodeTemplate, virtual_node_name};
+pub use node::{Capacity, NodeTemplate, virtual_node_name};
 pub(crate) use nodes::Kept;
 pub use run::Kubelet;
 pub use usage::KubeletHandle;

@@ -16,9 +16,6 @@ use k8s_openapi::{
 
 use crate::api::names;
 
-/// Label of every node that burstlet keeps, and the selector that it watches them by.
-pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", names::MANAGER);
-
 /// What a node offers. Schedulers and autoscalers believe it, so it must be really there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Capacity {
@@ -63,22 +60,12 @@ pub struct NodeTemplate {
 impl NodeTemplate {
     /// The `index`-th virtual node of `pool`, whose pods run at `provider`.
     ///
-    /// It has neither a hostname label, which breaks the hostname spread of other pods, nor a zone label, which real
-    /// nodes may lack; no provider id, by which cloud controllers would look for a machine and delete the node.
+    /// It has no provider id, by which cloud controllers would look for a machine and delete the node.
     pub fn virtual_node(pool: &str, provider: &str, index: u32, capacity: Capacity) -> Self {
         let text = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         Self {
             name: virtual_node_name(pool, index),
-            labels: text(&[
-                (names::NODE_TYPE, names::VIRTUAL_NODE_TYPE),
-                (names::POOL, pool),
-                ("kubernetes.io/role", "agent"),
-                ("kubernetes.io/os", "linux"),
-                ("kubernetes.io/arch", "amd64"),
-                // Older manifests select by it.
-                ("beta.kubernetes.io/os", "linux"),
-                ("node.kubernetes.io/exclude-from-external-load-balancers", "true"),
-            ]),
+            labels: text(&[&names::VIRTUAL_NODE_LABELS[..], &[(names::POOL, pool)]].concat()),
             annotations: text(&[
                 ("cluster-autoscaler.kubernetes.io/scale-down-disabled", "true"),
                 ("karpenter.sh/do-not-disrupt", "true"),
@@ -96,7 +83,7 @@ impl NodeTemplate {
     /// The Node object of a kubelet that shows `version`, already Ready: controllers act on nodes that never were.
     pub(crate) fn node(&self, address: IpAddr, port: u16, version: &str) -> Node {
         let mut labels = self.labels.clone();
-        labels.insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+        labels.insert(names::MANAGED_BY.0.to_owned(), names::MANAGED_BY.1.to_owned());
         let mut annotations = self.annotations.clone();
         annotations.insert(names::METRICS_PATH.to_owned(), format!("/nodes/{}/metrics/resource", self.name));
         Node {

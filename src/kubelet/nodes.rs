@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     KubeletConfig,
     index::Index,
-    node::{Capacity, MANAGED_BY, NodeTemplate},
+    node::{Capacity, NodeTemplate},
     version::ControlPlaneVersion,
 };
 use crate::{
@@ -139,7 +139,7 @@ fn needs(before: &Kept, now: &Kept) -> Vec<(usize, Need)> {
 
 /// All events of the nodes that burstlet keeps, for ever.
 fn node_events(client: Client) -> impl Stream<Item = watcher::Event<Node>> + Send {
-    let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+    let selector = format!("{}={}", names::MANAGED_BY.0, names::MANAGED_BY.1);
     watch::events(Api::all(client), watcher::Config::default().labels(&selector))
 }
 

@@ -13,13 +13,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::workload::{marks, name_of, namespace_of};
 use crate::api::{
     kinds::ForeignKinds,
-    names,
-    pod::{SlimPod, to_engine},
+    obstacles::excludes_virtual_nodes,
+    pod::{of_template, to_engine},
 };
 
 /// Path of the pod in its Deployment.
@@ -44,7 +44,8 @@ pub(super) struct Seen {
 
 /// A template's pods as burstlet's watch reads them.
 pub(super) fn seen(deployment: &Deployment) -> Seen {
-    let mut spec = pod(deployment).cloned().unwrap_or_default();
+    let mut template = deployment.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+    let spec = template.spec.get_or_insert_default();
     for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         // The API server makes a limit alone a request as well.
         let Some(resources) = &mut container.resources else { continue };
@@ -52,11 +53,8 @@ pub(super) fn seen(deployment: &Deployment) -> Seen {
             resources.requests.get_or_insert_default().entry(name).or_insert(limit);
         }
     }
-    let metadata = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
-    let annotations = metadata.and_then(|metadata| metadata.annotations.as_ref());
-    let metadata = json!({"uid": "template", "annotations": annotations});
-    let pod = serde_json::from_value::<SlimPod>(json!({"metadata": metadata, "spec": spec}));
-    let pod = pod.ok().and_then(|pod| to_engine(&pod, &ForeignKinds::default()));
+    template.metadata.get_or_insert_default().uid = Some("template".to_owned());
+    let pod = of_template(&template).and_then(|pod| to_engine(&pod, &ForeignKinds::default()));
     pod.map(|Pod { requests, virtual_obstacle, needs, .. }| Seen { requests, virtual_obstacle, needs })
         .unwrap_or_default()
 }
@@ -79,6 +77,7 @@ pub(super) fn constraints(
     let Affinity { node_affinity, pod_anti_affinity, .. } = affinity;
     let (node, pods) = (node_affinity.unwrap_or_default(), pod_anti_affinity.unwrap_or_default());
     let required = node.required_during_scheduling_ignored_during_execution;
+    let excludes_virtual = required.as_ref().is_some_and(excludes_virtual_nodes);
     let at = "affinity.nodeAffinity";
     let terms =
         required.map(|selector| checked(&selector.node_selector_terms, |term| node_term(at, term))).transpose()?;
@@ -90,7 +89,7 @@ pub(super) fn constraints(
     let spread = spec.topology_spread_constraints.clone().unwrap_or_default();
     Ok(Constraints {
         tolerations: checked(&spec.tolerations.clone().unwrap_or_default(), toleration)?,
-        excludes_virtual: terms.as_ref().is_some_and(|terms| !terms.iter().any(takes_virtual)),
+        excludes_virtual,
         required: terms,
         preferred: checked(&preferred, |term| Ok((weight(term.weight), node_term(at, &term.preference)?)))?,
         apart: checked(&apart, |term| own.apart(at, term))?,
@@ -155,22 +154,6 @@ fn node_term(at: &str, term: &NodeSelectorTerm) -> Result<NodeTerm, Fault> {
         Ok(Requirement { key: written.key.clone(), operator, values: written.values.clone().unwrap_or_default() })
     };
     checked(term.match_expressions.as_deref().unwrap_or_default(), requirement)
-}
-
-/// Whether a virtual node has the labels that a term asks for.
-fn takes_virtual(term: &NodeTerm) -> bool {
-    let holds = |requirement: &Requirement| {
-        let Requirement { key, operator, values } = requirement;
-        let is_linux = matches!(key.as_str(), "kubernetes.io/os" | "beta.kubernetes.io/os");
-        match operator {
-            Operator::In if is_linux => values.iter().any(|value| value == "linux"),
-            Operator::NotIn if is_linux => !values.iter().any(|value| value == "linux"),
-            Operator::In | Operator::Exists => is_linux || names::VIRTUAL_NODE_LABELS.contains(&key.as_str()),
-            Operator::NotIn | Operator::DoesNotExist => !names::VIRTUAL_NODE_LABELS.contains(&key.as_str()),
-            Operator::Gt | Operator::Lt => false,
-        }
-    };
-    !term.is_empty() && term.iter().all(holds)
 }
 
 /// A template among others.
@@ -361,6 +344,8 @@ pub(super) fn left_out(deployment: &Deployment) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn deployment(name: &str, spec: Value) -> Deployment {
@@ -405,19 +390,6 @@ mod tests {
         assert_eq!(names(spread(json!(["app"])).over), ["web"]);
         let rule = spread(json!(["pod-template-hash"]));
         assert_eq!((names(rule.over), rule.per_revision, rule.is_hard), (vec!["web".to_owned()], true, true));
-    }
-
-    #[test]
-    fn virtual_nodes_are_excluded_by_what_their_labels_lack() {
-        let excludes = |key: &str, operator: &str, values: Value| {
-            let terms = json!([{"matchExpressions": [{"key": key, "operator": operator, "values": values}]}]);
-            let node = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}});
-            of(json!({"affinity": {"nodeAffinity": node}})).unwrap().excludes_virtual
-        };
-        assert!(excludes("disk", "In", json!(["ssd"])) && excludes("kubernetes.io/os", "In", json!(["windows"])));
-        assert!(!excludes("kubernetes.io/arch", "In", json!(["amd64"])) && !excludes("disk", "NotIn", json!(["hdd"])));
-        let obstacle = seen(&deployment("web", json!({"nodeSelector": {"disk": "ssd"}}))).virtual_obstacle;
-        assert_eq!(obstacle.as_deref(), Some("nodeSelector disk=ssd excludes virtual nodes"));
     }
 
     #[test]

@@ -53,6 +53,7 @@ async fn burstlet_lives_beside_what_others_want_of_the_same_pods() {
         the_users_scheduler_and_node(&bench).await;
         placed_by_hand(&bench).await;
         another_webhook(&bench).await;
+        constrained::required_node_affinity(&bench).await;
         profile::an_eci_profile_changes_while_a_burst_runs(&bench).await;
     };
     tokio::join!(

@@ -11,7 +11,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    coexist::{is_on_real, remove},
+    coexist::{is_on_real, pods_until, remove},
     support::{Bench, Wanted, eventually_else, is_gated, is_running, line, reason},
 };
 
@@ -106,4 +106,22 @@ pub(crate) async fn hard_zone_spread(bench: &Bench) {
         "zone spread maxSkew 1, base 3, scaled to 20 by the HPA: 17 wait, and explain names the constraint and the fix"
     );
     ends(bench, "zones").await;
+}
+
+/// Whoever kept pods off virtual nodes before burstlet came did it like this: they wait behind the gate, and are told why.
+pub(crate) async fn required_node_affinity(bench: &Bench) {
+    bench.namespace("own-nodes", &json!({})).await;
+    let term = json!({"matchExpressions": [{"key": "type", "operator": "NotIn", "values": ["virtual-kubelet"]}]});
+    let required = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}});
+    let pod_spec = json!({"affinity": {"nodeAffinity": required}});
+    bench.deploy("own-nodes", &Wanted { pod_spec, ..Wanted::new("web", Some("1"), 3) }).await;
+    let says = "the required nodeAffinity (type NotIn [virtual-kubelet]) excludes virtual nodes; preferred would not";
+    pods_until(bench, "own-nodes", "1 runs, 2 wait and say why", |pods| {
+        let waits = pods.iter().filter(|pod| is_gated(pod) && reason(pod).contains(says)).count();
+        (pods.iter().filter(|pod| is_on_real(pod)).count(), waits) == (1, 2)
+    })
+    .await;
+    let told = bench.burstlet(&["explain", "deployment/web", "--namespace", "own-nodes"]);
+    assert!(told.contains(says), "{told}");
+    remove(bench, "own-nodes").await;
 }

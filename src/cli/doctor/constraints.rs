@@ -6,7 +6,7 @@ use burstlet_engine::policy::{Marks, Mode, Policies, resolve::Asked};
 use k8s_openapi::{
     api::{
         apps::v1::{DaemonSet, Deployment, StatefulSet},
-        core::v1::{Namespace, Node, PodSpec, PodTemplateSpec, Toleration},
+        core::v1::{Namespace, PodTemplateSpec, Toleration},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -14,13 +14,15 @@ use kube::{Client, ResourceExt};
 
 use super::{Finding, State, all, all_of};
 use crate::{
-    api::{names, owner::marks},
+    api::{
+        names,
+        obstacles::{excludes_virtual_nodes, may_have, obstacles},
+        owner::marks,
+        pod::of_template,
+    },
     cli::workload,
     run::config::Config,
 };
-
-/// Labels of a node that spread and affinity count by, and that no virtual node has.
-const LACKED: [&str; 3] = ["kubernetes.io/hostname", "topology.kubernetes.io/zone", "topology.kubernetes.io/region"];
 
 pub(super) async fn look(client: &Client, namespace: Option<&str>, home: &str) -> Vec<Finding> {
     let mut found = Vec::new();
@@ -54,13 +56,12 @@ async fn workloads(client: &Client, namespace: Option<&str>, home: &str) -> Resu
     });
     let namespaces = all::<Namespace>(client, CHECK).await?;
     let namespaces: BTreeMap<_, _> = namespaces.iter().map(|one| (one.name_any(), marks(&one.metadata))).collect();
-    let nodes = all::<Node>(client, CHECK).await.unwrap_or_default();
     let unread = |error: anyhow::Error| {
         Finding::new(State::Unknown, CHECK, format!("{error:#}"), "run it as somebody who may list BurstPolicies")
     };
     let (policies, _) = workload::policies(client, home).await.map_err(unread)?;
     let governed = deployments.chain(sets).filter(|scaler| scaler.is_governed(&policies, &namespaces));
-    let found: Vec<_> = governed.filter_map(|scaler| scaler.obstacle(&nodes)).collect();
+    let found: Vec<_> = governed.filter_map(|scaler| scaler.obstacle()).collect();
     if found.is_empty() {
         return Ok(vec![Finding::ok(CHECK, "no constraint keeps a governed one from bursting")]);
     }
@@ -92,18 +93,10 @@ impl Scaler {
     }
 
     /// What keeps its pods off every virtual node.
-    fn obstacle(&self, nodes: &[Node]) -> Option<Finding> {
-        let pod = self.template.spec.as_ref()?;
-        let mut obstacles = obstacles(pod);
+    fn obstacle(&self) -> Option<Finding> {
+        let mut obstacles: Vec<_> = of_template(&self.template).iter().flat_map(obstacles).collect();
         if self.claims {
-            obstacles.push("its volumeClaimTemplates".to_owned());
-        }
-        let virtual_nodes: Vec<_> = nodes.iter().filter(|node| node.labels().contains_key(names::POOL)).collect();
-        for (key, value) in pod.node_selector.iter().flatten() {
-            let is_there = virtual_nodes.iter().any(|node| node.labels().get(key) == Some(value));
-            if !is_there && !virtual_nodes.is_empty() {
-                obstacles.push(format!("nodeSelector {key}={value}, which no virtual node has"));
-            }
+            obstacles.push("its volumeClaimTemplates need a real node".to_owned());
         }
         if obstacles.is_empty() {
             return None;
@@ -123,30 +116,11 @@ fn lands(set: &DaemonSet) -> bool {
         let is_effect = toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == "NoSchedule");
         is_key && is_effect && toleration.operator.as_deref() == Some("Exists")
     };
-    let selects = pod.node_selector.iter().flatten().any(|(key, _)| !has(key));
+    let selects = pod.node_selector.iter().flatten().any(|(key, value)| !may_have(key, value));
     let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    let excludes = required.is_some_and(|required| {
-        required.node_selector_terms.iter().all(|term| {
-            let expressions = term.match_expressions.iter().flatten();
-            expressions.into_iter().any(|expression| match expression.operator.as_str() {
-                "NotIn" => {
-                    let values = expression.values.iter().flatten();
-                    expression.key == names::NODE_TYPE
-                        && values.into_iter().any(|value| value == names::VIRTUAL_NODE_TYPE)
-                }
-                "DoesNotExist" => [names::NODE_TYPE, names::POOL].contains(&expression.key.as_str()),
-                "In" | "Exists" => !has(&expression.key),
-                _ => false,
-            })
-        })
-    });
+    let excludes = required.is_some_and(excludes_virtual_nodes);
     pod.tolerations.iter().flatten().any(tolerates) && !selects && !excludes
-}
-
-/// Whether virtual nodes have a label of this key.
-fn has(key: &str) -> bool {
-    names::VIRTUAL_NODE_LABELS.contains(&key) || key == "kubernetes.io/os"
 }
 
 fn daemon_set(set: &DaemonSet) -> Finding {
@@ -161,38 +135,6 @@ fn daemon_set(set: &DaemonSet) -> Finding {
     );
     let next = format!("kubectl --namespace {namespace} patch daemonset {name} --type merge --patch '{patch}'");
     Finding::new(State::Warning, "daemonsets", says, next)
-}
-
-/// What of a pod virtual nodes cannot give.
-fn obstacles(pod: &PodSpec) -> Vec<String> {
-    let mut found = Vec::new();
-    for spread in pod.topology_spread_constraints.iter().flatten() {
-        if spread.when_unsatisfiable == "DoNotSchedule" && LACKED.contains(&spread.topology_key.as_str()) {
-            found.push(format!("a hard spread over {}, which virtual nodes lack", spread.topology_key));
-        }
-    }
-    let required = pod.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
-    let terms = required.and_then(|required| required.required_during_scheduling_ignored_during_execution.as_ref());
-    for term in terms.into_iter().flatten().filter(|term| LACKED.contains(&term.topology_key.as_str())) {
-        found.push(format!("a required pod affinity by {}, which virtual nodes lack", term.topology_key));
-    }
-    for volume in pod.volumes.iter().flatten() {
-        if volume.host_path.is_some() {
-            found.push(format!("the hostPath volume {}", volume.name));
-        }
-        if volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() {
-            found.push(format!("the claim of volume {}", volume.name));
-        }
-    }
-    let hosts = [("hostNetwork", pod.host_network), ("hostPID", pod.host_pid), ("hostIPC", pod.host_ipc)];
-    found.extend(hosts.iter().filter(|(_, is_set)| *is_set == Some(true)).map(|(name, _)| (*name).to_owned()));
-    let mut containers = pod.containers.iter();
-    if containers
-        .any(|container| container.security_context.as_ref().is_some_and(|context| context.privileged == Some(true)))
-    {
-        found.push("a privileged container".to_owned());
-    }
-    found
 }
 
 #[cfg(test)]
@@ -234,20 +176,15 @@ mod tests {
 
     #[test]
     fn each_constraint_that_keeps_a_workload_home_is_named() {
-        let spec: PodSpec = serde_json::from_value(json!({
-            "containers": [{"name": "a", "securityContext": {"privileged": true}}], "hostNetwork": true,
-            "volumes": [{"name": "sock", "hostPath": {"path": "/run"}}, {"name": "db", "persistentVolumeClaim": {"claimName": "c"}}],
-            "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}],
-        }))
-        .unwrap();
-        let told = obstacles(&spec).join("\n");
-        for word in [
-            "hard spread over kubernetes.io/hostname",
-            "hostPath volume sock",
-            "claim of volume db",
-            "hostNetwork",
-            "privileged",
-        ] {
+        let template = serde_json::from_value(json!({"spec": {
+            "containers": [{"name": "a", "securityContext": {"privileged": true}}],
+            "nodeSelector": {"disk": "ssd"},
+            "volumes": [{"name": "sock", "hostPath": {"path": "/run"}}],
+        }}));
+        let meta = serde_json::from_value(json!({"namespace": "shop", "name": "web"})).unwrap();
+        let web = Scaler { kind: "StatefulSet", meta, template: template.unwrap(), claims: true };
+        let told = web.obstacle().unwrap().says;
+        for word in ["StatefulSet shop/web", "disk=ssd", "hostPath", "privileged", "volumeClaimTemplates"] {
             assert!(told.contains(word), "{told}");
         }
     }
@@ -260,7 +197,7 @@ mod tests {
                 .unwrap(),
             template: serde_json::from_value(json!({"metadata": {"labels": labels}, "spec": {"containers": []}}))
                 .unwrap(),
-            claims: true,
+            claims: false,
         };
         let mut policies = Policies::new("burstlet-system");
         let spec = json!({"selector": {"matchLabels": {"app": "web"}}, "base": 1});
@@ -273,7 +210,5 @@ mod tests {
         let default = serde_json::from_value(json!({"annotations": {"burstlet.dev/base": "1"}})).unwrap();
         let namespaces = BTreeMap::from([("shop".to_owned(), marks(&default))]);
         assert!(scaler(json!({}), json!({})).is_governed(&policies, &namespaces), "by its namespace");
-        let told = scaler(json!({}), json!({})).obstacle(&[]).unwrap().says;
-        assert_eq!(told, "Deployment shop/web cannot burst: its volumeClaimTemplates");
     }
 }

@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{Alone, Driven, Place, PodSight, PodState, Pool, Record, Scenario, Tally, cpu_per_pod};
 use crate::{
-    kubelet::MANAGED_BY,
+    api::names::MANAGED_BY,
     kubelet::virtual_node_name,
     lab::{
         cluster::{Cluster, ClusterOptions},

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::{
     admission::{Endpoint, webhook_configurations},
-    api::crd::definitions,
-    kubelet::{MANAGED_BY, virtual_node_name},
+    api::{crd::definitions, names::MANAGED_BY},
+    kubelet::virtual_node_name,
     lab::{
         service::Service,
         stand::{Ground, SimulatedPool, StandError},

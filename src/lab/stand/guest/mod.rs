@@ -62,7 +62,7 @@ impl Stand<Guest> {
     /// Sets everything up but burstlet itself in a cluster that is there already, with its own scheduler: the
     /// options `cluster` and `scheduler` do not count here. On failure and when `stop` comes, nothing is left there.
     ///
-    /// `namespaces` are those that the trial will make, labelled [as burstlet's](crate::kubelet::MANAGED_BY): the cluster is refused where
+    /// `namespaces` are those that the trial will make, labelled [as burstlet's](crate::api::names::MANAGED_BY): the cluster is refused where
     /// they stand, and they are removed at the end.
     pub async fn visit(
         host: Host,

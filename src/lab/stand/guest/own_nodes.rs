@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Toleration},
 };
 
-use crate::{kubelet::MANAGED_BY, lab::stand::ground::OWN_NODES};
+use crate::{api::names::MANAGED_BY, lab::stand::ground::OWN_NODES};
 
 /// Lets the Deployment's pods onto the stand's fake nodes, real and virtual ones, and onto no others: their images need
 /// not exist. By affinity, which leaves their node selector as it was written.

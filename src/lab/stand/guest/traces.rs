@@ -18,8 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{GuestError, certificate, error::refused};
 use crate::{
-    api::names,
-    kubelet::MANAGED_BY,
+    api::names::{self, MANAGED_BY},
     lab::stand::{install, said},
 };
 
