@@ -14,7 +14,7 @@ use crate::placer::{ProviderNews, Stocks};
 const LASTS: Duration = Duration::from_secs(10);
 /// Least time between two events of one pool.
 const PAUSE: Duration = Duration::from_mins(1);
-/// The same between two of one trouble, whose cause is another one now: some clouds number each of their answers.
+/// The same between two of one trouble, whose cause is another one now.
 const OTHER_CAUSE: Duration = Duration::from_mins(5);
 
 /// How each pool stands, and what was told of it.
@@ -61,10 +61,11 @@ impl PoolEvents {
             let told_word = seen.told.as_ref().map(|(word, _)| *word);
             let pause = if told_word == word { OTHER_CAUSE } else { PAUSE };
             let is_early = seen.told_at.is_some_and(|at| now - at < pause);
-            if seen.told == trouble || is_early || now - seen.since < LASTS {
+            let cause = trouble.as_ref().map(|(word, text)| (*word, unnumbered(text).to_owned()));
+            if seen.told == cause || is_early || now - seen.since < LASTS {
                 return None;
             }
-            (seen.told, seen.told_at) = (trouble.clone(), Some(now));
+            (seen.told, seen.told_at) = (cause, Some(now));
             let (reason, text) = match trouble {
                 Some((word, text)) => {
                     (word, format!("{text}; its pods wait, or go to the next place that their policy names"))
@@ -75,6 +76,11 @@ impl PoolEvents {
         });
         told.collect()
     }
+}
+
+/// A cloud's words without the number of its answer, which is another one each time.
+fn unnumbered(text: &str) -> &str {
+    text.split_once(" (request ").map_or(text, |(words, _)| words)
 }
 
 /// What keeps the pool from taking pods: a word, and for people. Its provider's fault is the cause of others.
@@ -134,8 +140,9 @@ mod tests {
         assert_eq!(look(0, "no answer"), None);
         assert!(look(10, "no answer").unwrap().starts_with("no answer; "));
         assert_eq!(look(200, "region: there is none of that name"), None, "not every minute");
-        assert!(look(310, "region: there is none of that name").unwrap().starts_with("region: "));
-        assert_eq!(look(900, "region: there is none of that name"), None, "it was told");
+        let told = look(310, "region: there is none of that name (request 1)").unwrap();
+        assert!(told.starts_with("region: there is none of that name (request 1); "), "{told}");
+        assert_eq!(look(900, "region: there is none of that name (request 2)"), None, "it was told");
     }
 
     #[test]
