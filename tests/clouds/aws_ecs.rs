@@ -21,7 +21,7 @@ use crate::{
     conformance::Subject,
     keys::Fixed,
     trial::{
-        Answering, Cost, Watched, come_and_go, exec, leaves_a_place_and_comes_back, owner, pod, prompt, spreads,
+        Answering, Cost, Watched, come_and_go, exec, leaves_a_place_and_comes_back, log, owner, pod, prompt, spreads,
         subject as subject_of,
     },
     venv,
@@ -40,7 +40,7 @@ fn keys() -> Fixed {
 
 fn provider(address: &str, keys: Fixed, extra: Value) -> Fargate {
     let mut settings = json!({"region": "us-east-1", "cluster": "default", "subnetIds": ["subnet-1", "subnet-2"],
-        "endpoint": address, "stsEndpoint": address});
+        "endpoint": address, "logsEndpoint": address, "stsEndpoint": address});
     json_patch::merge(&mut settings, &extra);
     let settings: AwsFargate = serde_json::from_value(settings).unwrap();
     let pace = Pace { busy: Duration::from_millis(500), rest: Duration::from_secs(1) };
@@ -48,7 +48,10 @@ fn provider(address: &str, keys: Fixed, extra: Value) -> Fargate {
 }
 
 async fn check(name: &'static str) {
-    let at = answering(Settings::default()).await;
+    check_at(&answering(Settings::default()).await, name).await;
+}
+
+async fn check_at(at: &Answering, name: &'static str) {
     let address = at.emulator.address();
     tokio::task::spawn_blocking(move || venv::check("aws_ecs", &address, name)).await.unwrap();
 }
@@ -71,6 +74,7 @@ checks! {
     boto3_hears_of_wrong_keys_and_clocks_and_exchanges_identities: "keys";
     boto3_hears_of_limits_and_shortages: "limits";
     boto3_sees_spot_tasks_taken_back: "spot";
+    boto3_reads_what_containers_print: "logs";
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,12 +151,36 @@ async fn fargate_exchanges_a_web_identity_for_keys_and_adopts_after_a_restart() 
     let refused = exec(&second, &owner("a"), &["ls"], "", false).await.0.unwrap_err().to_string();
     assert!(refused.contains("aws ecs execute-command") && refused.contains(&id.0), "{refused}");
     let refused = second.logs(&owner("a"), "app", &LogOptions::default()).await.err().unwrap().to_string();
-    assert!(refused.contains("CloudWatch"), "{refused}");
+    assert!(refused.contains("in its field logGroup"), "{refused}");
     assert_eq!(at.ground.calls()["AssumeRoleWithWebIdentity"].arrived, 2);
     std::fs::write(token.path(), "").unwrap();
     let late = Fixed::new(&[("AWS_ROLE_ARN", role), ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap())]);
     let refused = provider(&at.emulator.address(), late, json!({})).list("lab").await.unwrap_err();
     assert!(matches!(refused, ProviderError::Unauthorized(_)), "{refused}");
+}
+
+fn logged() -> Value {
+    json!({"logGroup": "web", "executionRoleArn": "arn:aws:iam::123456789012:role/burstlet"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fargate_tells_what_containers_print_where_the_pool_names_a_group() {
+    let at = answering(prompt()).await;
+    let mut printing = pod();
+    printing.spec.as_mut().unwrap().containers[0].command =
+        Some(vec!["sh".to_owned(), "-c".to_owned(), "echo one; sleep 1; echo two; sleep 600".to_owned()]);
+    let provider = provider(&at.emulator.address(), keys(), logged());
+    provider.create(&owner("a"), &printing).await.unwrap();
+    Watched::start(&provider).until("it runs", |watched| watched.running() == 1).await;
+    let options = LogOptions::default();
+    let refused = provider.logs(&owner("a"), "app", &options).await.err().unwrap().to_string();
+    assert!(refused.contains("The specified log group does not exist"), "{refused}");
+    check_at(&at, "group").await;
+    at.ground.clock.advance(Duration::from_secs(2));
+    assert_eq!(log(&provider, &owner("a"), options).await, "app started\none\ntwo\n");
+    assert_eq!(log(&provider, &owner("a"), LogOptions { tail_lines: Some(1), ..options }).await, "two\n");
+    let stamped = log(&provider, &owner("a"), LogOptions { timestamps: true, tail_lines: Some(1), ..options }).await;
+    assert!(stamped.ends_with("Z two\n"), "{stamped}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,11 +191,13 @@ async fn the_provider_runs_pods_on_moto_too_where_signatures_are_checked() {
     command.args([script, "-", "moto"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
     let said: Value = serde_json::from_str(&line).unwrap();
     let text = |name: &str| said[name].as_str().unwrap();
     let keys = Fixed::new(&[("AWS_ACCESS_KEY_ID", text("id")), ("AWS_SECRET_ACCESS_KEY", text("secret"))]);
-    let extra = json!({"cluster": "c", "subnetIds": [text("subnet")]});
+    let mut extra = logged();
+    json_patch::merge(&mut extra, &json!({"cluster": "c", "subnetIds": [text("subnet")]}));
     let provider = provider(text("address"), keys.clone(), extra);
 
     let id = provider.create(&owner("a"), &pod()).await.unwrap().id;
@@ -176,12 +206,21 @@ async fn the_provider_runs_pods_on_moto_too_where_signatures_are_checked() {
     let mut watched = Watched::start(&provider);
     watched.until("it runs", |watched| watched.running() == 1).await;
     assert_eq!(watched.seen["a"].owner, owner("a"));
+
+    assert_eq!(log(&provider, &owner("a"), LogOptions::default()).await, "", "nothing is written yet");
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "burstlet/app/{}", id.0.rsplit('/').next().unwrap()).unwrap();
+    output.read_line(&mut line).unwrap();
+    let told = log(&provider, &owner("a"), LogOptions::default()).await;
+    let wanted = (500..2500).map(|number| format!("line {number}"));
+    assert!(told.lines().eq(wanted), "the last 2,000 lines: {told}");
+
     provider.delete(&owner("a"), Duration::ZERO).await.unwrap();
     watched.until("it is gone", |watched| watched.gone.len() == 1).await;
     keys.set("AWS_SECRET_ACCESS_KEY", "wrong");
     let refused = provider.list("lab").await.unwrap_err();
     assert!(matches!(refused, ProviderError::Unauthorized(_)), "{refused}");
-    child.stdin.take().unwrap().flush().unwrap();
+    drop(input);
     child.wait().unwrap();
 }
 

@@ -42,6 +42,10 @@ pub struct AwsFargate {
     /// Role by which Fargate pulls images and writes logs.
     #[serde(default)]
     pub execution_role_arn: Option<String>,
+    /// Group of `CloudWatch` Logs that the containers' output goes to, for `kubectl logs`. It has to be there, and
+    /// `executionRoleArn` may write to it. Pods that run already are not touched.
+    #[serde(default)]
+    pub log_group: Option<String>,
     /// Role that the containers get.
     #[serde(default)]
     pub task_role_arn: Option<String>,
@@ -51,6 +55,9 @@ pub struct AwsFargate {
     /// Another address of ECS, such as an emulator's: `http://127.0.0.1:PORT`.
     #[serde(default)]
     pub endpoint: Option<String>,
+    /// Another address of `CloudWatch` Logs.
+    #[serde(default)]
+    pub logs_endpoint: Option<String>,
     /// Another address of STS.
     #[serde(default)]
     pub sts_endpoint: Option<String>,

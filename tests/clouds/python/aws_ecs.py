@@ -156,9 +156,47 @@ def spot():
     assert abs(cost / expected - 1) < 0.01, (cost, expected)
 
 
+def logs():
+    """What a container prints is in its stream, from the last lines backwards and from the first ones on."""
+    admin("PATCH", "settings", {"throttle": False})
+    ecs, logs = client(), client("logs")
+    logs.create_log_group(logGroupName="web")
+    refused("ResourceAlreadyExistsException", logs.create_log_group, logGroupName="web")
+    options = {"awslogs-group": "web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "p"}
+    script = "; ".join(f"echo line {number}; sleep 1" for number in range(5))
+    definition(ecs, containerDefinitions=[{
+        "name": "app", "image": "nginx", "entryPoint": ["sh", "-c", script],
+        "logConfiguration": {"logDriver": "awslogs", "options": options}}])
+    task = ecs.run_task(**asked())["tasks"][0]["taskArn"].rsplit("/")[-1]
+    stream = dict(logGroupName="web", logStreamName=f"p/app/{task}")
+    assert "stream" in refused("ResourceNotFoundException", logs.get_log_events, **stream), "nothing runs yet"
+    admin("POST", "advance", {"by": "1m"})
+    told = lambda **more: [event["message"] for event in logs.get_log_events(**{**stream, **more})["events"]]
+    everything = ["app started"] + [f"line {number}" for number in range(5)]
+    assert told() == everything, told()
+    assert told(limit=2) == everything[-2:] and told(limit=2, startFromHead=True) == everything[:2]
+    events = logs.get_log_events(**stream)["events"]
+    assert told(startTime=events[3]["timestamp"]) == everything[3:]
+    assert told(endTime=events[3]["timestamp"]) == everything[:3]
+    page, found = logs.get_log_events(**stream, limit=4), []
+    while page["events"]:
+        found = page["events"] + found
+        page = logs.get_log_events(**stream, limit=4, nextToken=page["nextBackwardToken"])
+    assert [event["message"] for event in found] == everything
+    assert page["nextBackwardToken"] == logs.get_log_events(**stream, nextToken=page["nextBackwardToken"])["nextBackwardToken"]
+    assert "group" in refused("ResourceNotFoundException", logs.get_log_events, **{**stream, "logGroupName": "other"})
+    refused("InvalidParameterException", logs.get_log_events, **stream, limit=10001)
+    refused("InvalidSignatureException", client("logs", secret="wrong").get_log_events, **stream)
+
+
+def group():
+    """Makes the group that pools write their logs to."""
+    client("logs").create_log_group(logGroupName="web")
+
+
 def moto():
-    """Serves moto's ECS with signatures checked, says where, and ends with its input."""
-    import io
+    """Serves moto's ECS and logs with signatures checked, says where, and writes a log to each stream that it is told of."""
+    import time
 
     from moto.server import ThreadedMotoServer
 
@@ -181,7 +219,14 @@ def moto():
     key = iam.create_access_key(UserName="burstlet")["AccessKey"]
     post("/moto-api/reset-auth", "0")
     print(json.dumps({"address": address, "subnet": subnet, "id": key["AccessKeyId"], "secret": key["SecretAccessKey"]}), flush=True)
-    io.TextIOWrapper(sys.stdin.buffer).read()
+    logs = client("logs", key=key["AccessKeyId"], secret=key["SecretAccessKey"], address=address)
+    logs.create_log_group(logGroupName="web")
+    for line in sys.stdin:
+        stream, now = line.strip(), int(time.time() * 1000)
+        logs.create_log_stream(logGroupName="web", logStreamName=stream)
+        events = [{"timestamp": now - 3000 + number, "message": f"line {number}"} for number in range(2500)]
+        logs.put_log_events(logGroupName="web", logStreamName=stream, logEvents=events)
+        print("written", flush=True)
     server.stop()
 
 

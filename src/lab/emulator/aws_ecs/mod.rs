@@ -1,13 +1,15 @@
-//! AWS ECS on Fargate, version 2014-11-13, as far as burstlet and its users call it; and STS's exchange of web identities.
+//! AWS ECS on Fargate, version 2014-11-13, as far as burstlet and its users call it; `CloudWatch` Logs, where its tasks
+//! write; and STS's exchange of web identities.
 //!
 //! A subnet's zone goes by the subnet's name: `zones: {subnet-1: {instances: 0}}` leaves that subnet without capacity.
 
 mod error;
+mod logs;
 mod run;
 mod task;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -23,7 +25,8 @@ use self::{error::ApiError, task::Task};
 use super::{AccessKey, Call, Cloud, Ground, ThrottleRate, machines::Machines, sigv4::KeyRing};
 use crate::provider::clouds::aws_fargate::is_size;
 
-const TARGET: &str = "AmazonEC2ContainerServiceV20141113.";
+/// What an action's name stands behind, and the service that its call is signed for.
+const TARGETS: [(&str, &str); 2] = [("AmazonEC2ContainerServiceV20141113.", "ecs"), ("Logs_20140328.", "logs")];
 const MOST_RESULTS: usize = 100;
 
 /// The emulated cloud.
@@ -43,6 +46,7 @@ struct State {
     definitions: BTreeMap<String, Vec<Value>>,
     tasks: BTreeMap<String, Task>,
     machines: Machines,
+    log_groups: BTreeSet<String>,
     /// What was asked with a client token, and what was answered.
     tokens: BTreeMap<String, (Value, Value)>,
 }
@@ -60,11 +64,13 @@ impl Ecs {
     }
 
     fn act(&self, call: &Call<'_>) -> Result<Value, ApiError> {
-        let region = self.keys.check(&self.ground, call, "ecs")?;
+        let service = target(call.head).map_or("ecs", |(service, _)| service);
+        let region = self.keys.check(&self.ground, call, service)?;
         let (bucket, rate) = match call.action {
             "RunTask" | "StopTask" | "ExecuteCommand" => ("RunTask", rate(100, 40.0)),
             "RegisterTaskDefinition" => ("RegisterTaskDefinition", rate(20, 1.0)),
             "DescribeTasks" | "ListTasks" => ("DescribeTasks", rate(100, 20.0)),
+            "GetLogEvents" => ("GetLogEvents", rate(10, 10.0)),
             _ => ("other", rate(50, 20.0)),
         };
         let is_throttled = self.ground.throttle(bucket, rate).is_err()
@@ -86,6 +92,8 @@ impl Ecs {
             "DescribeTasks" => self.describe(&body),
             "StopTask" => self.stop(&body),
             "ExecuteCommand" => self.exec(&body),
+            "CreateLogGroup" => self.create_log_group(&body),
+            "GetLogEvents" => self.log_events(&body),
             other => Err(ApiError::new("UnknownOperationException", format!("there is no {other}"))),
         }
     }
@@ -259,6 +267,12 @@ impl Ecs {
     }
 }
 
+/// The service and the action that a call names.
+fn target(head: &Parts) -> Option<(&'static str, &str)> {
+    let target = head.headers.get("x-amz-target")?.to_str().ok()?;
+    TARGETS.iter().find_map(|(prefix, service)| Some((*service, target.strip_prefix(prefix)?)))
+}
+
 fn rate(burst: u32, per_second: f64) -> ThrottleRate {
     ThrottleRate { burst, per_second }
 }
@@ -297,11 +311,11 @@ fn definition(state: &State, asked: &str) -> Result<Value, ApiError> {
 
 impl Cloud for Ecs {
     fn action(&self, head: &Parts, body: &Bytes) -> String {
-        let target = head.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if target.is_empty() && body.starts_with(b"Action=AssumeRoleWithWebIdentity") {
+        let target = target(head);
+        if target.is_none() && body.starts_with(b"Action=AssumeRoleWithWebIdentity") {
             return "AssumeRoleWithWebIdentity".to_owned();
         }
-        target.strip_prefix(TARGET).unwrap_or("none").to_owned()
+        target.map_or("none", |(_, action)| action).to_owned()
     }
 
     fn answer(&self, call: &Call<'_>) -> Response {

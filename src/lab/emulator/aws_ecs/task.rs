@@ -45,6 +45,11 @@ impl Task {
         }
     }
 
+    /// A container of its definition.
+    pub(super) fn container(&self, name: &str) -> Option<&Value> {
+        self.definition["containerDefinitions"].as_array()?.iter().find(|container| container["name"] == name)
+    }
+
     pub(super) fn shown(&self, arn: &str, machine: &Machine, now: Moment, clock: &Clock) -> Value {
         let phase = machine.phase(now);
         #[expect(clippy::cast_precision_loss, reason = "the protocol's times are floating")]

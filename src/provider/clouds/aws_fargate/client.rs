@@ -1,32 +1,27 @@
-//! Calls of ECS: JSON 1.1, signed, kept to the documented rates.
+//! Calls of ECS and of its logs, kept to the documented rates.
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     error::classify,
     identity::{Identity, element},
+    logs::{self, Events},
+    service::Service,
 };
 use crate::{
     api::pool::aws_fargate::AwsFargate,
     provider::{
         ProviderError,
         clouds::{
-            Secret,
-            credentials::{KeyStore, SigningKeys},
-            exchange::{Exchange, host_of},
+            credentials::KeyStore,
+            exchange::Exchange,
             limits::{Bucket, Rate},
-            pod::invalid,
-            signing::sigv4::{Keys, Scope, Signable, sign},
         },
     },
 };
-
-const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
-const JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 
 /// Tasks of one page, and of one `DescribeTasks`.
 pub(super) const PAGE: usize = 100;
@@ -34,21 +29,21 @@ pub(super) const PAGE: usize = 100;
 #[derive(Debug)]
 pub(super) struct Client {
     http: Exchange,
-    address: Uri,
-    host: HeaderValue,
-    scope: Scope,
+    ecs: Service,
+    logs: Service,
     cluster: String,
     identity: Identity,
     rates: Rates,
 }
 
-/// The documented token buckets of ECS, and Fargate's own of launches.
+/// The documented token buckets of ECS, Fargate's own of launches, and the least that any region allows for reading logs.
 #[derive(Debug)]
 struct Rates {
     run: Bucket,
     launch: Bucket,
     read: Bucket,
     register: Bucket,
+    logs: Bucket,
 }
 
 /// A task as `DescribeTasks` tells it.
@@ -126,22 +121,19 @@ struct Arns {
 
 impl Client {
     pub(super) fn new(settings: &AwsFargate, store: Arc<dyn KeyStore>) -> Result<Self, ProviderError> {
-        let address = match &settings.endpoint {
-            Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
-            None => format!("https://ecs.{}.amazonaws.com", settings.region),
-        };
-        let address: Uri = format!("{address}/").parse().map_err(|error| invalid("endpoint", error))?;
-        let http = Exchange::new(&address.to_string(), settings.trusted_certificate.as_deref())?;
+        let ecs = Service::ecs(&settings.region, settings.endpoint.as_deref())?;
+        let logs = Service::logs(&settings.region, settings.logs_endpoint.as_deref())?;
+        let http = Exchange::new(&ecs.address(), settings.trusted_certificate.as_deref())?;
         let rates = Rates {
             run: Bucket::new(Rate::new(100, 40.0)),
             launch: Bucket::new(Rate::new(20, 20.0)),
             read: Bucket::new(Rate::new(100, 20.0)),
             register: Bucket::new(Rate::new(20, 1.0)),
+            logs: Bucket::new(Rate::new(10, 10.0)),
         };
         Ok(Self {
-            host: HeaderValue::from_str(&host_of(&address)).map_err(|error| invalid("endpoint", error))?,
-            address,
-            scope: Scope { region: settings.region.clone(), service: "ecs" },
+            ecs,
+            logs,
             cluster: settings.cluster.clone(),
             identity: Identity::new(settings, store, http.clone()),
             http,
@@ -209,19 +201,38 @@ impl Client {
         }
     }
 
+    /// A page of a stream of logs; `None` where nothing was written yet.
+    pub(super) async fn log_events(&self, request: &Value) -> Result<Option<Events>, ProviderError> {
+        match self.ask(&self.logs, &self.rates.logs, "GetLogEvents", request).await {
+            Ok(page) => read(page).map(Some),
+            Err(error) if logs::is_unwritten(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn call(&self, action: &str, body: &Value) -> Result<Value, ProviderError> {
         let bucket = match action {
             "RunTask" | "StopTask" => &self.rates.run,
             "RegisterTaskDefinition" => &self.rates.register,
             _ => &self.rates.read,
         };
+        self.ask(&self.ecs, bucket, action, body).await
+    }
+
+    async fn ask(
+        &self,
+        service: &Service,
+        bucket: &Bucket,
+        action: &str,
+        body: &Value,
+    ) -> Result<Value, ProviderError> {
         bucket.take().await;
         let keys = self.identity.keys().await?;
-        let answer = self.http.send(self.request(action, body.to_string(), &keys)?).await?;
+        let answer = self.http.send(service.request(action, body.to_string(), &keys)?).await?;
         let value = serde_json::from_str::<Value>(&answer.text);
         if !answer.status.is_success() {
             let value = value.unwrap_or_default();
-            // What stands before ECS refuses in XML.
+            // What stands before a service refuses in XML.
             let kind = value["__type"].as_str().or_else(|| element(&answer.text, "Code")).unwrap_or_default();
             let kind = kind.rsplit('#').next().unwrap_or_default();
             let message = value["message"].as_str().or_else(|| value["Message"].as_str());
@@ -236,26 +247,9 @@ impl Client {
             return Err(error);
         }
         value.map_err(|error| {
-            ProviderError::Unavailable(format!("ecs: the answer to {action} is not understood: {error}"))
+            let name = service.name();
+            ProviderError::Unavailable(format!("{name}: the answer to {action} is not understood: {error}"))
         })
-    }
-
-    fn request(&self, action: &str, body: String, keys: &SigningKeys) -> Result<Request<String>, ProviderError> {
-        let target = format!("AmazonEC2ContainerServiceV20141113.{action}");
-        let headers = HeaderMap::from_iter([
-            (header::HOST, self.host.clone()),
-            (header::CONTENT_TYPE, JSON),
-            (TARGET, HeaderValue::from_str(&target).map_err(|error| invalid("action", error))?),
-        ]);
-        let signable =
-            Signable { method: &Method::POST, path: "/", query: "", headers: &headers, body: body.as_bytes() };
-        let token = keys.token.as_ref().map(Secret::reveal);
-        let signing = Keys { id: &keys.id, secret: keys.secret.reveal(), token };
-        let headers = sign(&signable, signing, &self.scope, false, jiff::Timestamp::now())
-            .map_err(|error| ProviderError::Unauthorized(error.to_string()))?;
-        let mut request = Request::post(self.address.clone()).body(body).map_err(|error| invalid("request", error))?;
-        *request.headers_mut() = headers;
-        Ok(request)
     }
 }
 

@@ -5,12 +5,14 @@
 //! - **Whose it is** stands in tags. Tasks that have stopped stay listed for an hour and are not billed: those that were
 //!   asked to end are left out.
 //! - **Definitions** are shared by pods of one template (registering is limited to one a second).
-//! - ECS tells neither stock nor usage, and logs are in `CloudWatch`.
+//! - ECS tells neither stock nor usage. Logs are in `CloudWatch`, where the pool names a group for them.
 
 mod client;
 mod error;
 mod identity;
+mod logs;
 mod request;
+mod service;
 mod sizes;
 
 use std::{
@@ -32,7 +34,7 @@ pub use self::{
 use super::{
     credentials::KeyStore,
     fleet::{Api, Fleet, Found, Pace, places},
-    log::Reads,
+    log::{Reads, Window},
 };
 use crate::{
     api::pool::aws_fargate::AwsFargate,
@@ -108,6 +110,11 @@ impl FargateApi {
         Ok(found)
     }
 
+    fn log_group(&self) -> Result<&str, ProviderError> {
+        let text = "the pool keeps no logs: name a group of CloudWatch in its field logGroup, for pods to come";
+        self.settings.log_group.as_deref().ok_or_else(|| ProviderError::Unsupported(text.to_owned()))
+    }
+
     async fn lookup(&self, owner: &Owner) -> Result<Option<Found>, ProviderError> {
         Ok(self.tasks_of(owner).await?.into_iter().next())
     }
@@ -176,8 +183,17 @@ impl Api for FargateApi {
     }
 
     fn log_reads(&self) -> Result<Reads, ProviderError> {
-        let text = "ECS keeps no logs: read those of the task in CloudWatch, by the logConfiguration of its definition";
-        Err(ProviderError::Unsupported(text.to_owned()))
+        self.log_group().map(|_| logs::READS)
+    }
+
+    async fn log(
+        &self,
+        _: &Owner,
+        instance: &InstanceId,
+        container: &str,
+        window: Window,
+    ) -> Result<String, ProviderError> {
+        logs::window(&self.client, self.log_group()?, instance, container, window).await
     }
 
     /// ECS answers with a session of Session Manager, whose protocol is not spoken here.

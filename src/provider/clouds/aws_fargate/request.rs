@@ -7,7 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 use ring::digest;
 use serde_json::{Value, json};
 
-use super::sizes::{self, Chosen};
+use super::{
+    logs,
+    sizes::{self, Chosen},
+};
 use crate::{
     api::pool::aws_fargate::{AwsFargate, Capacity, MOST_SECURITY_GROUPS, MOST_SUBNETS},
     provider::{
@@ -62,7 +65,17 @@ pub(super) fn check(settings: &AwsFargate) -> Result<(), ProviderError> {
     if settings.cluster.is_empty() {
         return Err(invalid("cluster", "none is named"));
     }
-    Ok(())
+    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.#".contains(&byte);
+    match &settings.log_group {
+        Some(group) if !(1..=512).contains(&group.len()) || !group.bytes().all(is_sign) => {
+            let text = format!("{group:?} is no group of logs; 1 to 512 letters, digits and _ - / . # are allowed");
+            Err(invalid("logGroup", text))
+        }
+        Some(_) if settings.execution_role_arn.is_none() => {
+            Err(invalid("logGroup", "Fargate writes logs by a role: name executionRoleArn as well"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The request for `pod`, or the field that stands in its way.
@@ -90,6 +103,11 @@ pub(super) fn translate(settings: &AwsFargate, owner: &Owner, pod: &Pod) -> Resu
             value["dependsOn"] = json!([{"containerName": last.name, "condition": "SUCCESS"}]);
         }
         containers.push(value);
+    }
+    if let Some(configuration) = logs::configuration(settings) {
+        for container in &mut containers {
+            container["logConfiguration"] = configuration.clone();
+        }
     }
     let volumes = plain.empty_dirs.keys().map(|name| json!({"name": name})).collect::<Vec<_>>();
     let mut definition = json!({
@@ -242,5 +260,26 @@ mod tests {
         bad.security_group_ids = vec![String::new(); 6];
         assert!(check(&bad).unwrap_err().to_string().contains("securityGroupIds: 6 are named; 0 to 5"));
         assert_eq!(check(&settings()), Ok(()));
+        let mut logged = AwsFargate { log_group: Some("/burst/web".to_owned()), ..settings() };
+        assert!(check(&logged).unwrap_err().to_string().contains("name executionRoleArn"));
+        logged.execution_role_arn = Some("arn:aws:iam::1:role/r".to_owned());
+        assert_eq!(check(&logged), Ok(()));
+        logged.log_group = Some("a group".to_owned());
+        assert!(check(&logged).unwrap_err().to_string().contains("logGroup: \"a group\" is no group"));
+    }
+
+    #[test]
+    fn every_container_writes_to_the_group_that_the_pool_names() {
+        let spec =
+            json!({"initContainers": [{"name": "i", "image": "x"}], "containers": [{"name": "a", "image": "x"}]});
+        let logged = AwsFargate { log_group: Some("web".to_owned()), ..settings() };
+        let request = translate(&logged, &owner("1"), &pod(spec.clone())).unwrap();
+        let options =
+            json!({"awslogs-group": "web", "awslogs-region": "us-east-1", "awslogs-stream-prefix": "burstlet"});
+        for container in request.definition["containerDefinitions"].as_array().unwrap() {
+            assert_eq!(container["logConfiguration"], json!({"logDriver": "awslogs", "options": options}));
+        }
+        let plain = translate(&settings(), &owner("1"), &pod(spec)).unwrap();
+        assert_ne!(request.family, plain.family, "pods from before keep their definition");
     }
 }
