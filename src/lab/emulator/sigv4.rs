@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use axum::http::HeaderMap;
-
 use super::{AccessKey, Call, Ground};
 use crate::provider::clouds::{
     Secret,
@@ -29,18 +27,28 @@ impl KeyRing {
         call: &Call<'_>,
         service: &'static str,
     ) -> Result<String, SignatureError> {
-        let headers: &HeaderMap = &call.head.headers;
-        let claim = Claim::read(headers)?;
+        let claim = Claim::read(&call.head.headers)?;
         let secret = self.0.get(&claim.key_id).ok_or_else(|| SignatureError::UnknownKey(claim.key_id.clone()))?;
-        let scope = Scope { region: claim.region().to_owned(), service };
-        let request = Signable {
-            method: &call.head.method,
-            path: call.head.uri.path(),
-            query: call.head.uri.query().unwrap_or_default(),
-            headers,
-            body: call.body,
-        };
-        verify(&request, &claim, secret.reveal(), &scope, ground.judged_time(), SKEW)?;
-        Ok(scope.region)
+        verified(ground, call, service, &claim, secret)
     }
+}
+
+/// The region that the call is signed for by this secret.
+pub(super) fn verified(
+    ground: &Ground,
+    call: &Call<'_>,
+    service: &'static str,
+    claim: &Claim,
+    secret: &Secret,
+) -> Result<String, SignatureError> {
+    let scope = Scope { region: claim.region().to_owned(), service };
+    let request = Signable {
+        method: &call.head.method,
+        path: call.head.uri.path(),
+        query: call.head.uri.query().unwrap_or_default(),
+        headers: &call.head.headers,
+        body: call.body,
+    };
+    verify(&request, claim, secret.reveal(), &scope, ground.judged_time(), SKEW)?;
+    Ok(scope.region)
 }

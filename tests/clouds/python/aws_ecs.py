@@ -110,7 +110,12 @@ def keys():
     sts = client("sts")
     role = "arn:aws:iam::123456789012:role/burstlet"
     given = sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName="burstlet", WebIdentityToken="token")["Credentials"]
-    client(key=given["AccessKeyId"], secret=given["SecretAccessKey"], token=given["SessionToken"]).list_tasks()
+    granted = dict(key=given["AccessKeyId"], secret=given["SecretAccessKey"])
+    client(**granted, token=given["SessionToken"]).list_tasks()
+    for token in (None, "another"):
+        refused("UnrecognizedClientException", client(**granted, token=token).list_tasks)
+    admin("POST", "advance", {"by": "1h"})
+    refused("ExpiredTokenException", client(**granted, token=given["SessionToken"]).list_tasks)
 
 
 def limits():

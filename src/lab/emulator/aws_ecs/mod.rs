@@ -6,6 +6,7 @@
 mod error;
 mod logs;
 mod run;
+mod sts;
 mod task;
 
 use std::{
@@ -21,9 +22,13 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use self::{error::ApiError, task::Task};
-use super::{AccessKey, Call, Cloud, Ground, ThrottleRate, machines::Machines, sigv4::KeyRing};
-use crate::provider::clouds::aws_fargate::is_size;
+use self::{error::ApiError, sts::Granted, task::Task};
+use super::{
+    AccessKey, Call, Cloud, Ground, ThrottleRate,
+    machines::Machines,
+    sigv4::{KeyRing, verified},
+};
+use crate::provider::clouds::{aws_fargate::is_size, signing::sigv4::Claim};
 
 /// What an action's name stands behind, and the service that its call is signed for.
 const TARGETS: [(&str, &str); 2] = [("AmazonEC2ContainerServiceV20141113.", "ecs"), ("Logs_20140328.", "logs")];
@@ -34,8 +39,6 @@ const MOST_RESULTS: usize = 100;
 pub struct Ecs {
     ground: Arc<Ground>,
     keys: KeyRing,
-    /// What STS gives for a web identity.
-    exchange: Option<AccessKey>,
     state: Mutex<State>,
 }
 
@@ -47,16 +50,16 @@ struct State {
     tasks: BTreeMap<String, Task>,
     machines: Machines,
     log_groups: BTreeSet<String>,
+    granted: Granted,
     /// What was asked with a client token, and what was answered.
     tokens: BTreeMap<String, (Value, Value)>,
 }
 
 impl Ecs {
-    /// An account with the cluster `default`, which these keys open. A web identity is exchanged for the first of them.
+    /// An account with the cluster `default`, which these keys open, and those that STS grants.
     pub fn new(ground: Arc<Ground>, keys: Vec<AccessKey>) -> Self {
         let state = State { clusters: vec!["default".to_owned()], ..State::default() };
-        let exchange = keys.first().cloned();
-        Self { ground, keys: KeyRing::new(keys), exchange, state: Mutex::new(state) }
+        Self { ground, keys: KeyRing::new(keys), state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -65,7 +68,7 @@ impl Ecs {
 
     fn act(&self, call: &Call<'_>) -> Result<Value, ApiError> {
         let service = target(call.head).map_or("ecs", |(service, _)| service);
-        let region = self.keys.check(&self.ground, call, service)?;
+        let region = self.region(call, service)?;
         let (bucket, rate) = match call.action {
             "RunTask" | "StopTask" | "ExecuteCommand" => ("RunTask", rate(100, 40.0)),
             "RegisterTaskDefinition" => ("RegisterTaskDefinition", rate(20, 1.0)),
@@ -95,6 +98,17 @@ impl Ecs {
             "CreateLogGroup" => self.create_log_group(&body),
             "GetLogEvents" => self.log_events(&body),
             other => Err(ApiError::new("UnknownOperationException", format!("there is no {other}"))),
+        }
+    }
+
+    /// Where the call is made, if whoever signed it may make it.
+    fn region(&self, call: &Call<'_>, service: &'static str) -> Result<String, ApiError> {
+        let headers = &call.head.headers;
+        let claim = Claim::read(headers)?;
+        let granted = self.state().granted.secret(&claim.key_id, headers, self.ground.clock.now())?;
+        match granted {
+            Some(secret) => Ok(verified(&self.ground, call, service, &claim, &secret)?),
+            None => Ok(self.keys.check(&self.ground, call, service)?),
         }
     }
 
@@ -244,27 +258,6 @@ impl Ecs {
         Ok(json!({"clusterArn": cluster, "taskArn": arn, "containerName": text(body, "container"),
             "interactive": body["interactive"], "session": session}))
     }
-
-    /// STS's `AssumeRoleWithWebIdentity`, which is not signed: any token that is not empty will do.
-    fn exchange(&self, body: &Bytes) -> Response {
-        let form = form_urlencoded::parse(body).into_owned().collect::<BTreeMap<_, _>>();
-        let has = |name: &str| form.get(name).is_some_and(|value| !value.is_empty());
-        let xml = [(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"))];
-        let Some(key) = self.exchange.as_ref().filter(|_| has("RoleArn") && has("WebIdentityToken")) else {
-            let text = "<ErrorResponse><Error><Code>InvalidIdentityToken</Code><Message>no token</Message></Error></ErrorResponse>";
-            return (StatusCode::BAD_REQUEST, xml, text).into_response();
-        };
-        let until = self.ground.judged_time().saturating_add(std::time::Duration::from_hours(1));
-        let until = until.map(|until| until.to_string()).unwrap_or_default();
-        let text = format!(
-            "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId>\
-             <SecretAccessKey>{}</SecretAccessKey><SessionToken>emulated</SessionToken><Expiration>{until}</Expiration>\
-             </Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>",
-            key.id,
-            key.secret.reveal(),
-        );
-        (xml, text).into_response()
-    }
 }
 
 /// The service and the action that a call names.
@@ -312,15 +305,15 @@ fn definition(state: &State, asked: &str) -> Result<Value, ApiError> {
 impl Cloud for Ecs {
     fn action(&self, head: &Parts, body: &Bytes) -> String {
         let target = target(head);
-        if target.is_none() && body.starts_with(b"Action=AssumeRoleWithWebIdentity") {
-            return "AssumeRoleWithWebIdentity".to_owned();
+        if target.is_none() && body.starts_with(format!("Action={}", sts::ACTION).as_bytes()) {
+            return sts::ACTION.to_owned();
         }
         target.map_or("none", |(_, action)| action).to_owned()
     }
 
     fn answer(&self, call: &Call<'_>) -> Response {
-        if call.action == "AssumeRoleWithWebIdentity" {
-            return self.exchange(call.body);
+        if call.action == sts::ACTION {
+            return self.state().granted.exchange(call.body, &self.ground);
         }
         let json = HeaderValue::from_static("application/x-amz-json-1.1");
         match self.act(call) {

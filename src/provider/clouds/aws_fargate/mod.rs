@@ -27,6 +27,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use self::client::{Client, PAGE, Task};
+#[cfg(feature = "lab")]
+pub(crate) use self::request::hash;
 pub use self::{
     request::Request,
     sizes::{Chosen, is_size, round_up},

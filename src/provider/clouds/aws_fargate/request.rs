@@ -214,7 +214,7 @@ pub(super) fn run_task(settings: &AwsFargate, owner: &Owner, request: &Request, 
 }
 
 /// SHA-256 of a text, in hexadecimal digits.
-pub(super) fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }
 
