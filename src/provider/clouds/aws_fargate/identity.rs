@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{Request, header};
 use jiff::Timestamp;
 
-use super::error::classify;
+use super::{error::classify, service::address_of};
 use crate::{
     api::pool::aws_fargate::AwsFargate,
     provider::{
@@ -39,7 +39,7 @@ impl Identity {
     pub(super) fn new(settings: &AwsFargate, store: Arc<dyn KeyStore>, http: Exchange) -> Self {
         let sts = match &settings.sts_endpoint {
             Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
-            None => format!("https://sts.{}.amazonaws.com", settings.region),
+            None => address_of("sts", &settings.region),
         };
         Self { store, http, sts, exchanged: Renewed::default() }
     }

@@ -46,7 +46,7 @@ impl Service {
     ) -> Result<Self, http::Error> {
         let address = match endpoint {
             Some(endpoint) => endpoint.trim_end_matches('/').to_owned(),
-            None => format!("https://{service}.{region}.amazonaws.com"),
+            None => address_of(service, region),
         };
         let address: Uri = format!("{address}/").parse()?;
         let host = HeaderValue::from_str(&host_of(&address))?;
@@ -84,5 +84,26 @@ impl Service {
         let mut request = Request::post(self.address.clone()).body(body).map_err(|error| invalid("request", error))?;
         *request.headers_mut() = headers;
         Ok(request)
+    }
+}
+
+/// Where a service answers in a region; China's regions have a domain of their own.
+pub(super) fn address_of(service: &str, region: &str) -> String {
+    let china = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("https://{service}.{region}.amazonaws.com{china}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_service_answers_in_its_region_unless_the_pool_says_where() {
+        let address = |region, endpoint| Service::logs(region, endpoint).unwrap().address();
+        assert_eq!(address("eu-central-1", None), "https://logs.eu-central-1.amazonaws.com/");
+        assert_eq!(address("cn-north-1", None), "https://logs.cn-north-1.amazonaws.com.cn/");
+        assert_eq!(address("eu-central-1", Some("http://127.0.0.1:1/")), "http://127.0.0.1:1/");
+        let refused = Service::logs("eu-central-1", Some("a b")).unwrap_err().to_string();
+        assert!(refused.contains("logsEndpoint"), "{refused}");
     }
 }
