@@ -15,6 +15,7 @@ use burstlet::{
         clouds::{aws_fargate::Fargate, fleet::Pace},
     },
 };
+use futures::StreamExt;
 use serde_json::{Value, json};
 
 use crate::{
@@ -176,6 +177,8 @@ async fn fargate_tells_what_containers_print_where_the_pool_names_a_group() {
     let refused = provider.logs(&owner("a"), "app", &options).await.err().unwrap().to_string();
     assert!(refused.contains("The specified log group does not exist"), "{refused}");
     check_at(&at, "group").await;
+    let unwritten = provider.logs(&owner("a"), "another", &options).await.unwrap().collect::<Vec<_>>().await;
+    assert!(unwritten.is_empty(), "a container that has written nothing: {unwritten:?}");
     at.ground.clock.advance(Duration::from_secs(2));
     assert_eq!(log(&provider, &owner("a"), options).await, "app started\none\ntwo\n");
     assert_eq!(log(&provider, &owner("a"), LogOptions { tail_lines: Some(1), ..options }).await, "two\n");
@@ -207,7 +210,6 @@ async fn the_provider_runs_pods_on_moto_too_where_signatures_are_checked() {
     watched.until("it runs", |watched| watched.running() == 1).await;
     assert_eq!(watched.seen["a"].owner, owner("a"));
 
-    assert_eq!(log(&provider, &owner("a"), LogOptions::default()).await, "", "nothing is written yet");
     let mut input = child.stdin.take().unwrap();
     writeln!(input, "burstlet/app/{}", id.0.rsplit('/').next().unwrap()).unwrap();
     output.read_line(&mut line).unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Ground, Moment, Price};
+use super::{Ground, Moment, Price, program::Program};
 
 /// What is wanted.
 #[derive(Debug, Clone)]
@@ -245,16 +245,11 @@ pub(super) struct Job {
     pub(super) exit_code: i32,
 }
 
-/// What a container does whose last words are `sleep SECONDS`, or `sleep SECONDS; exit CODE`.
-pub(super) fn job_of<'a>(words: impl Iterator<Item = &'a str>) -> Option<Job> {
-    let words = words.flat_map(|word| word.split([' ', ';'])).filter(|word| !word.is_empty()).collect::<Vec<_>>();
-    let (seconds, code) = match words.as_slice() {
-        [.., "sleep", seconds, "exit", code] => (seconds, code.parse().ok()?),
-        [.., "sleep", seconds] => (seconds, 0),
-        _ => return None,
-    };
-    let runs = seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())?;
-    Some(Job { runs, exit_code: code })
+impl Job {
+    /// How a command ends, if it does.
+    pub(super) fn of(command: &[String]) -> Option<Self> {
+        Program::of(command, &[]).end.map(|(runs, exit_code)| Self { runs, exit_code })
+    }
 }
 
 #[cfg(test)]
@@ -330,14 +325,5 @@ mod tests {
         assert_eq!(machines.start(&ground, order("6", "c")).err(), Some(Shortage::Instances(3)));
         assert!(machines.end(&ground, "1"));
         machines.start(&ground, order("7", "b")).unwrap();
-    }
-
-    #[test]
-    fn a_container_that_only_sleeps_tells_how_long_and_how_it_ends() {
-        let job = |seconds, exit_code| Some(Job { runs: Duration::from_secs_f64(seconds), exit_code });
-        assert_eq!(job_of(["sh", "-c", "sleep 5"].into_iter()), job(5.0, 0));
-        assert_eq!(job_of(["sh", "-c", "sleep 0.2; exit 3"].into_iter()), job(0.2, 3));
-        assert_eq!(job_of(["sleep", "infinity"].into_iter()), None);
-        assert_eq!(job_of(["nginx"].into_iter()), None);
     }
 }

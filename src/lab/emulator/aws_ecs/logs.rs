@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Ecs, State, error::ApiError, is_named, text};
+use super::{Ecs, State, error::ApiError, is_named, task, text};
 use crate::lab::emulator::program::Program;
 
 /// Most events of one answer.
@@ -74,11 +74,7 @@ impl Ecs {
         let now = self.ground.clock.now();
         let end = machine.over_at().unwrap_or(now).min(now);
         let ran = end.checked_sub(machine.starts)?;
-        let words = |field: &str| {
-            let words = container[field].as_array().map(Vec::as_slice).unwrap_or_default();
-            words.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect::<Vec<_>>()
-        };
-        let output = Program::of(&words("entryPoint"), &words("command")).output;
+        let output = Program::of(&task::command(container), &[]).output;
         let lines = output.into_iter().filter(|line| line.after <= ran).map(|line| (line.after, line.text));
         let began = (Duration::ZERO, format!("{name} started"));
         let stamp = |after: Duration| self.ground.clock.stamp(machine.starts + after).as_millisecond();

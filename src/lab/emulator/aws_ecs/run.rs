@@ -2,10 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::{Ecs, State, arn, definition, error::ApiError, known_cluster, task::Task, text};
+use super::{
+    Ecs, State, arn, definition,
+    error::ApiError,
+    known_cluster,
+    task::{self, Task},
+    text,
+};
 use crate::lab::emulator::{
     Price,
-    machines::{Order, Shortage, job_of},
+    machines::{Job, Order, Shortage},
 };
 
 /// Prices of Linux on x86 in millionths of a millionth of a dollar a second; Spot costs 30 % of them.
@@ -86,14 +92,10 @@ impl Ecs {
     ) -> Result<Value, Shortage> {
         let id = arn(region, "task", &format!("{cluster}/{:032x}", state.machines.serial()));
         let containers = definition["containerDefinitions"].as_array().cloned().unwrap_or_default();
-        let words = |container: &Value| {
-            let list = |name: &str| container[name].as_array().cloned().unwrap_or_default();
-            let words = list("entryPoint").into_iter().chain(list("command"));
-            words.filter_map(|word| word.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        let job = match containers.as_slice() {
+            [only] if only["restartPolicy"]["enabled"] != true => Job::of(&task::command(only)),
+            _ => None,
         };
-        let restarts = containers.iter().any(|container| container["restartPolicy"]["enabled"] == true);
-        let words = containers.iter().flat_map(words).collect::<Vec<_>>();
-        let job = job_of(words.iter().map(String::as_str)).filter(|_| containers.len() == 1 && !restarts);
         let number = |name: &str| text(definition, name).parse::<u64>().unwrap_or(0);
         let share = if spot { 3 } else { 10 };
         let mut short = Shortage::Stock;

@@ -30,6 +30,12 @@ pub(super) fn runs(machine: &Machine, now: Moment) -> bool {
     machine.phase(now) == Phase::Running
 }
 
+/// What a container of a definition runs.
+pub(super) fn command(container: &Value) -> Vec<String> {
+    let words = ["entryPoint", "command"].into_iter().filter_map(|field| container[field].as_array()).flatten();
+    words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+}
+
 impl Task {
     pub(super) fn new(cluster: &str, body: &Value, definition: &Value, is_spot: bool, subnet: &str) -> Self {
         Self {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{LOCATIONS, error::ApiError};
 use crate::lab::emulator::{
     Moment,
-    machines::{Job, Machine, Phase, job_of},
+    machines::{Job, Machine, Phase},
 };
 
 const MOST_CONTAINERS: usize = 60;
@@ -85,13 +85,15 @@ impl Group {
         items(&self.body["properties"], "containers").iter().any(|container| container["name"] == name)
     }
 
-    /// How it ends where all that its only container does is to sleep.
+    /// How its only container ends, if it does and is not started again.
     pub(super) fn job(&self) -> Option<Job> {
         let properties = &self.body["properties"];
-        let containers = items(properties, "containers");
-        let words = containers.iter().flat_map(|container| items(&container["properties"], "command"));
-        let is_job = containers.len() == 1 && properties["restartPolicy"].as_str().unwrap_or("Always") != "Always";
-        job_of(words.filter_map(Value::as_str)).filter(|_| is_job)
+        let [only] = items(properties, "containers") else { return None };
+        if properties["restartPolicy"].as_str().unwrap_or("Always") == "Always" {
+            return None;
+        }
+        let words = items(&only["properties"], "command").iter();
+        Job::of(&words.filter_map(|word| word.as_str().map(str::to_owned)).collect::<Vec<_>>())
     }
 
     /// Lists leave out how containers fare.

@@ -24,7 +24,7 @@ use self::{error::ApiError, group::Group, params::Params};
 use super::{
     AccessKey, Call, Cloud, Ground, Price, ThrottleRate,
     exec::{Dialect, Sessions, websocket},
-    machines::{Machines, Order, job_of},
+    machines::{Job, Machines, Order},
     sigv4::KeyRing,
 };
 use crate::provider::clouds::kingsoft_kci::Sizes;
@@ -105,8 +105,10 @@ impl Kci {
         let mut state = self.state();
         let serial = state.machines.serial();
         let id = uuid(serial);
-        let words = group.containers.iter().flat_map(|container| &container.words).map(String::as_str);
-        let job = job_of(words).filter(|_| group.containers.len() == 1 && group.restart_policy != "Always");
+        let job = match group.containers.as_slice() {
+            [only] if group.restart_policy != "Always" => Job::of(&only.words),
+            _ => None,
+        };
         let discount = if group.is_spot { 3 } else { 10 };
         let mut short = None;
         for subnet in subnets {
