@@ -38,6 +38,7 @@ mod reason;
 mod report;
 mod revision;
 mod sight;
+mod slots;
 mod tier;
 
 use std::{

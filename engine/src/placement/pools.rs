@@ -9,6 +9,7 @@ use crate::{
         event::{PoolFacts, Quota},
         report::PoolReport,
         sight::NodeSight,
+        slots::Slots,
     },
     policy::{Budget, Price},
 };
@@ -28,10 +29,8 @@ struct Pool {
     capabilities: Option<Capabilities>,
     /// What is wrong with its provider.
     fault: Option<Box<str>>,
-    /// Open virtual nodes and how many pods each takes.
-    open: BTreeMap<NodeName, u64>,
-    /// Pods by the node that they stand on, open or not, until they are gone.
-    standing: BTreeMap<NodeName, u64>,
+    /// Its virtual nodes, and the pods on them.
+    slots: Slots,
     /// Pods that are placed here and on no node yet.
     unbound: u64,
     /// Those of them that do not run yet: the stock may not know of them.
@@ -77,7 +76,7 @@ impl Pools {
             return;
         }
         match &occupancy.node {
-            Some(node) => *pool.standing.entry(node.clone()).or_default() += 1,
+            Some(node) => pool.slots.enter(node),
             None => pool.unbound += 1,
         }
         pool.starting += u64::from(occupancy.starting);
@@ -91,7 +90,7 @@ impl Pools {
             return;
         }
         match &occupancy.node {
-            Some(node) => pool.leave(node),
+            Some(node) => pool.slots.leave(node),
             None => pool.unbound -= 1,
         }
         pool.starting -= u64::from(occupancy.starting);
@@ -101,7 +100,8 @@ impl Pools {
     /// Sets the pool's virtual nodes, of which the open ones count.
     pub(super) fn set_nodes<'a>(&mut self, name: &PoolName, nodes: impl Iterator<Item = &'a Node>) {
         let open = nodes.filter(|node| node.open);
-        self.pool(name).open = open.map(|node| (node.name.clone(), node.max_pods)).collect();
+        let open = open.map(|node| (node.name.clone(), node.max_pods)).collect();
+        self.pool(name).slots.set_open(open);
     }
 
     pub(super) fn set_stock(&mut self, name: &PoolName, stock: Option<u64>) {
@@ -176,7 +176,7 @@ impl Pools {
         let obstacle = obstacle.map(|obstacle| (obstacle.word(), obstacle.to_string()));
         let Some(pool) = self.pools.get(name) else { return PoolReport { obstacle, ..PoolReport::default() } };
         PoolReport {
-            nodes: pool.open.len(),
+            nodes: pool.slots.open().len(),
             pods: pool.all.pods,
             requests: pool.all.requests,
             free: pool.stock,
@@ -194,8 +194,9 @@ impl Pools {
     /// The pool's open virtual nodes, with the pods on them.
     pub(super) fn nodes_of(&self, name: &PoolName) -> Vec<NodeSight> {
         let Some(pool) = self.pools.get(name) else { return Vec::new() };
-        let on = |node: &NodeName| pool.standing.get(node).copied().unwrap_or_default();
-        pool.open.iter().map(|(node, most)| NodeSight { name: node.clone(), pods: on(node), most: *most }).collect()
+        let sight =
+            |(node, most): (&NodeName, &u64)| NodeSight { name: node.clone(), pods: pool.slots.on(node), most: *most };
+        pool.slots.open().iter().map(sight).collect()
     }
 
     /// Pods that are in the pool or on their way.
@@ -220,7 +221,7 @@ impl Pools {
 
     /// The pool's open virtual nodes.
     pub(super) fn open_nodes(&self, name: &PoolName) -> Vec<NodeName> {
-        self.pools.get(name).map(|pool| pool.open.keys().cloned().collect()).unwrap_or_default()
+        self.pools.get(name).map(|pool| pool.slots.open().keys().cloned().collect()).unwrap_or_default()
     }
 }
 
@@ -267,35 +268,22 @@ impl fmt::Display for Obstacle {
 }
 
 impl Pool {
-    fn leave(&mut self, node: &NodeName) {
-        if let Some(pods) = self.standing.get_mut(node) {
-            *pods -= 1;
-            if *pods == 0 {
-                self.standing.remove(node);
-            }
-        }
-    }
-
-    /// How many more pods its open nodes take: what stands on a closed one takes no room of theirs.
+    /// How many more pods its open nodes take.
     fn room(&self) -> u64 {
-        let free = self
-            .open
-            .iter()
-            .map(|(node, max)| max.saturating_sub(self.standing.get(node).copied().unwrap_or_default()));
-        free.fold(0, u64::saturating_add).saturating_sub(self.unbound)
+        self.slots.free().saturating_sub(self.unbound)
     }
 
     fn obstacle(&self, requests: Resources, imagined: bool) -> Option<Obstacle> {
         let beside = if imagined { self.imagined } else { Sum::default() };
         // Where burstlet may only look, it has no virtual nodes, nor perhaps the provider's keys: a pool that is described
         // counts as if it had.
-        let needs_no_node = imagined && self.open.is_empty() && self.facts.is_some();
+        let needs_no_node = imagined && self.slots.open().is_empty() && self.facts.is_some();
         if let Some(fault) = self.fault.as_ref().filter(|_| !needs_no_node)
             && !planted!(FaultIgnored)
         {
             return Some(Obstacle::Fault(fault.clone()));
         }
-        if self.open.is_empty() && !needs_no_node {
+        if self.slots.open().is_empty() && !needs_no_node {
             return Some(Obstacle::NoNode);
         }
         let starting = if planted!(StockIgnored) { 0 } else { self.starting };
@@ -307,8 +295,7 @@ impl Pool {
         }
         // Last, for nodes show no more room than stock and quota leave: those are the better reasons.
         if !needs_no_node && self.room() <= beside.pods && !planted!(PoolRoomIgnored) {
-            let capacity = self.open.values().fold(0_u64, |sum, max| sum.saturating_add(*max));
-            return Some(Obstacle::Full { capacity });
+            return Some(Obstacle::Full { capacity: self.slots.capacity() });
         }
         None
     }
