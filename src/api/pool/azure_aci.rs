@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use burstlet_engine::policy::fields::FieldFault;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,31 @@ pub enum Priority {
     Regular,
     /// Cheaper, and may be taken back.
     Spot,
+}
+
+impl AzureAci {
+    /// What cannot work, by its field; nothing is asked of the cloud for it.
+    pub fn faults(&self) -> Vec<FieldFault> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, says: String| faults.push(FieldFault::new(field, says));
+        let is_word =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !is_word(&self.location) {
+            fault("location", format!("{:?} is no location; write for example westeurope", self.location));
+        }
+        let is_part =
+            |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.()".contains(&b));
+        for (field, text) in [("subscriptionId", &self.subscription_id), ("resourceGroup", &self.resource_group)] {
+            if !is_part(text) {
+                fault(field, format!("{text:?} is not made of letters, digits and -_.()"));
+            }
+        }
+        if self.priority == Priority::Spot && !self.subnet_ids.is_empty() {
+            let says = "spot groups take no subnets; leave them out, or set priority to Regular";
+            fault("subnetIds", says.to_owned());
+        }
+        faults
+    }
 }
 
 fn cluster_local() -> String {

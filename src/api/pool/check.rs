@@ -13,6 +13,22 @@ use burstlet_engine::{
 use super::{PoolSpec, Provider, alibaba_eci::NORMAL_SECURITY_GROUP};
 
 impl Provider {
+    /// What its cloud would refuse of the pool itself.
+    fn faults(&self) -> Vec<FieldFault> {
+        let (name, faults) = match self {
+            Self::AlibabaEci(settings) => ("alibabaEci", settings.faults()),
+            Self::KingsoftKci(settings) => ("kingsoftKci", settings.faults()),
+            Self::AwsFargate(settings) => ("awsFargate", settings.faults()),
+            Self::AzureAci(settings) => ("azureAci", settings.faults()),
+            Self::Kubernetes(settings) => ("kubernetes", settings.faults()),
+            Self::Simulated(_) => return Vec::new(),
+            #[cfg(feature = "lab")]
+            Self::Process(_) => return Vec::new(),
+        };
+        let within = |fault: FieldFault| FieldFault::new(format!("{name}.{}", fault.path), fault.says);
+        faults.into_iter().map(within).collect()
+    }
+
     /// That its pods will not know the cluster's names, where a field could change that.
     fn unresolving(&self) -> Option<FieldFault> {
         let (field, has_servers) = match self {
@@ -111,14 +127,8 @@ impl PoolSpec {
             }
         }
         self.check_money(&mut reader);
-        let (provider, faults) = match &self.provider {
-            Provider::AlibabaEci(settings) => ("alibabaEci", settings.faults()),
-            Provider::KingsoftKci(settings) => ("kingsoftKci", settings.faults()),
-            Provider::Kubernetes(settings) => ("kubernetes", settings.faults()),
-            _ => ("", Vec::new()),
-        };
-        for fault in faults {
-            reader.fault(&format!("spec.provider.{provider}.{}", fault.path), fault.says);
+        for fault in self.provider.faults() {
+            reader.fault(&format!("spec.provider.{}", fault.path), fault.says);
         }
         reader.into_faults()
     }
@@ -231,6 +241,16 @@ mod tests {
         let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("kci", &KnownPools::new()).faults;
         let expected = "spec.provider.kingsoftKci.securityGroupIds: 4 are too many; at most 3";
         assert_eq!(faults[0].to_string(), expected);
+        let fargate = json!({"awsFargate": {"region": "eu-central-1", "cluster": "burst", "subnetIds": []}});
+        let aci = json!({"azureAci": {"location": "West Europe", "subscriptionId": "s", "resourceGroup": "g"}});
+        for (provider, expected) in [
+            (fargate, "spec.provider.awsFargate.subnetIds: 0 are named; 1 to 16 are allowed"),
+            (aci, "spec.provider.azureAci.location: \"West Europe\" is no location; write for example westeurope"),
+        ] {
+            let spec = json!({"provider": provider, "quota": {"pods": 1}});
+            let faults = serde_json::from_value::<PoolSpec>(spec).unwrap().check("p", &KnownPools::new()).faults;
+            assert_eq!(faults.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     sizes::{self, Chosen},
 };
 use crate::{
-    api::pool::aws_fargate::{AwsFargate, Capacity, MOST_SECURITY_GROUPS, MOST_SUBNETS},
+    api::pool::aws_fargate::{AwsFargate, Capacity},
     provider::{
         Owner, ProviderError,
         clouds::pod::{Abilities, PlainContainer, PlainPod, invalid},
@@ -47,35 +47,7 @@ pub struct Request {
 
 /// Checks what no pod is needed for.
 pub(super) fn check(settings: &AwsFargate) -> Result<(), ProviderError> {
-    let parts = settings.region.split('-').collect::<Vec<_>>();
-    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
-    let (number, words) = parts.split_last().unwrap_or((&"", &[]));
-    if words.len() < 2 || !is_number(number) || !words.iter().all(is_word) {
-        return Err(invalid("region", format!("{:?} is no region; write for example eu-central-1", settings.region)));
-    }
-    for (field, count, least, most) in [
-        ("subnetIds", settings.subnet_ids.len(), 1, MOST_SUBNETS),
-        ("securityGroupIds", settings.security_group_ids.len(), 0, MOST_SECURITY_GROUPS),
-    ] {
-        if !(least..=most).contains(&count) {
-            return Err(invalid(field, format!("{count} are named; {least} to {most} are allowed")));
-        }
-    }
-    if settings.cluster.is_empty() {
-        return Err(invalid("cluster", "none is named"));
-    }
-    let is_sign = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/.#".contains(&byte);
-    match &settings.log_group {
-        Some(group) if !(1..=512).contains(&group.len()) || !group.bytes().all(is_sign) => {
-            let text = format!("{group:?} is no group of logs; 1 to 512 letters, digits and _ - / . # are allowed");
-            Err(invalid("logGroup", text))
-        }
-        Some(_) if settings.execution_role_arn.is_none() => {
-            Err(invalid("logGroup", "Fargate writes logs by a role: name executionRoleArn as well"))
-        }
-        _ => Ok(()),
-    }
+    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(&fault.path, fault.says)))
 }
 
 /// The request for `pod`, or the field that stands in its way.
@@ -253,19 +225,8 @@ mod tests {
         let long = "x".repeat(9000);
         let spec = json!({"containers": [{"name": "a", "image": "x", "env": [{"name": "A", "value": long}]}]});
         assert!(request("1", spec).unwrap_err().contains("at most 8192"));
-        let mut bad = settings();
-        bad.region = "mars".to_owned();
+        let bad = AwsFargate { region: "mars".to_owned(), ..settings() };
         assert!(check(&bad).unwrap_err().to_string().contains("region"));
-        bad = settings();
-        bad.security_group_ids = vec![String::new(); 6];
-        assert!(check(&bad).unwrap_err().to_string().contains("securityGroupIds: 6 are named; 0 to 5"));
-        assert_eq!(check(&settings()), Ok(()));
-        let mut logged = AwsFargate { log_group: Some("/burst/web".to_owned()), ..settings() };
-        assert!(check(&logged).unwrap_err().to_string().contains("name executionRoleArn"));
-        logged.execution_role_arn = Some("arn:aws:iam::1:role/r".to_owned());
-        assert_eq!(check(&logged), Ok(()));
-        logged.log_group = Some("a group".to_owned());
-        assert!(check(&logged).unwrap_err().to_string().contains("logGroup: \"a group\" is no group"));
     }
 
     #[test]

@@ -45,24 +45,7 @@ pub fn name_of(owner: &Owner) -> String {
 
 /// Checks what no pod is needed for.
 pub(super) fn check(settings: &AzureAci) -> Result<(), ProviderError> {
-    let is_word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    if !is_word(&settings.location) {
-        return Err(invalid(
-            "location",
-            format!("{:?} is no location; write for example westeurope", settings.location),
-        ));
-    }
-    let is_part =
-        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.()".contains(&b));
-    for (field, text) in [("subscriptionId", &settings.subscription_id), ("resourceGroup", &settings.resource_group)] {
-        if !is_part(text) {
-            return Err(invalid(field, format!("{text:?} is not made of letters, digits and -_.()")));
-        }
-    }
-    if settings.priority == Priority::Spot && !settings.subnet_ids.is_empty() {
-        return Err(invalid("subnetIds", "spot groups take no subnets; leave them out, or set priority to Regular"));
-    }
-    Ok(())
+    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(&fault.path, fault.says)))
 }
 
 /// The request for `pod`, or the field that stands in its way.
