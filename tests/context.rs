@@ -131,7 +131,7 @@ async fn a_demo_in_a_cluster_that_is_there_bursts_and_leaves_no_trace() {
     let (summary, samples) = lines.split_last().unwrap();
     assert!(samples.len() > 40, "{} samples", samples.len());
     let most_burst = samples.iter().map(|sample| sample["pools"]["cloud"].as_u64().unwrap()).max();
-    assert_eq!(most_burst, Some(4), "{summary}\n{}", said(&output));
+    assert_eq!(most_burst, Some(4), "{}\n{}", String::from_utf8_lossy(&output.stdout), said(&output));
     assert!(samples.iter().all(|sample| sample["real"].as_u64().unwrap() <= 2));
     let summary = &summary["summary"];
     assert_eq!(
