@@ -96,6 +96,9 @@ impl Placement {
         let Some(workload) = workload else { return };
         if let Some(revisions) = self.siblings.get_mut(workload) {
             revisions.remove(id);
+            // Those that shared a base with it may have waited to hear of it, and count without it from now on.
+            let concerned = revisions.iter().filter(|id| self.waiting.contains(*id) || self.away.contains(*id));
+            self.dirty.extend(concerned.cloned());
             if revisions.is_empty() {
                 self.siblings.remove(workload);
             }
@@ -198,19 +201,19 @@ impl Placement {
             Controller::Job => Cow::Owned(workload.marks.clone().or(&facts.marks)),
             _ => Cow::Borrowed(&workload.marks),
         });
+        // One that is not there says nothing.
         let none = Marks::default();
-        let namespace = self.namespaces.get(&*facts.name.namespace);
-        let pods = match namespace {
-            Some(namespace) if !self.profile.is_empty() && !planted!(ProfileIgnored) => {
-                self.profile.applied(&namespace.marks.labels, &facts.pods)
-            }
-            _ => facts.pods.clone(),
+        let namespace = self.namespaces.get(&*facts.name.namespace).map_or(&none, |namespace| &namespace.marks);
+        let pods = if self.profile.is_empty() || planted!(ProfileIgnored) {
+            Cow::Borrowed(&facts.pods)
+        } else {
+            Cow::Owned(self.profile.applied(&namespace.labels, &facts.pods))
         };
         let asked = Asked {
             namespace: &facts.name.namespace,
             pod: &pods,
             workload: workload.as_deref().unwrap_or(&facts.marks),
-            namespace_marks: namespace.map_or(&none, |namespace| &namespace.marks),
+            namespace_marks: namespace,
         };
         self.policies.resolve(&asked, &self.settings)
     }

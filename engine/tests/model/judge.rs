@@ -159,10 +159,12 @@ impl World {
         None
     }
 
-    /// A share is one of what its revision wanted when it made the pod, or of what it came to want since.
+    /// A share is one of what its revision wanted when it made the pod, or of what it came to want since. Of one that is
+    /// gone nobody can tell any more, and its pods go, too.
     fn check_share(&self, action: &Action, revision: &RevisionId, pod: &Pod, rules: Rules) {
         let is_share = rules.mode == "AfterBase" && matches!(rules.base, Text::Percent(_));
-        if is_share && !self.was_look_lost {
+        let can_be_told = self.truth.revisions.contains_key(revision) && !self.was_look_lost;
+        if is_share && can_be_told {
             let (known, made_by) = (&self.view.revisions[revision], self.truth.made_by[&pod.uid]);
             let generation = known.generation;
             assert!(generation >= made_by, "{action:?} of generation {made_by} by what was said of {generation}");

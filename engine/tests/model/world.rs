@@ -184,6 +184,10 @@ impl World {
     fn set_clock(&mut self, seconds: i64) {
         self.truth.now = self.truth.now.saturating_add_signed(seconds * 1_000);
         self.was_set_back |= seconds < 0;
+        // What is awaited is awaited from then on.
+        for look in &mut self.looks {
+            look.at = look.at.min(self.truth.now);
+        }
         self.away_since.clear();
     }
 
