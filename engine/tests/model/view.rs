@@ -300,7 +300,8 @@ impl View {
                 (None, Some(tier)) => pod.stage != Stage::Gated && !matches!(tier, Tier::Burst(_) | Tier::Real(_)),
                 (None, None) => pod.stage != Stage::Gated && self.pool_of(pod).is_none(),
             };
-            let is_previous = pod.tier.is_none() && !matches!(self.pending.get(&pod.uid), Some(Placing::Base));
+            let is_sent = matches!(self.pending.get(&pod.uid), Some(Placing::Base)) || self.moving.contains(&pod.uid);
+            let is_previous = pod.tier.is_none() && !is_sent;
             let is_there = is_live(pod) || rules.counts_terminating && pod.deleting && pod.stage != Stage::Finished;
             let counts = !(is_previous && rules.ignores_previous) && is_there;
             pod.revision.as_ref().is_some_and(|of| group.contains(of)) && counts && placed
