@@ -195,10 +195,10 @@ async fn a_base_that_fits_nowhere_moves_on_and_returns_within_its_budget() {
 
     budget(&bench, 1).await;
     let begin = Instant::now();
-    let pods = bench.runs("short", 2, 1).await;
-    let took = begin.elapsed();
-    println!("maxUnavailable 1: the base of 2 is home after {:.1} s", took.as_secs_f64());
-    assert!(took < MINUTE);
+    // An eviction that is cut off between its budget and its pod uses the budget up for two minutes (upstream's
+    // DeletionTimeout in pkg/controller/disruption).
+    let pods = bench.runs_within(3 * MINUTE, "short", 2, 1).await;
+    println!("maxUnavailable 1: the base of 2 is home after {:.1} s", begin.elapsed().as_secs_f64());
     assert_eq!(pods.iter().filter(|pod| tier(pod) == Some("base")).count(), 2);
 
     full_nodes_make_room(&bench).await;

@@ -128,8 +128,13 @@ impl Bench {
 
     /// Waits until so many pods run on real and on virtual nodes, and no other is there.
     pub(crate) async fn runs(&self, namespace: &str, real: usize, burst: usize) -> Vec<Pod> {
+        self.runs_within(WITHIN, namespace, real, burst).await
+    }
+
+    /// The same, with another patience.
+    pub(crate) async fn runs_within(&self, patience: Duration, namespace: &str, real: usize, burst: usize) -> Vec<Pod> {
         let what = format!("{real} pods of {namespace} run on real nodes, {burst} on virtual ones");
-        eventually_else(&what, WITHIN, || async {
+        eventually_else(&what, patience, || async {
             let pods = self.pods(namespace).await;
             let count = |is_meant: fn(&str) -> bool| {
                 pods.iter().filter(|pod| is_running(pod) && node(pod).is_some_and(is_meant)).count()
