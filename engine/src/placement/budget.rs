@@ -105,6 +105,13 @@ fn millis(from: Timestamp, until: Timestamp) -> u64 {
 pub(super) struct Spent(pub(super) Box<str>);
 
 impl Accounts {
+    /// The clock was set back to this moment: what runs counts from it on.
+    pub(super) fn not_after(&mut self, now: Timestamp) {
+        for meter in self.0.values_mut().flat_map(|meters| meters.values_mut()) {
+            meter.since = meter.since.min(now);
+        }
+    }
+
     /// A pod begins to cost; it has since `began`, and is new to the account where that is not now.
     pub(super) fn enter(&mut self, charge: &Charge, began: Timestamp, now: Timestamp) {
         let meters = self.0.entry(charge.account.clone()).or_default();

@@ -311,6 +311,7 @@ impl Placement {
             state.looks.not_after(now);
             state.short_since.values_mut().for_each(|since| *since = now.min(*since));
         }
+        self.accounts.not_after(now);
         let pods: Vec<_> = self.pods.iter().map(|(uid, _)| uid.clone()).collect();
         for uid in pods {
             self.change_pod(&uid, |entry| entry.not_after(now));
