@@ -96,13 +96,12 @@ impl Placement {
         let Some(workload) = workload else { return };
         if let Some(revisions) = self.siblings.get_mut(workload) {
             revisions.remove(id);
-            // Those that shared a base with it may have waited to hear of it, and count without it from now on.
-            let concerned = revisions.iter().filter(|id| self.waiting.contains(*id) || self.away.contains(*id));
-            self.dirty.extend(concerned.cloned());
             if revisions.is_empty() {
                 self.siblings.remove(workload);
             }
         }
+        // Those that shared a base with it may have waited to hear of it, and count without it from now on.
+        self.soil_revisions_of(workload);
     }
 
     pub(super) fn apply_policy(&mut self, name: ObjectName, spec: &Spec) {

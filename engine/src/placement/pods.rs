@@ -1,7 +1,7 @@
 //! Pods in the fold: each is counted wherever it stands, taken out before it changes and put back after.
 
 use crate::{
-    model::{Node, NodeKind, NodeName, Pod, PodUid, RevisionId},
+    model::{Node, NodeKind, NodeName, Pod, PodUid, RevisionId, WorkloadId},
     placement::{
         Placement,
         budget::{Account, Charge},
@@ -183,11 +183,16 @@ impl Placement {
         self.dirty.insert(id.clone());
         let Some(state) = self.revisions.get(id) else { return };
         if state.policy.as_ref().is_some_and(|policy| policy.count.per == Per::Workload)
-            && let Some(siblings) = state.facts.as_ref().and_then(|facts| self.siblings.get(facts.workload.as_ref()?))
+            && let Some(workload) = state.facts.as_ref().and_then(|facts| facts.workload.clone())
         {
-            self.dirty
-                .extend(siblings.iter().filter(|id| self.waiting.contains(*id) || self.away.contains(*id)).cloned());
+            self.soil_revisions_of(&workload);
         }
+    }
+
+    /// Marks the workload's revisions to be looked at that have pods which wait, or which might return.
+    pub(super) fn soil_revisions_of(&mut self, workload: &WorkloadId) {
+        let revisions = self.siblings.get(workload).into_iter().flatten();
+        self.dirty.extend(revisions.filter(|id| self.waiting.contains(*id) || self.away.contains(*id)).cloned());
     }
 
     /// The revision, or all that share a base with it.
