@@ -2,6 +2,7 @@
 //! provider could run it.
 
 use k8s_openapi::api::core::v1::{Affinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{names, pod::SlimPod, preflight};
@@ -80,7 +81,7 @@ impl Label {
 
 fn of_affinity(written: &Value) -> impl Iterator<Item = String> {
     // The API server has checked its shape.
-    let Affinity { node_affinity, pod_affinity, .. } = serde_json::from_value(written.clone()).unwrap_or_default();
+    let Affinity { node_affinity, pod_affinity, .. } = Affinity::deserialize(written).unwrap_or_default();
     let nodes = node_affinity.and_then(|nodes| nodes.required_during_scheduling_ignored_during_execution);
     let nodes = nodes.filter(excludes_virtual_nodes).map(|required| {
         let first = required.node_selector_terms.iter().find_map(unmet).map(spelt).unwrap_or_default();
