@@ -36,12 +36,11 @@ impl Events {
         self.post(owner, "DeleteInstance", OUTLIVED, note);
     }
 
-    fn post(&self, owner: &Owner, action: &str, reason: &str, note: String) {
+    fn post(&self, owner: &Owner, action: &'static str, reason: &'static str, note: String) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let (events, pod) = (self.events.clone(), owner.reference());
-        let (action, reason) = (action.to_owned(), reason.to_owned());
         tokio::spawn(async move {
-            events.warn(&pod, &action, &reason, &note).await;
+            events.warn(&pod, action, reason, &note).await;
             drop(place);
         });
     }
