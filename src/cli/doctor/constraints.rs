@@ -184,9 +184,13 @@ mod tests {
         let meta = serde_json::from_value(json!({"namespace": "shop", "name": "web"})).unwrap();
         let web = Scaler { kind: "StatefulSet", meta, template: template.unwrap(), claims: true };
         let told = web.obstacle().unwrap().says;
-        for word in ["StatefulSet shop/web", "disk=ssd", "hostPath", "privileged", "volumeClaimTemplates"] {
-            assert!(told.contains(word), "{told}");
-        }
+        let expected = [
+            "StatefulSet shop/web cannot burst: nodeSelector disk=ssd excludes virtual nodes",
+            "a privileged container needs a real node: no virtual node has it",
+            "volume sock (hostPath) needs a real node: no virtual node has it",
+            "its volumeClaimTemplates need a real node",
+        ];
+        assert_eq!(told, expected.join("; "));
     }
 
     #[test]
