@@ -40,6 +40,11 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
+    /// Refuses a pool by the first of its faults, each its field and what is wrong with it.
+    pub(super) fn refuse_faulty(faults: impl IntoIterator<Item = impl std::fmt::Display>) -> Result<(), Self> {
+        faults.into_iter().next().map_or(Ok(()), |fault| Err(Self::Invalid(fault.to_string())))
+    }
+
     /// The kind in one word, as metrics, events and waiting containers show it.
     pub fn kind(&self) -> &'static str {
         match self {

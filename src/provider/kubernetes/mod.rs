@@ -86,9 +86,7 @@ impl OtherCluster {
     }
 
     fn over(settings: Kubernetes, connection: Connection) -> Result<Self, ProviderError> {
-        if let Some(fault) = settings.faults().into_iter().next() {
-            return Err(ProviderError::Invalid(format!("{}: {}", fault.path, fault.says)));
-        }
+        ProviderError::refuse_faulty(settings.faults())?;
         Ok(Self {
             settings,
             connection,

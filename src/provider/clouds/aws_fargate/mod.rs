@@ -27,8 +27,6 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use self::client::{Client, PAGE, Task};
-#[cfg(feature = "lab")]
-pub(crate) use self::request::hash;
 pub use self::{
     request::Request,
     sizes::{Chosen, is_size, round_up},
@@ -81,7 +79,7 @@ struct State {
 impl Fargate {
     /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: AwsFargate, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
-        request::check(&settings)?;
+        ProviderError::refuse_faulty(settings.faults())?;
         let places = places(settings.subnet_ids.len(), settings.subnet_order);
         let client = Client::new(&settings, keys)?;
         let api = FargateApi { settings, client, definitions: tokio::sync::Mutex::default(), state: Mutex::default() };

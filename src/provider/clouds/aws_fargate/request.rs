@@ -45,11 +45,6 @@ pub struct Request {
     pub size: Chosen,
 }
 
-/// Checks what no pod is needed for.
-pub(super) fn check(settings: &AwsFargate) -> Result<(), ProviderError> {
-    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(&fault.path, fault.says)))
-}
-
 /// The request for `pod`, or the field that stands in its way.
 pub(super) fn translate(settings: &AwsFargate, owner: &Owner, pod: &Pod) -> Result<Request, ProviderError> {
     let plain = PlainPod::of(owner, pod, ABILITIES)?;
@@ -186,7 +181,7 @@ pub(super) fn run_task(settings: &AwsFargate, owner: &Owner, request: &Request, 
 }
 
 /// SHA-256 of a text, in hexadecimal digits.
-pub(crate) fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }
 
@@ -226,7 +221,7 @@ mod tests {
         let spec = json!({"containers": [{"name": "a", "image": "x", "env": [{"name": "A", "value": long}]}]});
         assert!(request("1", spec).unwrap_err().contains("at most 8192"));
         let bad = AwsFargate { region: "mars".to_owned(), ..settings() };
-        assert!(check(&bad).unwrap_err().to_string().contains("region"));
+        assert!(ProviderError::refuse_faulty(bad.faults()).unwrap_err().to_string().contains("region"));
     }
 
     #[test]

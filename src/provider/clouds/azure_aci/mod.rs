@@ -85,7 +85,7 @@ impl Session {
 impl Aci {
     /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: AzureAci, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
-        request::check(&settings)?;
+        ProviderError::refuse_faulty(settings.faults())?;
         let places = places(settings.subnet_ids.len().max(1), settings.subnet_order);
         let base = settings.endpoint.as_deref().unwrap_or("https://management.azure.com");
         let http = Exchange::new(base, settings.trusted_certificate.as_deref())?;

@@ -43,11 +43,6 @@ pub fn name_of(owner: &Owner) -> String {
     format!("burstlet-{}", owner.uid)
 }
 
-/// Checks what no pod is needed for.
-pub(super) fn check(settings: &AzureAci) -> Result<(), ProviderError> {
-    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(&fault.path, fault.says)))
-}
-
 /// The request for `pod`, or the field that stands in its way.
 pub(super) fn translate(
     settings: &AzureAci,
@@ -299,7 +294,7 @@ mod tests {
             (json!({"subscriptionId": "a/b"}), "subscriptionId"),
             (json!({"priority": "Spot", "subnetIds": ["x"]}), "subnetIds"),
         ] {
-            let text = check(&settings(extra)).unwrap_err().to_string();
+            let text = ProviderError::refuse_faulty(settings(extra).faults()).unwrap_err().to_string();
             assert!(text.starts_with(&format!("invalid request: {field}")), "{text}");
         }
     }

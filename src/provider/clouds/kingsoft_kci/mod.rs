@@ -52,7 +52,7 @@ pub struct KciApi {
 impl Kci {
     /// The provider of a pool, listing at `pace`. Fails where a field is beyond its limit.
     pub fn with_keys(settings: KingsoftKci, keys: Arc<dyn KeyStore>, pace: Pace) -> Result<Self, ProviderError> {
-        request::check(&settings)?;
+        ProviderError::refuse_faulty(settings.faults())?;
         let places = places(settings.subnet_ids.len(), settings.subnet_order);
         let client = Client::new(&settings, keys)?;
         let sizes = Sizes::new(&settings.sizes);

@@ -127,11 +127,6 @@ fn refuse_kube_proxy(pod: &Pod) -> Result<(), ProviderError> {
     }
 }
 
-/// Checks what no pod is needed for.
-pub(super) fn check(settings: &KingsoftKci) -> Result<(), ProviderError> {
-    settings.faults().into_iter().next().map_or(Ok(()), |fault| Err(invalid(&fault.path, fault.says)))
-}
-
 fn few_security_groups(field: &str, groups: &[String]) -> Result<(), ProviderError> {
     if groups.len() > MOST_SECURITY_GROUPS {
         return Err(invalid(field, format!("{} are too many; at most {MOST_SECURITY_GROUPS}", groups.len())));
@@ -380,10 +375,10 @@ mod tests {
             (json!({"kubeProxy": true}), "kubeProxy"),
         ];
         for (extra, expected) in cases {
-            let text = check(&settings(extra)).unwrap_err().to_string();
+            let text = ProviderError::refuse_faulty(settings(extra).faults()).unwrap_err().to_string();
             assert!(text.contains(expected), "{text}");
         }
-        assert_eq!(check(&settings(json!({}))), Ok(()));
+        assert_eq!(ProviderError::refuse_faulty(settings(json!({})).faults()), Ok(()));
     }
 
     #[test]
