@@ -32,6 +32,7 @@ mod clock;
 mod exec;
 mod faults;
 mod frame;
+mod grants;
 mod ground;
 pub mod kingsoft_kci;
 mod machines;

@@ -3,15 +3,15 @@
 //!
 //! Of the token, form, end and audience are verified. Its signature is not, for the emulator knows no provider's keys.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::{error::ApiError, tree::Tree};
-use crate::{
-    lab::emulator::{Ground, Moment},
-    provider::clouds::{Secret, alibaba_eci::signing::content_hash},
+use crate::lab::emulator::{
+    Ground,
+    grants::{Closed, Granted, Grants},
 };
 
 pub(super) const VERSION: &str = "2015-04-01";
@@ -23,67 +23,46 @@ const SHORTEST: u64 = 900;
 /// The longest session that a role allows unless it is changed, and the one that is granted unless another is asked for.
 const LONGEST: u64 = 3_600;
 
-/// Temporary keys, by their ids.
-#[derive(Debug, Default)]
-pub(super) struct Granted(BTreeMap<String, Grant>);
-
-#[derive(Debug)]
-struct Grant {
-    secret: Secret,
-    token: String,
-    until: Moment,
+/// How a temporary key that opens nothing is refused.
+pub(super) fn closed(why: Closed) -> ApiError {
+    match why {
+        Closed::NoToken => ApiError::missing("SecurityToken"),
+        Closed::OtherToken => mismatch(),
+        Closed::Expired => ApiError::invalid("InvalidSecurityToken.Expired", "Specified SecurityToken is expired."),
+    }
 }
 
-impl Granted {
-    /// The secret of a temporary key that was shown with this token; `None` where no such key was ever granted.
-    pub(super) fn secret(&self, id: &str, token: Option<&str>, now: Moment) -> Option<Result<&Secret, ApiError>> {
-        let grant = self.0.get(id)?;
-        Some(match token {
-            None => Err(ApiError::missing("SecurityToken")),
-            Some(token) if token != grant.token => Err(mismatch()),
-            Some(_) if grant.until <= now => {
-                Err(ApiError::invalid("InvalidSecurityToken.Expired", "Specified SecurityToken is expired."))
-            }
-            Some(_) => Ok(&grant.secret),
-        })
+/// Does what the call asks for.
+pub(super) fn assume(grants: &mut Grants, tree: &Tree, ground: &Ground) -> Result<Value, ApiError> {
+    let role = arn(tree, "RoleArn", ":role/")?;
+    arn(tree, "OIDCProviderArn", ":oidc-provider/")?;
+    let session = tree.needed("RoleSessionName")?;
+    let is_sign = |sign: char| sign.is_ascii_alphanumeric() || ".@-_".contains(sign);
+    if !(2..=64).contains(&session.len()) || !session.chars().all(is_sign) {
+        return Err(ApiError::parameter("RoleSessionName", "2 to 64 letters, digits and .@-_ are taken."));
     }
-
-    /// Does what the call asks for.
-    pub(super) fn assume(&mut self, tree: &Tree, ground: &Ground) -> Result<Value, ApiError> {
-        let role = arn(tree, "RoleArn", ":role/")?;
-        arn(tree, "OIDCProviderArn", ":oidc-provider/")?;
-        let session = tree.needed("RoleSessionName")?;
-        let is_sign = |sign: char| sign.is_ascii_alphanumeric() || ".@-_".contains(sign);
-        if !(2..=64).contains(&session.len()) || !session.chars().all(is_sign) {
-            return Err(ApiError::parameter("RoleSessionName", "2 to 64 letters, digits and .@-_ are taken."));
-        }
-        let lasts = match tree.text("DurationSeconds") {
-            None => LONGEST,
-            Some(text) => {
-                text.parse().ok().filter(|seconds| (SHORTEST..=LONGEST).contains(seconds)).ok_or_else(|| {
-                    ApiError::parameter("DurationSeconds", &format!("{SHORTEST} to {LONGEST} are taken."))
-                })?
-            }
-        };
-        let claims = claims(tree.needed("OIDCToken")?, ground)?;
-        let lasts = Duration::from_secs(lasts);
-        let serial = self.0.len();
-        let made = |what: &str| content_hash(format!("{what}/{serial}/{:?}", ground.clock.now()).as_bytes());
-        let (id, secret, token) = (format!("STS.{}", &made("id")[..24]), made("secret"), made("token"));
-        let grant = Grant { secret: Secret::new(&secret), token: token.clone(), until: ground.clock.now() + lasts };
-        self.0.insert(id.clone(), grant);
-        let expiration = ground.judged_time().saturating_add(lasts).unwrap_or_else(|_| ground.judged_time());
-        let name = role.rsplit('/').next().unwrap_or_default();
-        let assumed = role.replacen(":role/", ":assumed-role/", 1);
-        Ok(json!({
-            "Credentials": {
-                "AccessKeyId": id, "AccessKeySecret": secret, "SecurityToken": token,
-                "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            },
-            "AssumedRoleUser": {"Arn": format!("{assumed}/{session}"), "AssumedRoleId": format!("{name}:{session}")},
-            "OIDCTokenInfo": {"Subject": claims["sub"], "Issuer": claims["iss"], "ClientIds": AUDIENCE},
-        }))
-    }
+    let lasts = match tree.text("DurationSeconds") {
+        None => LONGEST,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|seconds| (SHORTEST..=LONGEST).contains(seconds))
+            .ok_or_else(|| ApiError::parameter("DurationSeconds", &format!("{SHORTEST} to {LONGEST} are taken.")))?,
+    };
+    let claims = claims(tree.needed("OIDCToken")?, ground)?;
+    let lasts = Duration::from_secs(lasts);
+    let Granted { id, secret, token } = grants.grant(ground, lasts, |digits| format!("STS.{}", &digits[..24]));
+    let expiration = ground.judged_time().saturating_add(lasts).unwrap_or_else(|_| ground.judged_time());
+    let name = role.rsplit('/').next().unwrap_or_default();
+    let assumed = role.replacen(":role/", ":assumed-role/", 1);
+    Ok(json!({
+        "Credentials": {
+            "AccessKeyId": id, "AccessKeySecret": secret, "SecurityToken": token,
+            "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        },
+        "AssumedRoleUser": {"Arn": format!("{assumed}/{session}"), "AssumedRoleId": format!("{name}:{session}")},
+        "OIDCTokenInfo": {"Subject": claims["sub"], "Issuer": claims["iss"], "ClientIds": AUDIENCE},
+    }))
 }
 
 /// A token that belongs to another key, or to none.

@@ -8,12 +8,9 @@ use std::{
 use axum::http::{HeaderMap, header, request::Parts};
 use jiff::Timestamp;
 
-use super::{
-    error::ApiError,
-    sts::{self, Granted},
-};
+use super::{error::ApiError, sts};
 use crate::{
-    lab::emulator::{AccessKey, Call, Delivery, Ground, Moment},
+    lab::emulator::{AccessKey, Call, Delivery, Ground, Moment, grants::Grants},
     provider::clouds::{
         Secret,
         alibaba_eci::signing::{Authorization, Parameters, Signing, content_hash, decode, signature_v1, signature_v3},
@@ -52,7 +49,7 @@ const COMMON: [&str; 10] = [
 #[derive(Debug, Default)]
 pub(super) struct Verifier {
     keys: BTreeMap<String, Secret>,
-    pub(super) granted: Granted,
+    pub(super) granted: Grants,
     /// Nonces in the order in which they came, so that old ones can be forgotten.
     order: VecDeque<(Timestamp, String)>,
     nonces: HashSet<String>,
@@ -163,9 +160,10 @@ impl Verifier {
         match self.keys.get(key_id) {
             Some(_) if token.is_some() => Err(sts::mismatch()),
             Some(secret) => Ok(secret),
-            None => self.granted.secret(key_id, token, now).unwrap_or_else(|| {
-                Err(ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found."))
-            }),
+            None => match self.granted.secret(key_id, token, now) {
+                Some(granted) => granted.map_err(sts::closed),
+                None => Err(ApiError::not_found("InvalidAccessKeyId.NotFound", "Specified access key is not found.")),
+            },
         }
     }
 

@@ -22,9 +22,10 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use self::{error::ApiError, sts::Granted, task::Task};
+use self::{error::ApiError, task::Task};
 use super::{
     AccessKey, Call, Cloud, Ground, ThrottleRate,
+    grants::Grants,
     machines::Machines,
     sigv4::{KeyRing, verified},
 };
@@ -50,7 +51,7 @@ struct State {
     tasks: BTreeMap<String, Task>,
     machines: Machines,
     log_groups: BTreeSet<String>,
-    granted: Granted,
+    granted: Grants,
     /// What was asked with a client token, and what was answered.
     tokens: BTreeMap<String, (Value, Value)>,
 }
@@ -105,7 +106,7 @@ impl Ecs {
     fn region(&self, call: &Call<'_>, service: &'static str) -> Result<String, ApiError> {
         let headers = &call.head.headers;
         let claim = Claim::read(headers)?;
-        let granted = self.state().granted.secret(&claim.key_id, headers, self.ground.clock.now())?;
+        let granted = sts::secret(&self.state().granted, &claim.key_id, headers, self.ground.clock.now())?;
         match granted {
             Some(secret) => Ok(verified(&self.ground, call, service, &claim, &secret)?),
             None => Ok(self.keys.check(&self.ground, call, service)?),
@@ -313,7 +314,7 @@ impl Cloud for Ecs {
 
     fn answer(&self, call: &Call<'_>) -> Response {
         if call.action == sts::ACTION {
-            return self.state().granted.exchange(call.body, &self.ground);
+            return sts::exchange(&mut self.state().granted, call.body, &self.ground);
         }
         let json = HeaderValue::from_static("application/x-amz-json-1.1");
         match self.act(call) {
